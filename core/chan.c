@@ -1,0 +1,295 @@
+/* chan.c - see chan.h. A blocked send is woken in lub_chan_try_recv_locked. */
+#include "chan.h"
+
+#include <string.h>
+
+#include "engine.h"
+#include "tick.h"
+
+/* ---- life -------------------------------------------------------------------------------------------- */
+
+static void free_chan(lub_object *o) {
+  lub_chan *ch = lub_container(o, lub_chan, obj);
+  lub_engine *e = ch->engine;
+  lub_assert(lub_list_empty(&ch->recvq) && lub_list_empty(&ch->sendq));
+  if (ch->tick) lub_tick_free(ch->tick);
+  for (uint32_t i = 0; i < ch->len; i++) lub_value_drop(&ch->slots[(ch->head + i) % ch->cap]);
+  lub_free(&e->mem, ch->slots);
+  if (*ch->name) lub_free(&e->mem, ch->name);
+  pthread_mutex_destroy(&ch->lock);
+  lub_free(&e->mem, ch);
+}
+
+lub_status lub_chan_open(lub_engine *e, size_t capacity, const char *name, lub_chan **out) {
+  if (capacity > LUB_CHAN_MAX) return LUB_INVALID;
+  lub_chan *ch = lub_alloc(&e->mem, sizeof *ch);
+  if (!ch) return LUB_NOMEM;
+  *ch = (lub_chan){.cap = (uint32_t)capacity, .engine = e, .name = ""};
+  if (name && *name) {
+    size_t n = strlen(name) + 1;
+    if (!(ch->name = lub_alloc(&e->mem, n))) goto no_name;
+    memcpy(ch->name, name, n);
+  }
+  /* the ring is made now, so that a capacity beyond memory is refused here and a send cannot fail */
+  if (capacity && !(ch->slots = lub_alloc(&e->mem, capacity * sizeof *ch->slots))) goto no_slots;
+  atomic_init(&ch->obj.refs, 1);
+  ch->obj.free = free_chan;
+  pthread_mutex_init(&ch->lock, NULL);
+  lub_list_init(&ch->recvq);
+  lub_list_init(&ch->sendq);
+  ch->id = atomic_fetch_add_explicit(&e->chan_ids, 1, memory_order_relaxed) + 1;
+  *out = ch;
+  return LUB_OK;
+no_slots:
+  if (*ch->name) lub_free(&e->mem, ch->name);
+no_name:
+  lub_free(&e->mem, ch);
+  return LUB_NOMEM;
+}
+
+void lub_chan_ref(lub_chan *ch) { lub_object_ref(&ch->obj); }
+void lub_chan_drop(lub_chan *ch) { lub_object_drop(&ch->obj); }
+size_t lub_chan_capacity(const lub_chan *ch) { return ch->cap; }
+const char *lub_chan_name(const lub_chan *ch) { return ch->name; }
+
+lub_value lub_of_chan(lub_chan *ch) { return lub_of_object(&ch->obj, 0); }
+
+lub_chan *lub_to_chan(const lub_value *v) {
+  if (v->type != LUB_OBJECT) return NULL;
+  lub_object *o = v->as.p;
+  return o->free == free_chan ? lub_container(o, lub_chan, obj) : NULL;
+}
+
+size_t lub_chan_len(lub_chan *ch) {
+  lub_chan_lock(ch);
+  size_t len = ch->len;
+  lub_chan_unlock(ch);
+  return len;
+}
+
+bool lub_chan_closed(lub_chan *ch) {
+  lub_chan_lock(ch);
+  bool closed = ch->closed;
+  lub_chan_unlock(ch);
+  return closed;
+}
+
+/* ---- the steps ---------------------------------------------------------------------------------------- */
+
+/* The oldest waiter whose wait could be claimed, or NULL; it leaves the queue, and stale ones with it. */
+static lub_waiter *take_waiter(lub_list *q) {
+  lub_link *k;
+  while ((k = lub_list_pop(q))) {
+    lub_waiter *one = lub_container(k, lub_waiter, link);
+    if (lub_wait_claim(one->wait)) return one;
+  }
+  return NULL;
+}
+
+static lub_wait *settle(lub_waiter *one, lub_status status) {
+  one->wait->status = (uint8_t)status;
+  one->wait->index = (uint32_t)(one - one->wait->waiters);
+  return one->wait;
+}
+
+lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken) {
+  *woken = NULL;
+  if (ch->closed) return LUB_CLOSED;
+  lub_waiter *receiver = take_waiter(&ch->recvq);
+  if (receiver) {
+    receiver->value = *v;
+    *woken = settle(receiver, LUB_OK);
+    ch->last_receiver = (*woken)->id;
+  } else if (ch->len < ch->cap) {
+    uint32_t i = ch->head + ch->len;
+    ch->slots[i >= ch->cap ? i - ch->cap : i] = *v;
+    ch->len++;
+  } else {
+    return LUB_TIMEOUT;
+  }
+  v->type = LUB_NIL;
+  ch->last_sender = by;
+  return LUB_OK;
+}
+
+lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, lub_wait **woken) {
+  *woken = NULL;
+  if (ch->len > 0) {
+    *out = ch->slots[ch->head];
+    ch->head = ch->head + 1 == ch->cap ? 0 : ch->head + 1;
+    ch->len--;
+    lub_waiter *sender = take_waiter(&ch->sendq); /* the oldest blocked send fills the room */
+    if (sender) {
+      uint32_t i = ch->head + ch->len++;
+      ch->slots[i >= ch->cap ? i - ch->cap : i] = sender->value;
+      sender->value.type = LUB_NIL;
+      *woken = settle(sender, LUB_OK);
+    }
+  } else if (!ch->closed) {
+    lub_waiter *sender = take_waiter(&ch->sendq);
+    if (!sender) return LUB_TIMEOUT;
+    *out = sender->value;
+    sender->value.type = LUB_NIL;
+    *woken = settle(sender, LUB_OK);
+  } else {
+    return LUB_CLOSED;
+  }
+  if (*woken) ch->last_sender = (*woken)->id;
+  ch->last_receiver = by;
+  return LUB_OK;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------ */
+
+static void deadline_passed(lub_timer *t, int64_t now_ns) {
+  (void)now_ns;
+  lub_wait *w = lub_container(t, lub_wait, timer);
+  if (!lub_wait_claim(w)) return;
+  w->status = LUB_TIMEOUT;
+  w->wake(w);
+}
+
+lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline) {
+  if (deadline != LUB_NEVER && !w->timer.reserved) {
+    w->timer.fire = deadline_passed;
+    if (lub_timer_reserve(&w->engine->timers, &w->timer)) return LUB_NOMEM;
+  }
+  w->waiters = waiters;
+  w->count = count;
+  return LUB_OK;
+}
+
+static void open_wait(lub_wait *w) {
+  w->parked = true;
+  /* release: pairs with the acquire in lub_wait_claim */
+  atomic_store_explicit(&w->open, true, memory_order_release);
+}
+
+void lub_wait_arm(lub_wait *w, int64_t deadline) {
+  if (deadline == LUB_NEVER) return;
+  w->armed = true;
+  lub_engine_start_timer(w->engine, &w->timer, deadline);
+}
+
+static void queue_waiter(lub_list *q, lub_wait *w, lub_waiter *one, lub_chan *ch, bool send) {
+  one->wait = w;
+  one->ch = ch;
+  one->send = send;
+  lub_list_push(q, &one->link);
+}
+
+static lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t deadline, bool send) {
+  if (!send) one->value.type = LUB_NIL;
+  open_wait(w);
+  queue_waiter(send ? &ch->sendq : &ch->recvq, w, one, ch, send);
+  lub_chan_unlock(ch);
+  lub_wait_arm(w, deadline);
+  return LUB_PARK;
+}
+
+static lub_status done(lub_chan *ch, lub_status status, lub_wait *woken) {
+  lub_chan_unlock(ch);
+  if (woken) woken->wake(woken);
+  return status;
+}
+
+lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline) {
+  lub_wait *woken;
+  if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
+  lub_chan_lock(ch);
+  lub_status status = lub_chan_try_send_locked(ch, v, w->id, &woken);
+  if (status != LUB_TIMEOUT || deadline == 0) return done(ch, status, woken);
+  one->value = *v;
+  v->type = LUB_NIL;
+  return queue_one(w, one, ch, deadline, true);
+}
+
+lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline) {
+  lub_wait *woken;
+  if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
+  lub_chan_lock(ch);
+  lub_status status = lub_chan_try_recv_locked(ch, out, w->id, &woken);
+  if (status != LUB_TIMEOUT || deadline == 0) return done(ch, status, woken);
+  return queue_one(w, one, ch, deadline, false);
+}
+
+lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
+  if (lub_wait_begin(w, NULL, 0, deadline)) return LUB_NOMEM;
+  open_wait(w);
+  lub_wait_arm(w, deadline);
+  return LUB_PARK;
+}
+
+lub_status lub_wait_finish(lub_wait *w) {
+  if (w->armed) lub_timer_stop(&w->engine->timers, &w->timer);
+  w->armed = false;
+  bool one_done = w->count == 1 && (w->status == LUB_OK || w->status == LUB_CLOSED);
+  for (uint32_t i = 0; i < w->count && !one_done; i++) {
+    lub_waiter *one = &w->waiters[i];
+    if (!one->ch) continue;
+    lub_chan_lock(one->ch);
+    if (lub_link_queued(&one->link)) lub_list_remove(&one->link);
+    lub_chan_unlock(one->ch);
+  }
+  w->parked = false;
+  return w->status;
+}
+
+bool lub_wait_abort(lub_wait *w, lub_status status) {
+  if (!lub_wait_claim(w)) return false;
+  w->status = (uint8_t)status;
+  w->wake(w);
+  return true;
+}
+
+lub_status lub_chan_close(lub_chan *ch) {
+  lub_list woken;
+  lub_link *k;
+  lub_list_init(&woken);
+  lub_chan_lock(ch);
+  if (ch->closed) {
+    lub_chan_unlock(ch);
+    return LUB_CLOSED;
+  }
+  ch->closed = true;
+  for (lub_list *q = &ch->recvq; q; q = q == &ch->recvq ? &ch->sendq : NULL) {
+    lub_waiter *one;
+    while ((one = take_waiter(q))) {
+      settle(one, LUB_CLOSED);
+      lub_list_push(&woken, &one->link);
+    }
+  }
+  lub_chan_unlock(ch);
+  while ((k = lub_list_pop(&woken))) {
+    lub_waiter *one = lub_container(k, lub_waiter, link);
+    one->wait->wake(one->wait);
+  }
+  return LUB_OK;
+}
+
+/* ---- host threads -------------------------------------------------------------------------------------- */
+
+lub_status lub_chan_send(lub_chan *ch, lub_value *v, double wait) {
+  if (v->type == LUB_NIL || isnan(wait)) return LUB_INVALID;
+  lub_host_wait h;
+  lub_waiter one = {0};
+  lub_host_wait_init(&h, ch->engine);
+  lub_status status = lub_wait_send(&h.wait, &one, ch, v, lub_engine_deadline(ch->engine, wait));
+  if (status == LUB_PARK) {
+    status = lub_host_wait_block(&h);
+    if (status != LUB_OK) *v = one.value;
+  }
+  lub_host_wait_close(&h);
+  return status;
+}
+
+lub_status lub_chan_recv(lub_chan *ch, lub_value *out, double wait) {
+  if (isnan(wait)) return LUB_INVALID;
+  lub_host_wait h;
+  lub_waiter one = {0};
+  lub_host_wait_init(&h, ch->engine);
+  lub_status status = lub_wait_recv(&h.wait, &one, ch, out, lub_engine_deadline(ch->engine, wait));
+  if (status == LUB_PARK && (status = lub_host_wait_block(&h)) == LUB_OK) *out = one.value;
+  lub_host_wait_close(&h);
+  return status;
+}

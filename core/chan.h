@@ -1,0 +1,57 @@
+/* chan.h - a FIFO between fibers (after Go's runtime/chan.go). A send hands its value straight to a waiting receiver.
+ * Under lock, stale waiters aside: recvq or sendq is empty; len > 0 => recvq is empty; len < cap => sendq is empty.
+ * Floor 4. Uses waiter, value. Used by select, tick, the bindings. */
+#ifndef LUB_CHAN_H
+#define LUB_CHAN_H
+
+#include <pthread.h>
+
+#include "waiter.h"
+
+struct lub_tick;
+
+struct lub_chan {
+  lub_object obj;       /* first: values carry it */
+  uint32_t cap;         /* slots; written once by open, then read without lock */
+  bool closed;
+  uint32_t head, len;   /* 0 <= len <= cap */
+  lub_engine *engine;
+  pthread_mutex_t lock; /* guards every field but obj, cap, name. ORDER LOCKS; two channels by address */
+  lub_list recvq;       /* lub_waiter.link, oldest first */
+  lub_list sendq;       /* same, of senders that found no room */
+  uint64_t id;          /* number in the engine */
+  uint64_t last_sender, last_receiver; /* fibers, for the graph of waits */
+  struct lub_tick *tick; /* the timer that feeds this channel, or NULL; freed with it */
+  char *name;           /* owned; "" without one */
+  lub_value *slots;     /* [cap], a ring from head; owned while queued */
+};
+
+/* Sends *v, or queues w to send it.
+ *   v         taken on LUB_OK and LUB_PARK (into the wait), left with the caller otherwise
+ *   deadline  ns; LUB_NEVER waits for ever, 0 never waits
+ *   returns   LUB_OK | LUB_PARK queued: yield now, then lub_wait_finish | LUB_CLOSED | LUB_TIMEOUT | LUB_NOMEM
+ *   threads   w's owner; takes ch->lock; wakes at most one wait, after unlock */
+lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline);
+/* Receives into *out, or queues w to receive. LUB_CLOSED: closed and drained. Otherwise as above. */
+lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline);
+/* Queues w for nothing but its deadline. LUB_PARK | LUB_NOMEM. */
+lub_status lub_wait_sleep(lub_wait *w, int64_t deadline);
+
+/* The steps that select shares. The channel is locked; *woken is to be woken after unlock, NULL: nobody.
+ * Each does the operation at once, or returns LUB_TIMEOUT without effect; LUB_NOMEM: a ring could not be made. */
+lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken);
+lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, lub_wait **woken);
+
+static inline void lub_chan_lock(lub_chan *ch) { pthread_mutex_lock(&ch->lock); }
+static inline void lub_chan_unlock(lub_chan *ch) { pthread_mutex_unlock(&ch->lock); }
+
+/* Prepares w for waiting; LUB_NOMEM when its timer finds no room. */
+lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline);
+/* Starts the deadline of a wait that has been queued. */
+void lub_wait_arm(lub_wait *w, int64_t deadline);
+/* After the wake: takes what is left of w out of queues and the heap, returns its outcome. */
+lub_status lub_wait_finish(lub_wait *w);
+/* Ends a parked wait from its owner's thread (cancel, kill). True: it will be woken with `status`. */
+bool lub_wait_abort(lub_wait *w, lub_status status);
+
+#endif

@@ -1,0 +1,203 @@
+/* lubdub.h - the C face of the engine: channels, select, workers on carriers, timers.
+ *
+ * Units: every span of time is in seconds (double); LUB_FOREVER waits for ever, 0 and less never waits.
+ * Errors: calls that can fail return a lub_status; out-pointers are written on LUB_OK only. Nothing here
+ * prints, exits, aborts, or installs a signal handler.
+ * Threads: a function may be called from any thread unless its comment says otherwise.
+ * Ownership: objects are counted. lub_X_open gives the caller one reference, lub_X_ref one more, and
+ * lub_X_drop gives one back. All of an engine's objects must be dropped before lub_engine_close returns
+ * its memory; the engine refuses to close while called from one of its own carriers. */
+#ifndef LUBDUB_H
+#define LUBDUB_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LUB_VERSION "0.1.0"
+#define LUB_FOREVER HUGE_VAL
+
+/* One list, from which the codes and their texts are made (lub_strerror). */
+#define LUB_STATUS_MAP(X)                        \
+  X(OK, "ok")                                    \
+  X(PARK, "queued: yield now")                   \
+  X(CLOSED, "closed")                            \
+  X(TIMEOUT, "timeout")                          \
+  X(CANCELLED, "cancelled")                      \
+  X(KILLED, "killed")                            \
+  X(DEADLOCK, "deadlock")                        \
+  X(NOMEM, "not enough memory")                  \
+  X(INVALID, "invalid argument")                 \
+  X(THREAD, "cannot start a thread")             \
+  X(BUSY, "busy")                                \
+  X(FAILED, "the script failed")
+
+typedef enum lub_status {
+#define LUB_STATUS_ENUM(name, text) LUB_##name,
+  LUB_STATUS_MAP(LUB_STATUS_ENUM)
+#undef LUB_STATUS_ENUM
+} lub_status;
+
+/* The text of a status; never NULL. */
+const char *lub_strerror(lub_status status);
+
+typedef struct lub_engine lub_engine;
+typedef struct lub_chan lub_chan;
+typedef struct lub_worker lub_worker;
+
+/* ---- values: one message, owned by whoever holds the struct ---------------------------------------- */
+
+typedef enum lub_type {
+  LUB_NIL, /* no value: never on a channel */
+  LUB_BOOL,
+  LUB_INT,
+  LUB_NUM,
+  LUB_POINTER, /* a bare pointer, not followed */
+  LUB_SHORT,   /* a string of at most LUB_SHORT_MAX bytes, kept in the value */
+  LUB_STRING,  /* a longer one, in a block that the value owns */
+  LUB_PACKED,  /* a structure, packed by a binding; opaque to the core */
+  LUB_OBJECT,  /* a counted reference to a channel, worker, ... */
+} lub_type;
+
+#define LUB_SHORT_MAX 14
+
+typedef struct lub_value {
+  union {
+    struct {
+      uint8_t type;  /* lub_type */
+      uint8_t flags; /* LUB_OBJECT: the binding's (which view of the channel) */
+      union {
+        bool b;
+        int64_t i;
+        double n;
+        void *p;
+      } as;
+    };
+    struct {
+      uint8_t type; /* the same byte */
+      uint8_t len;
+      char text[LUB_SHORT_MAX];
+    } s;
+  };
+} lub_value;
+
+lub_value lub_bool(bool b);
+lub_value lub_int(int64_t i);
+lub_value lub_num(double n);
+/* A reference to ch is taken and lives in the value. */
+lub_value lub_of_chan(lub_chan *ch);
+/* Copies nbytes of text (zeros allowed). LUB_NOMEM. */
+lub_status lub_string(lub_engine *e, const char *text, size_t nbytes, lub_value *out);
+/* The bytes of a string value and their count, or NULL for other types; valid while *v lives. */
+const char *lub_text(const lub_value *v, size_t *nbytes);
+/* The channel in a value, or NULL; the value keeps its reference. */
+lub_chan *lub_to_chan(const lub_value *v);
+/* Gives back what the value owns, and makes it nil. */
+void lub_value_drop(lub_value *v);
+
+/* ---- engine ----------------------------------------------------------------------------------------- */
+
+typedef struct lub_options {
+  int carriers;     /* threads that run workers; 0: as many as CPUs; -1: none, the host calls lub_engine_step */
+  int max_carriers; /* bound on carriers plus spares for those stuck in C calls; 0: carriers + 256 */
+  /* realloc's contract, size 0 frees; NULL: libc. Called from any thread. */
+  void *(*realloc)(void *ud, void *block, size_t nbytes);
+  int64_t (*clock)(void *ud);                    /* ns, never back; NULL: CLOCK_MONOTONIC */
+  void (*log)(void *ud, const char *message);    /* what must not stay silent; NULL: dropped */
+  void *ud;                                      /* given to each of the above */
+  uint64_t seed;                                 /* of select's choices; 0: from the clock */
+  int preempt_signal; /* sent to a carrier whose worker must yield; its handler, which the host or the
+                         binding installs, should call lub_interrupted(). 0: none is sent */
+} lub_options;
+
+/* Starts an engine. opts may be NULL. LUB_NOMEM, LUB_THREAD, LUB_INVALID. */
+lub_status lub_engine_open(const lub_options *opts, lub_engine **out);
+
+/* Stops the carriers at the end of their slices and joins them. Workers must have ended, or are dropped
+ * as they are. LUB_BUSY when called from a carrier. Owner: the caller of lub_engine_open; nobody may use
+ * the engine during or after. */
+lub_status lub_engine_close(lub_engine *e);
+
+/* Host-run engines (carriers = -1): fires due timers, runs one worker for one slice; when there is
+ * nothing to do, waits at most `wait` seconds for something. LUB_OK something ran; LUB_TIMEOUT nothing
+ * did; LUB_DEADLOCK nothing could ever; LUB_INVALID the engine has carriers. One thread at a time. */
+lub_status lub_engine_step(lub_engine *e, double wait);
+
+/* The host promises to act (hold) or not to (release): while holds are out, "everything is parked" is
+ * no deadlock. An engine opens with one hold, its opener's. */
+void lub_engine_hold(lub_engine *e);
+void lub_engine_release(lub_engine *e);
+
+/* Seconds on the engine's clock. */
+double lub_engine_now(lub_engine *e);
+/* Carriers in place, and all threads that have been started for them. */
+int lub_engine_carriers(lub_engine *e);
+int lub_engine_threads(lub_engine *e);
+
+/* Names a value for scripts (`lub.named(name)`) and hosts. The engine owns *v on LUB_OK; a nil value
+ * removes the name. LUB_NOMEM. */
+lub_status lub_engine_publish(lub_engine *e, const char *name, lub_value *v);
+/* A copy of a published value; LUB_INVALID when there is none, LUB_NOMEM. The caller drops it. */
+lub_status lub_engine_lookup(lub_engine *e, const char *name, lub_value *out);
+
+/* To be called by the handler of preempt_signal, in the thread that got it. Async-signal-safe. */
+void lub_interrupted(void);
+
+/* ---- channels --------------------------------------------------------------------------------------- */
+
+/* capacity 0: rendezvous. name may be NULL. LUB_INVALID beyond LUB_CHAN_MAX, LUB_NOMEM. */
+#define LUB_CHAN_MAX ((size_t)1 << 31)
+lub_status lub_chan_open(lub_engine *e, size_t capacity, const char *name, lub_chan **out);
+void lub_chan_ref(lub_chan *ch);
+void lub_chan_drop(lub_chan *ch);
+
+/* Host threads (never a fiber): blocks the calling thread for at most `wait` seconds.
+ *   send   LUB_OK: *v is taken, and nil now. LUB_CLOSED, LUB_TIMEOUT, LUB_INVALID (nil): *v stays.
+ *   recv   LUB_OK: the caller owns *out. LUB_CLOSED (and drained), LUB_TIMEOUT.
+ *   LUB_DEADLOCK  in an engine without holds: nothing can ever wake this thread. */
+lub_status lub_chan_send(lub_chan *ch, lub_value *v, double wait);
+lub_status lub_chan_recv(lub_chan *ch, lub_value *out, double wait);
+/* LUB_CLOSED: it was closed before. Wakes every waiter. */
+lub_status lub_chan_close(lub_chan *ch);
+
+size_t lub_chan_len(lub_chan *ch);
+size_t lub_chan_capacity(const lub_chan *ch);
+bool lub_chan_closed(lub_chan *ch);
+const char *lub_chan_name(const lub_chan *ch); /* never NULL; lives as long as ch */
+
+/* One case of a select: ch NULL is never ready. `send` with the value in `value` (owned, taken when the
+ * case is chosen), or a receive, whose value arrives there. */
+typedef struct lub_case {
+  lub_chan *ch;
+  lub_value value;
+  bool send;
+} lub_case;
+
+/* Of several ready cases takes one uniformly at random; with `ordered`, the first. *index: the case
+ * taken. LUB_OK; LUB_CLOSED: the case at *index received from, or sends to, a closed channel;
+ * LUB_TIMEOUT, LUB_NOMEM, LUB_DEADLOCK. Host threads only. */
+lub_status lub_select(lub_engine *e, lub_case *cases, size_t ncases, bool ordered, double wait,
+                      size_t *index);
+
+/* ---- workers ---------------------------------------------------------------------------------------- */
+
+/* Waits until w has ended. LUB_OK, LUB_TIMEOUT, LUB_DEADLOCK. Host threads only. */
+lub_status lub_worker_join(lub_worker *w, double wait);
+void lub_worker_ref(lub_worker *w);
+void lub_worker_drop(lub_worker *w);
+/* Asks w to end: its fibers' waits return "cancelled". Level-triggered, cannot be taken back. */
+void lub_worker_cancel(lub_worker *w, const char *why);
+/* Ends w without asking: fenced at once, closed at its next safe point. */
+void lub_worker_kill(lub_worker *w, const char *why);
+const char *lub_worker_name(const lub_worker *w);
+uint64_t lub_worker_id(const lub_worker *w);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

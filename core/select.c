@@ -1,0 +1,108 @@
+/* select.c - see select.h. All channels are locked in order of address while the cases are looked at, so
+ * that the choice is made at one moment. */
+#include "select.h"
+
+#include "engine.h"
+
+static bool before(const lub_waiter *ws, uint32_t a, uint32_t b) {
+  return (uintptr_t)ws[a].ch < (uintptr_t)ws[b].ch;
+}
+
+/* Heap sort: no recursion, no memory, the same for 2 cases and for 100,000. */
+static void sort_by_address(const lub_waiter *ws, uint32_t *order, uint32_t n) {
+  for (uint32_t built = n / 2, end = n; end > 1;) {
+    uint32_t hole, moved;
+    if (built > 0) {
+      hole = --built;
+      moved = order[hole];
+    } else {
+      moved = order[--end];
+      order[end] = order[0];
+      hole = 0;
+    }
+    for (uint32_t child; (child = 2 * hole + 1) < end; hole = child) {
+      if (child + 1 < end && before(ws, order[child], order[child + 1])) child++;
+      if (!before(ws, moved, order[child])) break;
+      order[hole] = order[child];
+    }
+    order[hole] = moved;
+  }
+}
+
+static void lock_all(lub_waiter *ws, const uint32_t *order, uint32_t n, bool lock) {
+  lub_chan *last = NULL;
+  for (uint32_t i = 0; i < n; i++) {
+    lub_chan *ch = ws[order[i]].ch;
+    if (!ch || ch == last) continue;
+    if (lock) lub_chan_lock(ch);
+    else lub_chan_unlock(ch);
+    last = ch;
+  }
+}
+
+static lub_status try_case(lub_wait *w, lub_waiter *one, lub_wait **woken) {
+  if (!one->ch) return LUB_TIMEOUT;
+  return one->send ? lub_chan_try_send_locked(one->ch, &one->value, w->id, woken)
+                   : lub_chan_try_recv_locked(one->ch, &one->value, w->id, woken);
+}
+
+lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *order, lub_random *r,
+                           int64_t deadline, uint32_t *index) {
+  uint32_t *turn = order + n;
+  lub_wait *woken = NULL;
+  lub_status status = LUB_TIMEOUT;
+  if (deadline && lub_wait_begin(w, ws, n, deadline)) return LUB_NOMEM;
+  for (uint32_t i = 0; i < n; i++) {
+    order[i] = i;
+    uint32_t j = r ? lub_random_below(r, i + 1) : i; /* Fisher and Yates, inside out */
+    turn[i] = turn[j];
+    turn[j] = i;
+  }
+  sort_by_address(ws, order, n);
+  lock_all(ws, order, n, true);
+  for (uint32_t i = 0; i < n && status == LUB_TIMEOUT; i++) {
+    *index = turn[i];
+    status = try_case(w, &ws[turn[i]], &woken);
+  }
+  if (status == LUB_TIMEOUT && deadline != 0) {
+    w->parked = true;
+    atomic_store_explicit(&w->open, true, memory_order_release); /* pairs with lub_wait_claim */
+    for (uint32_t i = 0; i < n; i++) {
+      ws[i].wait = w;
+      if (ws[i].ch) lub_list_push(ws[i].send ? &ws[i].ch->sendq : &ws[i].ch->recvq, &ws[i].link);
+    }
+    status = LUB_PARK;
+  }
+  lock_all(ws, order, n, false);
+  if (status == LUB_PARK) lub_wait_arm(w, deadline);
+  if (woken) woken->wake(woken);
+  return status;
+}
+
+lub_status lub_select(lub_engine *e, lub_case *cases, size_t ncases, bool ordered, double wait,
+                      size_t *index) {
+  if (isnan(wait) || ncases > UINT32_MAX / 2) return LUB_INVALID;
+  uint32_t n = (uint32_t)ncases, chosen = 0;
+  lub_waiter *ws = lub_alloc(&e->mem, (n + 1) * sizeof *ws);
+  uint32_t *order = lub_alloc(&e->mem, (2 * n + 1) * sizeof *order);
+  lub_status status = LUB_NOMEM;
+  if (!ws || !order) goto out;
+  for (uint32_t i = 0; i < n; i++)
+    ws[i] = (lub_waiter){.ch = cases[i].ch, .send = cases[i].send, .value = cases[i].value};
+  lub_random r;
+  lub_random_seed(&r, (uint64_t)lub_engine_now_ns(e) ^ (uintptr_t)ws);
+  lub_host_wait h;
+  lub_host_wait_init(&h, e);
+  status = lub_wait_select(&h.wait, ws, n, order, ordered ? NULL : &r, lub_engine_deadline(e, wait), &chosen);
+  if (status == LUB_PARK) {
+    status = lub_host_wait_block(&h);
+    chosen = h.wait.index;
+  }
+  lub_host_wait_close(&h);
+  for (uint32_t i = 0; i < n; i++) cases[i].value = ws[i].value;
+  if (status == LUB_OK || status == LUB_CLOSED) *index = chosen;
+out:
+  lub_free(&e->mem, ws);
+  lub_free(&e->mem, order);
+  return status;
+}

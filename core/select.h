@@ -1,0 +1,16 @@
+/* select.h - one operation of several (after Go's runtime/select.go). Floor 4. Uses chan. */
+#ifndef LUB_SELECT_H
+#define LUB_SELECT_H
+
+#include "chan.h"
+#include "random.h"
+
+/* Does one ready case of ws[0..n), or queues w on all of them.
+ *   ws       ch, send and the value to send are set; ch NULL is never ready
+ *   order    room for 2 n numbers, the caller's; r chooses among ready cases, NULL: the first
+ *   returns  LUB_OK, LUB_CLOSED (with *index) | LUB_PARK | LUB_TIMEOUT deadline 0, none ready | LUB_NOMEM
+ *   values   of a receive: in its waiter. A send that was not chosen keeps its value */
+lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *order, lub_random *r,
+                           int64_t deadline, uint32_t *index);
+
+#endif

@@ -1,0 +1,73 @@
+/* tick.c - see tick.h. */
+#include "tick.h"
+
+#include "engine.h"
+
+struct lub_tick {
+  lub_timer timer; /* first */
+  lub_chan *ch;    /* owns this; not counted */
+  int64_t period_ns;
+};
+
+static void deliver(lub_timer *timer, int64_t now_ns) {
+  lub_tick *t = lub_container(timer, lub_tick, timer);
+  lub_value now = lub_num((double)now_ns / 1e9);
+  lub_wait *woken;
+  if (t->period_ns) {
+    int64_t next = timer->when_ns + t->period_ns;
+    if (next <= now_ns) next += (now_ns - next) / t->period_ns * t->period_ns + t->period_ns;
+    lub_timer_again(&t->ch->engine->timers, timer, next);
+  }
+  lub_chan_lock(t->ch);
+  (void)lub_chan_try_send_locked(t->ch, &now, 0, &woken);
+  lub_chan_unlock(t->ch);
+  if (woken) woken->wake(woken);
+}
+
+lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns, lub_chan **out) {
+  lub_chan *ch;
+  if (lub_chan_open(e, 1, name, &ch)) return LUB_NOMEM;
+  lub_tick *t = lub_alloc(&e->mem, sizeof *t);
+  if (t) {
+    *t = (lub_tick){.timer = {.fire = deliver}, .ch = ch, .period_ns = period_ns};
+    if (lub_timer_reserve(&e->timers, &t->timer)) {
+      lub_free(&e->mem, t);
+      t = NULL;
+    }
+  }
+  if (!t) {
+    lub_chan_drop(ch);
+    return LUB_NOMEM;
+  }
+  ch->tick = t;
+  lub_engine_start_timer(e, &t->timer, lub_engine_now_ns(e) + first_ns);
+  *out = ch;
+  return LUB_OK;
+}
+
+static void drain(lub_chan *ch) {
+  lub_value stale;
+  lub_wait *woken;
+  lub_chan_lock(ch);
+  while (lub_chan_try_recv_locked(ch, &stale, 0, &woken) == LUB_OK) lub_value_drop(&stale);
+  lub_chan_unlock(ch);
+}
+
+bool lub_tick_stop(lub_chan *ch) {
+  bool running = lub_timer_stop(&ch->engine->timers, &ch->tick->timer);
+  drain(ch);
+  return running;
+}
+
+bool lub_tick_reset(lub_chan *ch, int64_t span_ns) {
+  bool running = lub_tick_stop(ch);
+  if (ch->tick->period_ns) ch->tick->period_ns = span_ns;
+  lub_engine_start_timer(ch->engine, &ch->tick->timer, lub_engine_now_ns(ch->engine) + span_ns);
+  return running;
+}
+
+void lub_tick_free(lub_tick *t) {
+  lub_engine *e = t->ch->engine;
+  lub_timer_forget(&e->timers, &t->timer);
+  lub_free(&e->mem, t);
+}

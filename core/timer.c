@@ -1,0 +1,140 @@
+/* timer.c - see timer.h. */
+#include "timer.h"
+
+enum { FIRE_BATCH = 64 }; /* timers fired under one hold of the lock, so that starters do not wait long */
+
+void lub_timers_init(lub_timers *ts, const lub_allocator *mem) {
+  *ts = (lub_timers){.mem = mem};
+  atomic_init(&ts->next_ns, LUB_NEVER);
+  pthread_mutex_init(&ts->lock, NULL);
+}
+
+void lub_timers_close(lub_timers *ts) {
+  pthread_mutex_destroy(&ts->lock);
+  lub_free(ts->mem, ts->heap);
+}
+
+static void put(lub_timers *ts, uint32_t i, lub_slot s) {
+  ts->heap[i] = s;
+  s.timer->place = i + 1;
+}
+
+static void sift_up(lub_timers *ts, uint32_t i, lub_slot s) {
+  while (i > 0) {
+    uint32_t parent = (i - 1) / 4;
+    if (ts->heap[parent].when_ns <= s.when_ns) break;
+    put(ts, i, ts->heap[parent]);
+    i = parent;
+  }
+  put(ts, i, s);
+}
+
+static void sift_down(lub_timers *ts, uint32_t i, lub_slot s) {
+  for (;;) {
+    uint32_t child = i * 4 + 1, least = child;
+    if (child >= ts->count) break;
+    for (uint32_t c = child + 1; c < child + 4 && c < ts->count; c++)
+      if (ts->heap[c].when_ns < ts->heap[least].when_ns) least = c;
+    if (s.when_ns <= ts->heap[least].when_ns) break;
+    put(ts, i, ts->heap[least]);
+    i = least;
+  }
+  put(ts, i, s);
+}
+
+static void publish_next(lub_timers *ts) {
+  atomic_store_explicit(&ts->next_ns, ts->count ? ts->heap[0].when_ns : LUB_NEVER,
+                        memory_order_relaxed);
+}
+
+static void insert(lub_timers *ts, lub_timer *t, int64_t when_ns) {
+  lub_assert(t->reserved && ts->count < ts->capacity);
+  t->when_ns = when_ns;
+  uint32_t i = ts->count++;
+  sift_up(ts, i, (lub_slot){when_ns, t});
+}
+
+static void take(lub_timers *ts, lub_timer *t) {
+  uint32_t i = t->place - 1;
+  lub_slot last = ts->heap[--ts->count];
+  t->place = 0;
+  if (i == ts->count) return;
+  if (i > 0 && last.when_ns < ts->heap[(i - 1) / 4].when_ns)
+    sift_up(ts, i, last);
+  else
+    sift_down(ts, i, last);
+}
+
+lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t) {
+  if (t->reserved) return LUB_OK;
+  lub_status status = LUB_OK;
+  pthread_mutex_lock(&ts->lock);
+  if (ts->reserved == ts->capacity) {
+    uint32_t wanted = ts->capacity ? ts->capacity * 2 : 16;
+    lub_slot *grown = wanted > ts->capacity
+                          ? ts->mem->realloc(ts->mem->ud, ts->heap, wanted * sizeof *grown)
+                          : NULL;
+    if (grown) {
+      ts->heap = grown;
+      ts->capacity = wanted;
+    } else {
+      status = LUB_NOMEM;
+    }
+  }
+  if (status == LUB_OK) {
+    ts->reserved++;
+    t->reserved = true;
+  }
+  pthread_mutex_unlock(&ts->lock);
+  return status;
+}
+
+void lub_timer_forget(lub_timers *ts, lub_timer *t) {
+  if (!t->reserved) return;
+  pthread_mutex_lock(&ts->lock);
+  if (t->place) take(ts, t);
+  publish_next(ts);
+  ts->reserved--;
+  t->reserved = false;
+  pthread_mutex_unlock(&ts->lock);
+}
+
+bool lub_timer_start(lub_timers *ts, lub_timer *t, int64_t when_ns, bool *earliest) {
+  pthread_mutex_lock(&ts->lock);
+  bool running = t->place != 0;
+  if (running) take(ts, t);
+  insert(ts, t, when_ns);
+  publish_next(ts);
+  *earliest = t->place == 1;
+  pthread_mutex_unlock(&ts->lock);
+  return running;
+}
+
+bool lub_timer_stop(lub_timers *ts, lub_timer *t) {
+  pthread_mutex_lock(&ts->lock);
+  bool running = t->place != 0;
+  if (running) {
+    take(ts, t);
+    publish_next(ts);
+  }
+  pthread_mutex_unlock(&ts->lock);
+  return running;
+}
+
+void lub_timer_again(lub_timers *ts, lub_timer *t, int64_t when_ns) { insert(ts, t, when_ns); }
+
+uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
+  uint32_t fired = 0;
+  while (lub_timers_next(ts) <= now_ns) {
+    pthread_mutex_lock(&ts->lock);
+    for (int i = 0; i < FIRE_BATCH && ts->count && ts->heap[0].when_ns <= now_ns; i++) {
+      lub_timer *t = ts->heap[0].timer;
+      take(ts, t);
+      t->fire(t, now_ns);
+      fired++;
+    }
+    publish_next(ts);
+    pthread_mutex_unlock(&ts->lock);
+  }
+  return fired;
+}

@@ -1,0 +1,55 @@
+/* timer.h - deadlines of one engine in a 4-ary heap (after Go's runtime/time.go), and who fires them.
+ * Room in the heap is reserved once for each timer, so that starting one can never fail.
+ * A timer's `fire` runs under the timers' lock, on the thread that found it due. It may take channel and
+ * scheduler locks (ORDER LOCKS in sched.h), and may start its own timer again with lub_timer_again.
+ * Floor 3. Uses base. Used by waits (their longest wait), after and tick. */
+#ifndef LUB_TIMER_H
+#define LUB_TIMER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "base.h"
+#include "lubdub.h"
+
+typedef struct lub_timer {
+  int64_t when_ns;
+  uint32_t place; /* index in the heap + 1; 0: not running */
+  bool reserved;
+  void (*fire)(struct lub_timer *t, int64_t now_ns);
+} lub_timer;
+
+typedef struct lub_slot {
+  int64_t when_ns;
+  lub_timer *timer;
+} lub_slot;
+
+typedef struct lub_timers {
+  pthread_mutex_t lock; /* guards the heap and every timer in it */
+  lub_slot *heap;       /* [capacity], of which `count` run */
+  uint32_t count, capacity, reserved;
+  atomic_llong next_ns; /* the earliest deadline, LUB_NEVER without one; read without lock as a hint */
+  const lub_allocator *mem;
+} lub_timers;
+
+void lub_timers_init(lub_timers *ts, const lub_allocator *mem);
+void lub_timers_close(lub_timers *ts);
+
+/* Makes room for one more timer; once in a timer's life, before its first start. LUB_NOMEM. */
+lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t);
+/* Stops t if it runs and gives its room back. */
+void lub_timer_forget(lub_timers *ts, lub_timer *t);
+/* Starts or moves t. Returns whether it was running; *earliest tells that it is the next to fire now. */
+bool lub_timer_start(lub_timers *ts, lub_timer *t, int64_t when_ns, bool *earliest);
+/* Returns whether it was running. When it returns, `fire` is not running and will not run. */
+bool lub_timer_stop(lub_timers *ts, lub_timer *t);
+/* From inside fire. */
+void lub_timer_again(lub_timers *ts, lub_timer *t, int64_t when_ns);
+/* Fires what is due at now_ns. Returns how many fired. */
+uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns);
+
+static inline int64_t lub_timers_next(lub_timers *ts) {
+  return atomic_load_explicit(&ts->next_ns, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,46 @@
+/* waiter.h - who is parked, on what, and how it is woken.
+ * A wait is one parked fiber or host thread; it has one waiter for each channel that it waits on (none for
+ * a sleep). Whoever wants to wake it must claim it first: exactly one claim succeeds, its owner writes the
+ * outcome and calls `wake`, once. A waiter whose wait has been claimed by somebody else is stale: it is
+ * skipped by channels and taken out by lub_wait_finish.
+ * Waits live in fibers and waiters beside them, never on a stack that a yield leaves. Floor 2. */
+#ifndef LUB_WAITER_H
+#define LUB_WAITER_H
+
+#include "list.h"
+#include "timer.h"
+#include "value.h"
+
+typedef struct lub_wait lub_wait;
+
+typedef struct lub_waiter {
+  lub_link link;   /* in ch->recvq or ch->sendq; guarded by ch->lock */
+  lub_wait *wait;
+  lub_chan *ch;    /* NULL: a case that is never ready. No reference: the fiber's stack holds one */
+  lub_value value; /* a send's, until it is taken; a receive's, when it has come */
+  bool send;
+} lub_waiter;
+
+struct lub_wait {
+  atomic_bool open; /* true: may be claimed */
+  uint8_t status;   /* lub_status; the outcome, written by the one who claimed */
+  bool parked;      /* between park and finish; the owner's */
+  bool armed;       /* the timer was started for this wait; the owner's */
+  uint32_t index;   /* which waiter it came through */
+  uint32_t count;   /* waiters */
+  lub_waiter *waiters;
+  void (*wake)(lub_wait *w); /* after a claim, with no channel locked */
+  lub_timer timer;  /* the longest wait */
+  lub_engine *engine;
+  uint64_t id;      /* of the fiber, for the graph of waits; 0: a host thread */
+  int64_t since_ns; /* when it parked, if the engine keeps count */
+};
+
+/* True for one caller, who must then set status and index and call wake. */
+static inline bool lub_wait_claim(lub_wait *w) {
+  /* acquire: sees the waiters as the owner wrote them before it opened the wait */
+  return atomic_load_explicit(&w->open, memory_order_relaxed) &&
+         atomic_exchange_explicit(&w->open, false, memory_order_acq_rel);
+}
+
+#endif
