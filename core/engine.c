@@ -1,6 +1,5 @@
 /* engine.c - carriers and their queue, the watcher of stuck carriers, who sleeps and who is told.
  * After Go's runtime/proc.go: an M here is a thread, a P a place; the watcher is sysmon. */
-#define _GNU_SOURCE
 #include "engine.h"
 
 #include <signal.h>
@@ -240,6 +239,17 @@ static bool used_cpu(lub_carrier *c) {
   return used_ns > TICK_NS / 10;
 }
 
+/* The thread of a pinned worker that runs fibers: one that does not switch is interrupted. */
+static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
+  if (!atomic_load(&w->driven) || atomic_load(&w->state) == LUB_ASLEEP) return false;
+  uint32_t steps = atomic_load(&w->steps);
+  w->ticks = steps == w->seen_steps ? w->ticks + 1 : 0;
+  w->seen_steps = steps;
+  if (w->ticks >= LONG_TICKS && w->ticks % LONG_TICKS == 0 && e->opts.preempt_signal)
+    (void)pthread_kill(w->thread, e->opts.preempt_signal);
+  return true;
+}
+
 /* c->current may be freed meanwhile: it is compared, never followed. Whether a signal is due is decided
  * in lub_interrupted, on the carrier itself. */
 static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
@@ -280,6 +290,8 @@ static void *watch(void *arg) {
     e->watching = false;
     bool busy = false;
     for (int i = 0; i < e->threads; i++) busy |= watch_carrier_locked(e, &e->carriers[i]);
+    for (lub_link *k = lub_list_first(&e->pinned); k; k = lub_list_next(&e->pinned, k))
+      busy |= watch_pinned_locked(e, lub_container(k, lub_worker, pin));
     quiet = busy ? 0 : quiet + 1;
     pthread_mutex_unlock(&e->lock);
     if (busy) lub_timers_run(&e->timers, lub_engine_now_ns(e));
@@ -344,6 +356,7 @@ lub_status lub_engine_open(const lub_options *opts, lub_engine **out) {
   memset(e->carriers, 0, nbytes);
   lub_list_init(&e->queue);
   lub_list_init(&e->workers);
+  lub_list_init(&e->pinned);
   lub_list_init(&e->sleepers);
   lub_timers_init(&e->timers, &e->mem);
   pthread_condattr_t monotonic;

@@ -37,6 +37,7 @@ struct lub_engine {
   pthread_cond_t watch; /* a carrier began to run */
   lub_list queue;       /* lub_worker.link: workers ready to run, oldest first */
   lub_list workers;     /* lub_worker.all */
+  lub_list pinned;      /* lub_worker.pin: those with a thread of their own */
   lub_list sleepers;    /* lub_sleeper.link: host threads and pinned workers that wait */
   lub_name *names;
   int sleeping;         /* carriers that wait for work */

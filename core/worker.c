@@ -7,7 +7,7 @@
 #include "chan.h"
 #include "engine.h"
 
-enum { LOOK_EVERY = 61 }; /* fibers between two looks at the inbox and the clock (Go's schedtick) */
+enum { LOOK_EVERY = 61 }; /* fibers between two looks at the clock (Go's schedtick) */
 
 static _Thread_local lub_worker *current;
 
@@ -50,7 +50,10 @@ lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_wor
   lub_list_init(&w->fibers);
   pthread_mutex_lock(&e->lock);
   lub_list_push(&e->workers, &w->all);
-  if (pinned) e->awake++;
+  if (pinned) {
+    lub_list_push(&e->pinned, &w->pin);
+    e->awake++;
+  }
   pthread_mutex_unlock(&e->lock);
   *out = w;
   return LUB_OK;
@@ -67,7 +70,10 @@ void lub_worker_end(lub_worker *w) {
   atomic_store(&w->ended, true);
   pthread_mutex_lock(&e->lock);
   lub_list_remove(&w->all);
-  if (w->pinned) lub_engine_asleep_locked(e);
+  if (w->pinned) {
+    lub_list_remove(&w->pin);
+    lub_engine_asleep_locked(e);
+  }
   pthread_mutex_unlock(&e->lock);
   (void)lub_chan_close(w->done);
   lub_object_drop(&w->obj);
@@ -168,13 +174,22 @@ bool lub_worker_has_ready(lub_worker *w) {
 
 lub_fiber *lub_worker_next(lub_worker *w) {
   atomic_store_explicit(&w->steps, w->steps + 1, memory_order_relaxed);
-  if (!w->ready || ++w->pops % LOOK_EVERY == 0) {
-    if (w->ready) lub_timers_run(&w->engine->timers, lub_engine_now_ns(w->engine));
-    look_into_inbox(w);
-  }
+  if (++w->pops % LOOK_EVERY == 0 && lub_timers_next(&w->engine->timers) != LUB_NEVER)
+    lub_timers_run(&w->engine->timers, lub_engine_now_ns(w->engine));
+  look_into_inbox(w); /* at every switch, or a slow sibling would keep others' wakes waiting */
   lub_fiber *f = w->ready;
   if (f) w->ready = f->ready_next;
   return f;
+}
+
+void lub_worker_drive(lub_worker *w, bool begin) {
+  if (!w->pinned) return;
+  lub_engine *e = w->engine;
+  pthread_mutex_lock(&e->lock);
+  w->thread = pthread_self();
+  atomic_store(&w->driven, begin);
+  if (begin && e->watching) pthread_cond_signal(&e->watch);
+  pthread_mutex_unlock(&e->lock);
 }
 
 void lub_worker_sleep(lub_worker *w, lub_wait *root) {
@@ -189,6 +204,7 @@ void lub_worker_sleep(lub_worker *w, lub_wait *root) {
     lub_engine_asleep_locked(e);
     while (!s.woken) pthread_cond_wait(&s.wakeup, &e->lock);
     lub_list_remove(&s.link);
+    if (e->watching) pthread_cond_signal(&e->watch);
   } else {
     atomic_store(&w->state, LUB_RUNNING); /* notified: look again */
   }
@@ -211,6 +227,44 @@ static void ask(lub_worker *w, atomic_bool *what, const char *why) {
 
 void lub_worker_cancel(lub_worker *w, const char *why) { ask(w, &w->cancelled, why); }
 void lub_worker_kill(lub_worker *w, const char *why) { ask(w, &w->killed, why); }
+
+void lub_workers_report(lub_engine *e) {
+  pthread_mutex_lock(&e->lock);
+  uint32_t n = 0;
+  for (lub_link *k = lub_list_first(&e->workers); k; k = lub_list_next(&e->workers, k)) n++;
+  lub_worker **all = lub_alloc(&e->mem, (n + 1) * sizeof(lub_worker *));
+  n = 0;
+  for (lub_link *k = all ? lub_list_first(&e->workers) : NULL; k; k = lub_list_next(&e->workers, k)) {
+    all[n] = lub_container(k, lub_worker, all);
+    lub_object_ref(&all[n++]->obj);
+  }
+  pthread_mutex_unlock(&e->lock);
+  for (uint32_t i = 0; i < n; i++) { /* notify takes the engine's lock itself */
+    atomic_store(&all[i]->report, true);
+    atomic_store(&all[i]->requested, true);
+    notify(all[i]);
+    lub_object_drop(&all[i]->obj);
+  }
+  lub_free(&e->mem, all);
+}
+
+bool lub_workers_end(lub_engine *e, double wait) {
+  for (;;) {
+    pthread_mutex_lock(&e->lock);
+    lub_link *k = lub_list_first(&e->workers);
+    lub_worker *w = k ? lub_container(k, lub_worker, all) : NULL;
+    if (w) lub_object_ref(&w->obj);
+    e->holds++; /* the caller acts: no deadlock while it waits */
+    pthread_mutex_unlock(&e->lock);
+    if (w) lub_worker_kill(w, "the engine closes");
+    lub_status status = w ? lub_worker_join(w, wait) : LUB_OK;
+    if (w) lub_object_drop(&w->obj);
+    pthread_mutex_lock(&e->lock);
+    e->holds--;
+    pthread_mutex_unlock(&e->lock);
+    if (!w || status) return !w;
+  }
+}
 
 /* ---- fibers ------------------------------------------------------------------------------------------- */
 

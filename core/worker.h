@@ -40,11 +40,11 @@ struct lub_worker {
   atomic_bool ended;
   atomic_bool preempt;   /* leave the slice at the next fiber switch */
   atomic_bool requested; /* cancel or kill or report asked for: run must look */
-  atomic_bool cancelled, killed;
+  atomic_bool cancelled, killed, report;
   atomic_uint steps;     /* fibers resumed, as the watcher's clock of progress */
   _Atomic(lub_fiber *) inbox; /* fibers made ready by other threads, newest first */
   lub_link link;         /* in engine->queue; engine->lock */
-  lub_link all;          /* in engine->workers; engine->lock */
+  lub_link all, pin;     /* in engine->workers, engine->pinned; engine->lock */
   lub_chan *done;        /* closes when the worker has ended */
   char why[64];          /* of the cancel or kill; engine->lock */
 
@@ -52,12 +52,19 @@ struct lub_worker {
   lub_fiber *ready, *ready_last; /* oldest first */
   lub_list fibers;
   uint32_t pops;
+  atomic_bool driven;   /* pinned: its thread runs fibers now */
+  pthread_t thread;     /* ... which is this one; engine->lock */
+  uint32_t seen_steps, ticks; /* the watcher's; engine->lock */
   struct lub_sleeper *asleep;  /* pinned: the thread that sleeps; engine->lock */
 };
 
 /* Makes a worker that nobody runs yet. The engine's list holds one reference until lub_worker_end,
  * the caller gets another. LUB_NOMEM. */
 lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_worker **out);
+/* Asks every worker to tell the host what its fibers do, at its next safe point. */
+void lub_workers_report(lub_engine *e);
+/* Kills what still runs and waits for it, each for `wait` seconds at most. False: one did not end. */
+bool lub_workers_end(lub_engine *e, double wait);
 /* Queues a new worker for its first slice. */
 void lub_worker_start(lub_worker *w);
 /* From run, after the last fiber: the worker will not run again. Closes `done`. */
@@ -80,6 +87,8 @@ void lub_fiber_inbox(lub_fiber *f);
 /* Puts a fiber at the end of the ready queue. Any thread, if nobody else does. */
 void lub_fiber_ready(lub_fiber *f);
 
+/* The calling thread runs fibers of a pinned worker from here on, or no longer. */
+void lub_worker_drive(lub_worker *w, bool begin);
 /* The worker that the calling thread runs, or NULL; set by carriers and by threads of pinned workers. */
 lub_worker *lub_worker_current(void);
 void lub_worker_set_current(lub_worker *w);
