@@ -30,7 +30,7 @@ test: deps ## install what is missing, build, run every suite (SAN=address|threa
 	$(V)B=$(B) SAN=$(SAN) sh spec/run.sh
 
 lint: ## luacheck, clang-format's and cppcheck's opinion
-	$(V)luacheck -q --std lua54 scripts spec
+	$(V)luacheck -q scripts spec
 	$(V)cppcheck -q --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
 	  --suppress=missingIncludeSystem -Icore -Ibindings core bindings
 

@@ -135,6 +135,7 @@ describe("workers", function()
     local _, why = lub.spawn({ memory = 2 << 20 }, function()
       local t = {}
       for i = 1, 1e9 do t[i] = i end
+      return #t
     end):join()
     assert.matches("not enough memory", why)
   end)

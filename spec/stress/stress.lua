@@ -20,11 +20,12 @@ for _, capacity in ipairs { 0, 1, 2, 64 } do
   end
   for _ = 1, 4 do
     lub.spawn(function(ch, out)
-      local sum, from, v = 0, nil, nil
-      repeat
-        from, v = lub.select(ch, 30)
-        sum = sum + (v and from == ch and v or 0)
-      until not from or v == nil
+      local sum = 0
+      while true do
+        local from, v = lub.select(ch, 30)
+        if not from or v == nil then break end
+        sum = sum + v
+      end
       out:send(sum)
     end, items, sums)
   end
