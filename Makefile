@@ -29,10 +29,12 @@ test: deps ## install what is missing, build, run every suite (SAN=address|threa
 	$(V)$(MAKE) --no-print-directory all $(B)/engine_test
 	$(V)B=$(B) SAN=$(SAN) sh spec/run.sh
 
-lint: ## luacheck, clang-format's and cppcheck's opinion
+# cppcheck does not know _Noreturn, and takes a realloc that is called through a pointer for a leak
+lint: ## luacheck and cppcheck
 	$(V)luacheck -q scripts spec
 	$(V)cppcheck -q --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
-	  --suppress=missingIncludeSystem -Icore -Ibindings core bindings
+	  --suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck --suppress=memleak:core/engine.c \
+	  -Icore -Ibindings core bindings
 
 help: ## this list
 	$(V)sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
