@@ -287,6 +287,7 @@ static void *watch(void *arg) {
     e->watching = quiet >= IDLE_TICKS;
     wait_until(&e->watch, &e->lock,
                e->watching ? LUB_NEVER : real_clock(NULL) + TICK_NS);
+    if (e->watching) quiet = 0; /* who woke it may not show as running yet: look some ticks longer */
     e->watching = false;
     bool busy = false;
     for (int i = 0; i < e->threads; i++) busy |= watch_carrier_locked(e, &e->carriers[i]);
