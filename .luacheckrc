@@ -1,3 +1,3 @@
 std = "lua54"
-files["spec/bindings"] = { std = "lua54+busted" }
 max_line_length = 120
+files["spec/**/*_spec.lua"] = { std = "+busted" }

@@ -1,87 +1,299 @@
 # lubdub: `make help` lists the targets.
 .DELETE_ON_ERROR:
-CC      ?= cc
-CFLAGS  ?= -O2 -g
-PREFIX  ?= /usr/local
-LUA     ?= lua5.4
-LUA_PC  ?= lua5.4
-B       := build$(if $(SAN),-$(SAN))
-V       := $(if $(VERBOSE),,@)
+.SUFFIXES:
+CC         ?= cc
+CFLAGS     ?= -O2 -g
+PREFIX     ?= /usr/local
+LUA        ?= lua5.4
+PKG_CONFIG ?= pkg-config
+B          := build$(if $(SAN),-$(SAN))
+V          := $(if $(VERBOSE),,@)
 
-SAN_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+# every CPU, unless the caller said how many (a -j on the command line wins over this one)
+ifeq ($(MAKELEVEL)$(filter -j% --jobs%,$(MAKEFLAGS)),0)
+MAKEFLAGS  += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+# `make clean all` means one after the other
+ifneq ($(and $(filter clean uninstall,$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),)
+.NOTPARALLEL:
+endif
+
+SAN_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SAN_thread  := -fsanitize=thread
+# LeakSanitizer stumbles over the thread-local variables of a module that was loaded later (glibc 2.36, gcc 12)
+ifneq ($(SAN),)
+FLAGS_SAN   := -ftls-model=initial-exec
+endif
+ifneq ($(SAN),)
+ifeq ($(SAN_$(SAN)),)
+$(error SAN is address or thread, not '$(SAN)')
+endif
+endif
+
 WARN    := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
-LUA_INC  = $(shell pkg-config --cflags $(LUA_PC) 2>/dev/null)
-LUA_LIBS = $(shell pkg-config --libs $(LUA_PC) 2>/dev/null)
-FLAGS    = $(WARN) -fPIC -Icore -Ibindings $(CFLAGS) $(SAN_$(SAN)) -MMD -MP
+FLAGS    = $(WARN) -fPIC -Icore $(CPPFLAGS) $(CFLAGS) $(FLAGS_SAN) $(SAN_$(SAN))
+LINK     = $(CC) $(CFLAGS) $(SAN_$(SAN)) $(LDFLAGS)
+LIBS    := -pthread -lm
+DEPEND   = -MMD -MP
+VERSION := $(shell sed -n 's/^\#define LUB_VERSION "\(.*\)"/\1/p' core/lubdub.h)
+SONAME   = lib$(1).so.$(firstword $(subst ., ,$(VERSION)))
 
-CORE     := $(patsubst core/%.c,$(B)/core/%.o,$(wildcard core/*.c))
-BINDING  := $(patsubst bindings/%.c,$(B)/bindings/%.o,$(filter-out bindings/main.c,$(wildcard bindings/*.c)))
-PROGRAMS := $(B)/liblubdub.a $(B)/liblubdub.so $(B)/lubdub.so $(B)/lubdub
+# ---- Lua: the system's, or, since no stock lua5.4 can load a sanitized module, one built with the sanitizer ----
+LUA_SRC := build/lua-src/src
+ifeq ($(SAN),)
+LUA_PC  := $(or $(LUA_PC),$(shell for p in lua5.4 lua-5.4 lua54 lua; do \
+  $(PKG_CONFIG) --exists "$$p >= 5.4 $$p < 5.5" 2>/dev/null && echo $$p && break; done))
+LUA_INC ?= $(shell $(PKG_CONFIG) --cflags "$(LUA_PC) >= 5.4 $(LUA_PC) < 5.5" 2>/dev/null)
+LUA_LIBS ?= $(shell $(PKG_CONFIG) --libs "$(LUA_PC) >= 5.4 $(LUA_PC) < 5.5" 2>/dev/null)
+HAVE_LUA := $(LUA_PC)$(LUA_INC)$(LUA_LIBS)
+else
+LUA_INC := -I$(LUA_SRC)
+LUA_LIBS := -ldl
+HAVE_LUA := $(wildcard $(LUA_SRC)/lua.h)
+LUA_OBJ := $(patsubst %,$(B)/lua-$(SAN)/l%.o,api auxlib baselib code corolib ctype dblib debug do dump func gc init \
+  iolib lex mathlib mem oadlib object opcodes oslib parser state string strlib table tablib tm undump utf8lib vm zio)
+# _longjmp, and the __longjmp_chk of a fortified longjmp, leave without telling ThreadSanitizer, which dies after
+# some 100,000 of them; ISO longjmp it knows. The rest stays as distributions build it.
+PROGRAMS_SAN = $(B)/lua5.4
+LUA_FLAGS = -std=gnu11 -O1 -g -DLUA_USE_LINUX -DLUA_COMPAT_5_3 -U_FORTIFY_SOURCE -D'LUAI_THROW(L,c)=longjmp((c)->b,1)' \
+  -D'LUAI_TRY(L,c,a)=if (setjmp((c)->b) == 0) { a }' -Dluai_jmpbuf=jmp_buf $(SAN_$(SAN))
+endif
 
-all: $(PROGRAMS) ## build the command, the core library and the Lua module
+# ---- what there is to build ----
+object   = $(patsubst %.c,$(B)/%.o,$(1))
+CORE    := $(call object,$(wildcard core/*.c))
+BINDING := $(call object,$(filter-out bindings/main.c,$(wildcard bindings/*.c)))
+HEADERS := core/lubdub.h $(wildcard bindings/lubdub_lua.h)
+MODULES := $(shell test ! -d bindings/lua || find bindings/lua -name '*.lua')
+LUACOPY := $(patsubst bindings/%,$(B)/%,$(MODULES))
+SCRIPTS := $(shell find scripts -name '*.lua' ! -path 'scripts/examples/*')
+program  = $(patsubst spec/%.c,$(B)/tests/%,$(wildcard $(1)))
+CORETEST := $(call program,spec/core/*_test.c)
+LUATEST := $(call program,spec/bindings/*_test.c spec/host/*.c)
+
+LIBRARIES := $(B)/liblubdub.a $(B)/liblubdub.so
+PROGRAMS := $(LIBRARIES) $(B)/lubdub $(B)/lubdub.so $(B)/liblubdub-lua.a $(B)/liblubdub-lua.so $(LUACOPY) $(PROGRAMS_SAN)
+ifneq ($(SAN),)
+ifeq ($(HAVE_LUA),)
+PROGRAMS := $(LIBRARIES)
+LUATEST :=
+endif
+endif
+
+all: $(PROGRAMS) ## build the command, the libraries and the Lua module into build/ (SAN=address|thread: with it)
 
 demo: deps ## install what is missing, build, run the seed's heartbeat
 	$(V)$(MAKE) --no-print-directory all
 	$(V)$(B)/lubdub run scripts/examples/interval.lua
 
-test: deps ## install what is missing, build, run every suite (SAN=address|thread: under a sanitizer)
-	$(V)$(MAKE) --no-print-directory all $(B)/engine_test
-	$(V)B=$(B) SAN=$(SAN) sh spec/run.sh
+test: deps ## install what is missing, build, run every suite (SAN=address|thread; SUITE=part of a name)
+	$(V)test -z "$(SAN)" || sh spec/build/lua.sh || :
+	$(V)$(MAKE) --no-print-directory all tests
+	$(V)B=$(B) SAN=$(SAN) LUA="$(LUA)" CC="$(CC)" MAKE="$(MAKE)" PKG_CONFIG="$(PKG_CONFIG)" sh spec/run.sh $(SUITE)
 
-# cppcheck does not know _Noreturn, and takes a realloc that is called through a pointer for a leak
-lint: ## luacheck and cppcheck
-	$(V)luacheck -q scripts spec
-	$(V)cppcheck -q --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
-	  --suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck --suppress=memleak:core/engine.c \
-	  -Icore -Ibindings core bindings
+tests: $(CORETEST) $(LUATEST) ## build the C suites, run nothing
+	@:
 
-help: ## this list
-	$(V)sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+bench: deps ## install what is missing, build, measure
+	$(V)$(MAKE) --no-print-directory all
+	$(V)if [ -e spec/bench/run.sh ]; then B=$(B) sh spec/bench/run.sh; \
+	  elif [ -e spec/bench/bench.lua ]; then $(B)/lubdub run spec/bench/bench.lua; \
+	  else echo "no spec/bench"; fi
+
+deps: ## install what building and testing need, or name it (LINT=1: what lint needs)
+	$(V)B=$(B) SAN=$(SAN) CC="$(CC)" LUA="$(LUA)" LUA_PC="$(LUA_PC)" PKG_CONFIG="$(PKG_CONFIG)" sh spec/deps.sh
 
 clean: ## remove what was built
 	$(V)rm -rf build build-address build-thread
 
-deps:
-	$(V)sh spec/deps.sh
+help: ## this list
+	$(V)sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
-install: all ## install under PREFIX (DESTDIR honoured)
-	$(V)install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig \
-	  $(DESTDIR)$(PREFIX)/lib/lua/5.4
-	$(V)install $(B)/lubdub $(DESTDIR)$(PREFIX)/bin
-	$(V)install -m 644 core/lubdub.h $(DESTDIR)$(PREFIX)/include
-	$(V)install -m 644 $(B)/liblubdub.a $(B)/liblubdub.so $(DESTDIR)$(PREFIX)/lib
-	$(V)install -m 644 $(B)/lubdub.so $(DESTDIR)$(PREFIX)/lib/lua/5.4
-	$(V)printf 'Name: lubdub\nDescription: heartbeat engine\nVersion: 0.1.0\nLibs: -L%s/lib -llubdub -pthread\nCflags: -I%s/include\n' \
-	  $(PREFIX) $(PREFIX) > $(DESTDIR)$(PREFIX)/lib/pkgconfig/lubdub.pc
+# ---- lint ----
+C_FILES := $(wildcard core/*.[ch] bindings/*.[ch] spec/*/*.[ch])
+TIDY    := $(patsubst %,tidy-%,$(filter-out %.h,$(C_FILES)))
 
-uninstall: ## remove what install put there
-	$(V)cd $(DESTDIR)$(PREFIX) && rm -f bin/lubdub include/lubdub.h lib/liblubdub.a lib/liblubdub.so \
-	  lib/lua/5.4/lubdub.so lib/pkgconfig/lubdub.pc
+lint: ## luacheck, clang-format, cppcheck, clang-tidy; silent when all is well
+	$(V)LINT=1 $(MAKE) --no-print-directory deps
+	$(V)$(MAKE) --no-print-directory -k lint-lua lint-format lint-cppcheck $(TIDY)
 
-$(B)/core/%.o: core/%.c
+format: ## lay out the C files as .clang-format says
+	$(V)clang-format -i $(C_FILES)
+
+check: ## test, then lint
+	$(V)$(MAKE) --no-print-directory test
+	$(V)$(MAKE) --no-print-directory lint
+
+lint-lua:
+	$(V)mkdir -p $(B)
+	$(V)luacheck -q $(wildcard scripts spec bindings) >$(B)/luacheck.log || { cat $(B)/luacheck.log; exit 1; }
+
+lint-format:
+	$(V)clang-format --dry-run -Werror $(C_FILES)
+
+# cppcheck does not know _Noreturn, and takes a realloc that is called through a pointer for a leak
+lint-cppcheck:
+	$(V)cppcheck -q --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
+	  --suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck --suppress='memleak:core/*' \
+	  -D_GNU_SOURCE -Icore -Ibindings core bindings
+
+$(TIDY): tidy-%:
+	$(V)mkdir -p $(B)
+	$(V)clang-tidy --quiet $* -- -std=c11 -D_GNU_SOURCE -Icore -Ibindings -Ispec/core $(LUA_INC) \
+	  $(if $(filter core/% spec/core/%,$*),,-include spec/build/tidy.h) 2>&1 | \
+	  { grep -v 'warnings* generated\|^Suppressed\|^Use -header' || :; } | tee $(B)/$(subst /,_,$*).tidy; \
+	  ! test -s $(B)/$(subst /,_,$*).tidy
+
+# ---- install: what was put where is listed in share/lubdub/manifest, from which uninstall works ----
+CMOD := $(PREFIX)/lib/lua/5.4
+LMOD := $(PREFIX)/share/lua/5.4
+
+define PUT
+to() { # directories that are made are listed, so that they can go again
+  case $$1 in /|.|"") return 0;; esac
+  [ -d "$$DESTDIR$$1" ] || { to "$$(dirname "$$1")"; mkdir "$$DESTDIR$$1"; echo "$$1/" >>"$$list"; }
+}
+put() { # mode, source, target
+  to "$$(dirname "$$3")"
+  rm -f "$$DESTDIR$$3"
+  install -m "$$1" "$$2" "$$DESTDIR$$3"
+  echo "$$3" >>"$$list"
+}
+link() { # to what, target
+  ln -sf "$$1" "$$DESTDIR$$2"
+  echo "$$2" >>"$$list"
+}
+library() { # name, soname
+  put 644 $$B/lib$$1.a "$$PREFIX/lib/lib$$1.a"
+  put 755 $$B/lib$$1.so "$$PREFIX/lib/lib$$1.so.$$VERSION"
+  link lib$$1.so.$$VERSION "$$PREFIX/lib/$$2"
+  link $$2 "$$PREFIX/lib/lib$$1.so"
+}
+package() { # name, description, requires, private requires
+  { printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\n' "$$PREFIX"
+    printf 'Name: %s\nDescription: %s\nVersion: %s\n' "$$1" "$$2" "$$VERSION"
+    [ -z "$$3" ] || printf 'Requires.private: %s\n' "$$3"
+    printf 'Libs: -L$${libdir} -l%s -pthread\nLibs.private: -lm\nCflags: -I$${includedir}\n' "$$1"
+  } >"$$list.pc"
+  put 644 "$$list.pc" "$$PREFIX/lib/pkgconfig/$$1.pc"
+  rm -f "$$list.pc"
+}
+modules() {
+  put 755 $$B/lubdub.so "$$CMOD/lubdub.so"
+  for f in $$MODULES; do put 644 $$f "$$LMOD/$${f#bindings/lua/}"; done
+}
+list=$$(mktemp)
+trap 'rm -f "$$list" "$$list.pc"' EXIT
+endef
+export PUT
+INSTALL = B=$(B) DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" CMOD="$(CMOD)" LMOD="$(LMOD)" MODULES="$(MODULES)" \
+  VERSION=$(VERSION) sh -euc
+
+install: all ## install under PREFIX (default /usr/local); DESTDIR is put before it
+	$(V)$(MAKE) --no-print-directory uninstall
+	$(V)$(INSTALL) 'eval "$$PUT"; mkdir -p "$$DESTDIR/"; \
+	  put 755 $(B)/lubdub "$$PREFIX/bin/lubdub"; \
+	  for h in $(HEADERS); do put 644 $$h "$$PREFIX/include/$${h##*/}"; done; \
+	  library lubdub $(call SONAME,lubdub); library lubdub-lua $(call SONAME,lubdub-lua); \
+	  package lubdub "heartbeat engine" ""; \
+	  package lubdub-lua "heartbeat engine, with its Lua 5.4 workers" "$(LUA_PC)"; modules; \
+	  for f in $(SCRIPTS); do put 644 $$f "$$PREFIX/share/lubdub/$$f"; done; \
+	  to "$$PREFIX/share/lubdub"; echo "$$PREFIX/share/lubdub/manifest" >>"$$list"; \
+	  install -m 644 "$$list" "$$DESTDIR$$PREFIX/share/lubdub/manifest"'
+
+install-module: $(B)/lubdub.so $(LUACOPY) ## install the Lua module alone (CMOD=, LMOD=: where), as LuaRocks does
+	$(V)$(INSTALL) 'eval "$$PUT"; modules'
+
+uninstall: ## remove exactly what install put there
+	$(V)list="$(DESTDIR)$(PREFIX)/share/lubdub/manifest"; [ ! -f "$$list" ] || { \
+	  files=$$(cat "$$list"); printf '%s\n' "$$files" | while IFS= read -r f; do \
+	    case $$f in */) ;; *) rm -f "$(DESTDIR)$$f" ;; esac; done; \
+	  printf '%s\n' "$$files" | grep '/$$' | sort -r | while IFS= read -r d; do \
+	    rmdir "$(DESTDIR)$$d" 2>/dev/null || :; done; }
+
+# ---- rules ----
+# Two records that only change when what they say does: how things are compiled, and of what they are made
+# (else a source that is removed would stay in the libraries).
+quote = '$(subst ','\'',$(1))'
+record = $(V)mkdir -p $(@D); printf '%s\n' $(call quote,$(1)) | cmp -s - $@ || printf '%s\n' $(call quote,$(1)) >$@
+$(B)/.flags: FORCE
+	$(call record,$(CC) $(FLAGS) $(LDFLAGS) $(LUA_INC) $(LUA_LIBS))
+$(B)/.parts: FORCE
+	$(call record,$(CORE) $(BINDING) $(LUA_OBJ) $(VERSION))
+
+$(B)/core/%.o: core/%.c $(B)/.flags
 	$(V)mkdir -p $(@D)
-	$(V)$(CC) $(FLAGS) -c $< -o $@
+	$(V)$(CC) $(FLAGS) $(DEPEND) -c $< -o $@
 
-$(B)/bindings/%.o: bindings/%.c
+$(B)/bindings/%.o: bindings/%.c $(B)/.flags | lua
 	$(V)mkdir -p $(@D)
-	$(V)$(CC) $(FLAGS) $(LUA_INC) -c $< -o $@
+	$(V)$(CC) $(FLAGS) -Ibindings $(LUA_INC) $(DEPEND) -c $< -o $@
 
-$(B)/liblubdub.a: $(CORE)
+$(B)/lua-$(SAN)/%.o: $(LUA_SRC)/%.c $(B)/.flags
+	$(V)mkdir -p $(@D)
+	$(V)$(CC) $(LUA_FLAGS) -c $< -o $@
+
+# ThreadSanitizer holds signals back until the thread comes to an atomic operation. The engine preempts by a
+# signal, so an empty loop in Lua would never be; here each jump has one.
+$(B)/lua-thread/lvm.o: $(LUA_SRC)/lvm.c $(B)/.flags
+	$(V)mkdir -p $(@D)
+	$(V)sed '/define updatetrap(ci)/s/(trap/((void)__atomic_load_n(\&(int){0}, __ATOMIC_RELAXED), trap/' $< | \
+	  $(CC) $(LUA_FLAGS) -I$(LUA_SRC) -x c -c - -o $@
+
+lua:
+	$(if $(HAVE_LUA),,$(error Lua 5.4 is not known to $(PKG_CONFIG): `make deps` installs it, LUA_PC=name names it))
+	@:
+
+$(B)/lua/%.lua: bindings/lua/%.lua
+	$(V)mkdir -p $(@D)
+	$(V)cp $< $@
+
+$(B)/liblubdub.a: $(CORE) $(B)/.parts
 	$(V)rm -f $@
-	$(V)ar rcs $@ $^
+	$(V)ar rcs $@ $(CORE)
 
-$(B)/liblubdub.so: $(CORE)
-	$(V)$(CC) -shared $(CFLAGS) $(SAN_$(SAN)) $(LDFLAGS) $^ -o $@ -pthread -lm
+$(B)/liblubdub-lua.a: $(CORE) $(BINDING) $(B)/.parts
+	$(V)rm -f $@
+	$(V)ar rcs $@ $(CORE) $(BINDING)
 
-$(B)/lubdub.so: $(CORE) $(BINDING)
-	$(V)$(CC) -shared $(CFLAGS) $(SAN_$(SAN)) $(LDFLAGS) $^ -o $@ -pthread -lm
+# A shared library shows what its headers declare, and nothing else.
+exports = { echo '{ global: '; cat $(1) | $(CC) -E -P -Icore -Ibindings $(LUA_INC) -x c - | grep -o 'lub_[a-z0-9_]* *(' | \
+  tr '(' ';'; echo '$(2) local: *; };'; } >$@.map
 
-$(B)/lubdub: $(CORE) $(BINDING) $(B)/bindings/main.o
-	$(V)$(CC) $(CFLAGS) $(SAN_$(SAN)) $(LDFLAGS) -Wl,-E $^ -o $@ $(LUA_LIBS) -pthread -lm
+$(B)/liblubdub.so: $(CORE) core/lubdub.h $(B)/.parts
+	$(V)$(call exports,core/lubdub.h,)
+	$(V)$(LINK) -shared -Wl,-soname,$(call SONAME,lubdub) -Wl,--version-script=$@.map $(CORE) -o $@ $(LIBS)
+	$(V)ln -sf $(@F) $(B)/$(call SONAME,lubdub)
 
-$(B)/engine_test: spec/core/engine_test.c $(B)/liblubdub.a
-	$(V)$(CC) $(FLAGS) $(LDFLAGS) $^ -o $@ -pthread -lm
+$(B)/liblubdub-lua.so: $(CORE) $(BINDING) $(HEADERS) $(B)/.parts
+	$(V)$(call exports,$(HEADERS),luaopen_*;)
+	$(V)$(LINK) -shared -Wl,-soname,$(call SONAME,lubdub-lua) -Wl,--version-script=$@.map \
+	  $(CORE) $(BINDING) -o $@ $(LUA_LIBS) $(LIBS)
+	$(V)ln -sf $(@F) $(B)/$(call SONAME,lubdub-lua)
 
--include $(wildcard $(B)/*/*.d)
-.PHONY: all demo test lint help clean deps install uninstall
+# The module takes Lua from the program that loads it.
+$(B)/lubdub.so: $(CORE) $(BINDING) $(B)/.parts
+	$(V)echo '{ global: luaopen_*; local: *; };' >$@.map
+	$(V)$(LINK) -shared -Wl,--version-script=$@.map $(CORE) $(BINDING) -o $@ $(LIBS)
+
+# An interpreter that can load a sanitized module.
+$(B)/lua5.4: $(B)/lua-$(SAN)/lua.o $(LUA_OBJ)
+	$(V)$(LINK) -Wl,-E $^ -o $@ $(LUA_LIBS) $(LIBS)
+
+# -E: C modules that a script loads find Lua in the command.
+$(B)/lubdub: $(CORE) $(BINDING) $(B)/bindings/main.o $(LUA_OBJ) $(B)/.parts
+	$(V)$(LINK) -Wl,-E $(CORE) $(BINDING) $(B)/bindings/main.o $(LUA_OBJ) -o $@ $(LUA_LIBS) $(LIBS)
+
+$(B)/tests/core/%: spec/core/%.c $(B)/liblubdub.a
+	$(V)mkdir -p $(@D)
+	$(V)$(CC) $(FLAGS) -Ispec/core $(DEPEND) -MF $@.d $< $(LDFLAGS) $(B)/liblubdub.a -o $@ $(LIBS)
+
+$(B)/tests/%: spec/%.c $(B)/liblubdub-lua.a $(LUA_OBJ)
+	$(V)mkdir -p $(@D)
+	$(V)$(CC) $(FLAGS) -Ibindings -Ispec/core $(LUA_INC) $(DEPEND) -MF $@.d $< $(LDFLAGS) -Wl,-E $(B)/liblubdub-lua.a \
+	  $(LUA_OBJ) -o $@ $(LUA_LIBS) $(LIBS)
+
+-include $(CORE:.o=.d) $(BINDING:.o=.d) $(B)/bindings/main.d $(patsubst %,%.d,$(CORETEST) $(LUATEST))
+FORCE:
+.PHONY: all demo test check format tests bench deps clean help lint lint-lua lint-format lint-cppcheck $(TIDY) install \
+  install-module uninstall lua FORCE

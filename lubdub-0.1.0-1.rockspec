@@ -5,6 +5,8 @@ description = { summary = "Lua concurrency that cannot hang in silence", license
 dependencies = { "lua >= 5.4, < 5.5" }
 build = {
   type = "make",
+  build_target = "build/lubdub.so",
   build_variables = { CFLAGS = "$(CFLAGS)", LUA_INC = "-I$(LUA_INCDIR)" },
-  install_variables = { PREFIX = "$(PREFIX)" },
+  install_target = "install-module",
+  install_variables = { CFLAGS = "$(CFLAGS)", LUA_INC = "-I$(LUA_INCDIR)", CMOD = "$(LIBDIR)", LMOD = "$(LUADIR)" },
 }

@@ -1,5 +1,6 @@
 /* llub.h - what the files of the binding share: a worker's Lua side, its fibers, waiting.
- * A lworker is touched only by the thread that runs its worker. No core lock is held across a lua_* call. */
+ * A lworker is touched only by the thread that runs its worker. No core lock is held across a lua_* call, and no
+ * message is on the heap unowned across one that may raise. */
 #ifndef LUB_LLUB_H
 #define LUB_LLUB_H
 
@@ -10,81 +11,155 @@
 #include <lualib.h>
 
 #include "engine.h"
+#include "lvalue.h"
 #include "random.h"
 #include "select.h"
 #include "tick.h"
 
-#define LUB_CHAN_TYPE "lub.chan"
-#define LUB_CASE_TYPE "lub.case"
 #define LUB_FIBER_TYPE "lub.fiber"
 #define LUB_WORKER_TYPE "lub.worker"
+#define LUB_TOO_MUCH ((size_t)1 << 50) /* bytes that no allocator gives */
 
 /* Which operations a handle allows; the flags of a LUB_OBJECT value. */
 enum { LUB_VIEW_BOTH, LUB_VIEW_SEND, LUB_VIEW_RECV };
+
+typedef struct lchan {
+  const void *magic; /* LUB_CHAN_MAGIC: what luaL_checkudata finds out for five times the price */
+  lub_chan *ch;      /* one reference; NULL after the state began to close */
+  int view;
+} lchan;
+
+typedef struct lcases { /* of a select */
+  uint32_t room, count;
+  uint32_t *order; /* [2 * room], behind the cases */
+  lub_waiter one[];
+} lcases;
 
 typedef struct lfiber {
   lub_fiber core; /* first */
   lua_State *co;
   struct lworker *owner;
   lub_chan *done, *cancel; /* made when first asked for */
-  lub_waiter *cases;       /* of a select; room for `room`, and `order` for twice as many */
-  uint32_t *order, room, ncases;
-  int nargs;         /* of a first resume; -1 when it has begun */
-  int nresults;      /* left on co when it has ended */
-  bool ended, failed, joined, cancelled, kill, killed, closing;
-  bool drives;       /* it cannot yield: it runs its siblings until `turn` comes */
+  lcases *cases;   /* kept from one select to the next */
+  char *why;       /* of the cancel or kill; owned */
+  int ref;         /* in the worker's anchors, until it ends */
+  int line;        /* of the lub.go that started it, in the function that is its handle's second user value */
+  int nargs;       /* of a first resume; -1 when it has begun */
+  int nresults;    /* when it has ended: 0; 1: the handle's first user value; more: in a table there */
+  bool main, ended, failed, joined, cancelled, kill, killed, closing;
+  bool exposed;    /* its coroutine was seen by the script: it is not used again */
+  bool drives;     /* it cannot yield: it runs its siblings until `turn` comes */
   bool turn;
-  char why[48], name[32], site[64];
 } lfiber;
 
 typedef struct lworker {
   lub_worker *core;
   lua_State *L;
+  const void *registry; /* identity of the state, for lub_lworker */
   lfiber *running, *main;
   lua_State *volatile innermost; /* the coroutine that runs; a signal handler arms its hook */
+  lua_State *volatile hooked;    /* whose hook the signal handler armed */
+  struct { lua_Hook f; int mask, count; } saved_hook;
   bool chain_ok;    /* every coroutine between the fiber and the innermost can yield */
   bool held;        /* the yield under way is the engine's, not the script's */
   bool forced;      /* ... and came from the hook */
-  int depth;        /* of fibers that drive siblings */
-  char *pack;       /* marshal's buffer: no message is on the heap across a lua_* call */
-  size_t pack_len, pack_room;
-  lub_object **objects;
-  uint32_t nobjects, objects_room;
-  lub_random random;
-  lub_value result; /* of an ended worker: its results, or the error */
   bool failed, closed;
-  atomic_bool joined;
+  bool lazy;        /* the state is ours, and some libraries are not open yet */
+  bool bytecode;    /* `load` takes binary chunks too */
+  bool script;      /* a host started it, and may ask for its first result */
+  int64_t closing_ns; /* when the last close from outside began */
+  int depth;        /* of fibers that drive siblings */
+  lfiber last;      /* runs while the state closes: its finalizers may still poll and send */
+  int anchors, handles, pool, npool; /* references in the registry; coroutines in the pool */
+  lpack pack;       /* the message under construction */
+  lub_random random;
+  lub_value result, first; /* of an ended worker: its results, or the error; of a script, the first; published by its
+                              fate */
   size_t memory, memory_limit;
-  struct { lua_Hook f; int mask, count; } saved_hook;
-  lua_State *volatile hooked; /* whose hook the signal handler armed */
   char site[64];
 } lworker;
 
-/* run: workers and fibers as coroutines (lrun.c) */
-lworker *lub_lworker(lua_State *L);
-lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, lworker **out);
+/* A worker's Lua side (lworker.c). */
+extern LUB_THREAD_LOCAL lworker *lub_here;
+lworker *lub_find_lworker(lua_State *L);
+static inline lworker *lub_lworker(lua_State *L) {
+  lworker *lw = lub_here;
+  return lw && lw->registry == lua_topointer(L, LUA_REGISTRYINDEX) ? lw : lub_find_lworker(L);
+}
+/* host: the state of a pinned worker, or NULL for one of its own. `like`: whose settings it inherits, or NULL. */
+lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, const lworker *like, lworker **out);
+/* Gives up a worker that was never started. */
+void lub_lworker_abandon(lworker *lw);
+/* The worker ends with this error, unless one came before. */
+void lub_lworker_fail(lworker *lw, const char *error);
+void lub_pinned_close(lworker *lw);
+/* LUBDUB_CARRIERS, 0 without it, -1 when it makes no sense. */
+int lub_carriers_wanted(void);
+
+/* Libraries of a state of ours (lstate.c). */
+void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes);
+void lub_open_libraries(lua_State *L, lworker *lw);
+/* Pushes the module `name`, loading it if need be. The script cannot interfere. */
+void lub_require(lua_State *L, const char *name);
+/* Pushes package.path and package.cpath, as they are or will be. */
+void lub_push_paths(lua_State *L);
+
+/* Fibers: how they run (lrun.c). */
 lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs);
+void lub_fiber_run(lua_State *from, lworker *lw, lfiber *f);
 void lub_fiber_cancel(lworker *lw, lfiber *f, const char *why);
 void lub_fiber_kill(lworker *lw, lfiber *f, const char *why);
-void lub_pinned_close(lworker *lw);
-void lub_lworker_drop_buffers(lworker *lw);
-/* The fiber that runs; raises where it may not wait. */
-lfiber *lub_running(lua_State *L, lworker *lw);
+void lub_fiber_close_all(lworker *lw);
+void lub_fiber_push(lua_State *L, lworker *lw, lfiber *f);
+void lub_look_at_requests(lworker *lw);
+void lub_worker_interrupt(lub_worker *w);
+void lub_set_signal(void);
+/* A coroutine from the pool, or a new one; pushed on L. */
+lua_State *lub_coroutine(lua_State *L, lworker *lw);
+/* Before an operation: raises in a killed fiber, otherwise tells how long it may wait (deadline, or 0 when it is
+ * cancelled or closes) and why not for longer. */
+lub_status lub_may_wait(lua_State *L, lworker *lw, int64_t *deadline);
 /* After LUB_PARK: parks the running fiber, then continues in k with its ctx. */
 int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k);
-/* The outcome of the wait that has ended, as the core tells it, or LUB_CANCELLED. Raises on deadlock. */
+/* The outcome of the wait that has ended, as the core tells it, or LUB_CANCELLED. Raises on deadlock and in a killed
+ * fiber. */
 lub_status lub_finish(lua_State *L, lworker *lw);
+/* Whether lub_finish raises for this outcome: what the wait owned is to be dropped before. */
+static inline bool lub_must_raise(lub_status s) { return s == LUB_DEADLOCK || s == LUB_KILLED || s == LUB_FAILED; }
 /* nil, reason. */
 int lub_push_reason(lua_State *L, lub_status status);
+/* Never returns to the running fiber, which was killed. */
+int lub_die(lua_State *L, lworker *lw);
+
+/* Coroutines as Lua's own, but for the engine's yields, which pass outward (lcoroutine.c). */
+bool lub_is_held(lua_State *co);
+void lub_mark_held(lua_State *co, lua_State *inner);
 /* The coroutine in which a parked fiber really waits. */
 lua_State *lub_innermost(lua_State *co);
-/* Writes what each fiber of lw does. In lw's thread, or while everything is parked. */
-void lub_report(lworker *lw, FILE *out);
-void lub_open_coroutines(lua_State *L);
+int lub_resume(lworker *lw, lua_State *from, lua_State *co, int nargs, int *nresults);
+/* Closes the coroutines that co holds, innermost first, then co. */
+void lub_close_chain(lworker *lw, lua_State *co);
+bool lub_can_yield(lua_State *L, const lworker *lw);
+void lub_arm_kill(lua_State *L, lworker *lw);
+int lub_open_coroutines(lua_State *L);
+void lub_replace_coroutines(lua_State *L);
 
-/* values (lvalue.c). what: "argument 2"; raises with the path of what cannot cross. */
+/* Reports (lreport.c). */
+const char *lub_fiber_state(const lworker *lw, const lfiber *f);
+const char *lub_worker_state(lub_worker *w);
+/* Sends what each fiber of lw does to whoever asked. In lw's thread. */
+void lub_report_answer(lworker *lw);
+/* Writes everybody's report; a worker that does not answer in 200 ms is described from outside. Host threads. */
+void lub_report_all(lub_engine *e, FILE *out);
+int lub_dump(lua_State *L);
+/* Pushes what the fibers of w do. */
+int lub_worker_traceback(lua_State *L, lub_worker *w);
+
+/* Values (lvalue.c). what: "argument 2"; NULL: the path has no such beginning. Raises with the path of what
+ * cannot cross. */
 lub_value lub_pack(lua_State *L, int index, const char *what);
-/* Packs values first..first+n-1 as one message. */
+/* Packs the values at first..first+n-1 as one message: arguments of `function`, numbered by their place on
+ * the stack, the first being the function that is spawned; without `function`, results. */
 lub_value lub_pack_list(lua_State *L, int first, int n, const char *function);
 /* Pushes a copy; the value stays with its owner. Raises when memory ends. */
 void lub_unpack(lua_State *L, const lub_value *v);
@@ -92,23 +167,32 @@ void lub_unpack(lua_State *L, const lub_value *v);
 int lub_unpack_list(lua_State *L, const lub_value *v);
 int lub_register(lua_State *L);
 
-/* objects */
+/* Handles and arguments. */
+extern const char LUB_CHAN_MAGIC[], LUB_CASE_MAGIC[];
+lchan *lub_test_chan(lua_State *L, int arg);
 void lub_push_chan(lua_State *L, lub_chan *ch, int view); /* takes one reference of its own */
 void lub_push_worker(lua_State *L, lub_worker *w);
-int64_t lub_check_wait(lua_State *L, lworker *lw, int arg, const char *function);
+lfiber *lub_check_fiber(lua_State *L, const char *function);
+lub_worker *lub_check_worker(lua_State *L, const char *function);
 double lub_check_seconds(lua_State *L, int arg, const char *function);
+int64_t lub_check_wait(lua_State *L, lworker *lw, int arg, const char *function);
+const char *lub_check_why(lua_State *L, int arg, const char *function);
+/* Arguments behind the `most` that are wanted are an error, unless they are nil. */
+void lub_check_surplus(lua_State *L, int most, const char *function);
 _Noreturn void lub_arg_error(lua_State *L, const char *function, int arg, const char *expected);
-void lub_open_chan(lua_State *L);
-extern const luaL_Reg lub_chan_functions[], lub_worker_functions[];
-void lub_open_worker(lua_State *L);
-void lub_open_fiber(lua_State *L);
-/* The module's table; used by every state. */
+int lub_join(lua_State *L, lub_chan *done, lua_CFunction push);
+
+/* The module (lmodule.c) and its parts. */
 int luaopen_lubdub(lua_State *L);
-/* Runs a script as the main worker of a new engine and waits for its end: 0 fine, 1 failed, 4 deadlock.
- * The error's text goes to *error, for the caller to free(). */
-int lub_run_script(const char *path, int argc, char **argv, char **error);
-void lub_run_interrupt(void); /* cancels the script */
-void lub_run_report(void);    /* every worker tells stderr what its fibers do */
-void lub_set_signal(void);
+extern const luaL_Reg lub_chan_functions[], lub_select_functions[], lub_time_functions[], lub_fiber_functions[],
+    lub_worker_functions[];
+/* These two push the handles' metatables, opening them if need be. */
+void lub_open_chan(lua_State *L);
+void lub_open_worker(lua_State *L);
+void lub_open_select(lua_State *L);
+void lub_open_time(lua_State *L);
+/* lub.go(fn, ...) -> fiber */
+int lub_go(lua_State *L);
+void lub_open_fiber(lua_State *L);
 
 #endif

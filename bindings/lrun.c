@@ -1,113 +1,17 @@
-/* lrun.c - the only file that knows how a worker owns Lua: fibers as coroutines, parking by lua_yieldk,
- * driving siblings where Lua cannot yield, yields forced by a hook, kills from outside.
- *
- * A coroutine that the engine holds (parked or preempted) has two marks on top of its stack: the coroutine
- * inside it that is held too (or nil), and HELD. Whoever resumes it takes them off. */
+/* lrun.c - how a worker runs its fibers: parking by lua_yieldk, driving siblings where Lua cannot yield, yields forced
+ * by a hook, kills from outside. */
 #include <signal.h>
 #include <string.h>
 
 #include "llub.h"
 
-enum { MAX_DRIVES = 100 };
+enum {
+  MAX_DRIVES = 100,
+  POOL = 64,             /* coroutines kept for new fibers */
+  CLOSING_NS = 100000000, /* what the close handlers of a killed fiber get */
+};
 
-static char HELD, KEY;
-
-static void end_fiber(lworker *lw, lfiber *f, int status);
-static void run_fiber(lua_State *from, lworker *lw, lfiber *f);
-static void look_at_requests(lworker *lw);
-
-lworker *lub_lworker(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &KEY);
-  lworker *lw = lua_touserdata(L, -1);
-  lua_pop(L, 1);
-  return lw;
-}
-
-/* ---- held coroutines ----------------------------------------------------------------------------------- */
-
-static bool is_held(lua_State *co) {
-  return lua_status(co) == LUA_YIELD && lua_gettop(co) >= 2 && lua_islightuserdata(co, -1) &&
-         lua_touserdata(co, -1) == &HELD;
-}
-
-static void mark_held(lua_State *co, lua_State *inner) {
-  if (inner) {
-    lua_pushthread(inner);
-    lua_xmove(inner, co, 1);
-  } else {
-    lua_pushnil(co);
-  }
-  lua_pushlightuserdata(co, &HELD);
-}
-
-static int resume(lworker *lw, lua_State *from, lua_State *co, int nargs, int *nresults) {
-  lua_State *outer = lw->innermost;
-  lw->innermost = co;
-  int status = lua_resume(co, from, nargs, nresults);
-  lw->innermost = outer;
-  if (lw->hooked == co) { /* it left before the hook came to run */
-    lua_sethook(co, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
-    lw->hooked = NULL;
-  }
-  if (status == LUA_YIELD && lw->held && lw->forced) {
-    lw->forced = false;
-    mark_held(co, NULL); /* lua_checkstack was done by the hook */
-  }
-  return status;
-}
-
-lua_State *lub_innermost(lua_State *co) {
-  while (is_held(co) && lua_isthread(co, -2)) co = lua_tothread(co, -2);
-  return co;
-}
-
-static bool can_yield(lua_State *L, lworker *lw) {
-  return lw->chain_ok && L == lw->innermost && lua_isyieldable(L);
-}
-
-/* ---- parking ------------------------------------------------------------------------------------------- */
-
-lfiber *lub_running(lua_State *L, lworker *lw) {
-  lfiber *f = lw->running;
-  if (f->closing) luaL_error(L, "cannot wait in a __close handler of a killed fiber");
-  return f;
-}
-
-static void drive(lua_State *L, lworker *lw, lfiber *f) {
-  if (lw->depth >= MAX_DRIVES)
-    luaL_error(L, "more than %d operations wait inside each other where Lua cannot yield", MAX_DRIVES);
-  lub_worker *before = lub_worker_current();
-  lub_worker_set_current(lw->core);
-  if (lw->depth++ == 0) lub_worker_drive(lw->core, true);
-  f->drives = true;
-  f->turn = false;
-  while (!f->turn) {
-    look_at_requests(lw);
-    lfiber *next = (lfiber *)(void *)lub_worker_next(lw->core);
-    if (!next) lub_worker_sleep(lw->core, &f->core.wait);
-    else if (next->drives) next->turn = true;
-    else run_fiber(L, lw, next);
-  }
-  f->drives = false;
-  if (--lw->depth == 0) lub_worker_drive(lw->core, false);
-  lub_worker_set_current(before);
-}
-
-int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k) {
-  if (!can_yield(L, lw)) {
-    drive(L, lw, lw->running);
-    return k(L, LUA_OK, ctx);
-  }
-  lw->held = true;
-  mark_held(L, NULL);
-  return lua_yieldk(L, 2, ctx, k);
-}
-
-lub_status lub_finish(lua_State *L, lworker *lw) {
-  lub_status status = lub_wait_finish(&lw->running->core.wait);
-  if (status == LUB_DEADLOCK) luaL_error(L, "deadlock: every fiber waits, and nothing can wake one");
-  return status;
-}
+/* ---- before and after a wait ------------------------------------------------------------------------------ */
 
 int lub_push_reason(lua_State *L, lub_status status) {
   lua_pushnil(L);
@@ -115,29 +19,163 @@ int lub_push_reason(lua_State *L, lub_status status) {
   return 2;
 }
 
-/* ---- preemption ---------------------------------------------------------------------------------------- */
+static bool is_fenced(const lworker *lw) {
+  return atomic_load_explicit(&lw->core->killed, memory_order_relaxed) && !lw->running->closing;
+}
+
+static int die_again(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  return lub_die(L, lub_lworker(L));
+}
+
+int lub_die(lua_State *L, lworker *lw) {
+  lw->running->kill = true;
+  if (!lub_can_yield(L, lw) || !lua_checkstack(L, 2)) {
+    lub_arm_kill(L, lw);
+    return luaL_error(L, "killed");
+  }
+  lw->held = true;
+  lub_mark_held(L, NULL);
+  return lua_yieldk(L, 2, 0, die_again);
+}
+
+/* An error that no fiber of a host's state joined: its main fiber gets it, once. The script may go on. */
+static void raise_failure(lua_State *L, lworker *lw) {
+  size_t n;
+  lub_value v = lw->result;
+  const char *text = lub_text(&v, &n);
+  if (text) lua_pushlstring(L, text, n);
+  else lua_pushliteral(L, "not enough memory");
+  lw->result = (lub_value){0};
+  lw->failed = false;
+  lub_value_drop(&v);
+  lua_error(L);
+}
+
+lub_status lub_may_wait(lua_State *L, lworker *lw, int64_t *deadline) {
+  const lfiber *f = lw->running;
+  lub_worker *w = lw->core;
+  if (f->kill || is_fenced(lw)) {
+    if (!f->closing) (void)lub_die(L, lw);
+    /* the handlers of a zombie must not be heard */
+    if (atomic_load(&w->fate) == LUB_FATE_KILLED) luaL_error(L, "killed");
+    *deadline = 0;
+    return LUB_KILLED;
+  }
+  if (lw->failed && f == lw->main && w->pinned) raise_failure(L, lw);
+  if (!f->cancelled && !atomic_load_explicit(&w->cancelled, memory_order_relaxed)) return LUB_OK;
+  *deadline = 0;
+  return LUB_CANCELLED;
+}
+
+lub_status lub_finish(lua_State *L, lworker *lw) {
+  lub_status status = lub_wait_finish(&lw->running->core.wait);
+  if (status == LUB_DEADLOCK) luaL_error(L, "deadlock: every fiber waits, and nothing can wake one");
+  if (status == LUB_KILLED && !lw->running->closing) (void)lub_die(L, lw);
+  if (status == LUB_FAILED) raise_failure(L, lw);
+  return status;
+}
+
+/* ---- parking ------------------------------------------------------------------------------------------- */
+
+static bool in_finalizer(lua_State *L) {
+  lua_Debug ar;
+  for (int level = 0; lua_getstack(L, level, &ar); level++)
+    if (lua_getinfo(L, "n", &ar) && ar.name && !strcmp(ar.name, "__gc") && !strcmp(ar.namewhat, "metamethod"))
+      return true;
+  return false;
+}
+
+/* Why the running fiber may not drive, or NULL. */
+static const char *unfit_to_drive(lua_State *L, const lworker *lw) {
+  if (lw->depth >= MAX_DRIVES) return "too many operations wait inside each other where Lua cannot yield";
+  return in_finalizer(L) ? "cannot wait in a finalizer" : NULL;
+}
+
+/* Where Lua cannot yield: runs the worker's other fibers until f's turn comes. */
+static void drive(lua_State *L, lworker *lw, lfiber *f) {
+  lub_worker *before = lub_worker_current();
+  const char *unfit = unfit_to_drive(L, lw);
+  if (unfit && lub_fiber_withdraw(&f->core)) luaL_error(L, "%s", unfit);
+  lub_worker_set_current(lw->core);
+  if (lw->depth++ == 0) lub_worker_drive(lw->core, true);
+  f->drives = true;
+  f->turn = false;
+  while (!f->turn) {
+    lub_look_at_requests(lw);
+    lfiber *next = (lfiber *)(void *)lub_worker_next(lw->core);
+    if (!next) lub_worker_sleep(lw->core, &f->core.wait);
+    else if (next->drives) next->turn = true;
+    else lub_fiber_run(L, lw, next);
+  }
+  f->drives = false;
+  if (--lw->depth == 0) lub_worker_drive(lw->core, false);
+  lub_worker_set_current(before);
+}
+
+int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k) {
+  lfiber *f = lw->running;
+  if (!lub_can_yield(L, lw)) {
+    drive(L, lw, f);
+    return k(L, LUA_OK, ctx);
+  }
+  lw->held = true;
+  lub_mark_held(L, NULL);
+  return lua_yieldk(L, 2, ctx, k);
+}
+
+/* ---- preemption and kills in the midst of Lua ----------------------------------------------------------------- */
+
+static void leave_hook(lua_State *L, lua_Debug *ar);
+
+void lub_arm_kill(lua_State *L, lworker *lw) {
+  if (lw->hooked == L) return;
+  lua_sethook(L, leave_hook, LUA_MASKCOUNT, 1);
+}
+
+/* An error raised in a hook calls the message handler of an xpcall with hooks switched off: one that loops could not be
+ * stopped any more. Lua's own way past handlers is the error for memory: so ask for more than there can be. */
+static void raise_past_handlers(lua_State *L) {
+  (void)lua_newuserdatauv(L, LUB_TOO_MUCH, 0);
+  luaL_error(L, "killed");
+}
 
 static void leave_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   lworker *lw = lub_lworker(L);
+  lfiber *f = lw->running;
+  if (lw->hooked == L) lua_sethook(L, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
+  else lua_sethook(L, NULL, 0, 0);
   lw->hooked = NULL;
-  lua_sethook(L, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
-  if (!can_yield(L, lw)) {
-    if (lw->running->kill) luaL_error(L, "killed");
-    return; /* inside a sort or the like: a spare carrier serves the others */
+  if (f->closing) { /* its handlers have had their time */
+    if (lub_engine_now_ns(lw->core->engine) - lw->closing_ns < CLOSING_NS) return;
+    lub_arm_kill(L, lw);
+    raise_past_handlers(L);
   }
-  if (lw->running->closing || !lua_checkstack(L, 2)) return;
-  lub_fiber_ready(&lw->running->core);
+  if (!lub_can_yield(L, lw)) {
+    /* inside a sort or the like. Somebody else serves the others; a kill unwinds as an error, again at every
+     * instruction, so that no pcall stops it, up to where Lua can yield */
+    if (!f->kill && !is_fenced(lw)) return;
+    f->kill = true;
+    lub_arm_kill(L, lw);
+    raise_past_handlers(L);
+  }
+  if (!lua_checkstack(L, 2)) return;
+  if (is_fenced(lw)) f->kill = true;
+  if (!f->kill) lub_fiber_preempted(&f->core); /* a killed one is closed as soon as it is out */
   lw->held = lw->forced = true;
   lua_yield(L, 0);
 }
 
 /* In a signal handler, on the thread that runs w. lua_sethook may be called there (as lua.c does). */
-static void interrupt(lub_worker *w) {
+void lub_worker_interrupt(lub_worker *w) {
   lworker *lw = w->data;
   lua_State *L = lw->innermost;
   if (!L || lw->hooked) return;
-  lw->saved_hook.f = lua_gethook(L);
+  lua_Hook f = lua_gethook(L);
+  if (f == leave_hook) return;
+  lw->saved_hook.f = f;
   lw->saved_hook.mask = lua_gethookmask(L);
   lw->saved_hook.count = lua_gethookcount(L);
   lw->hooked = L;
@@ -160,9 +198,30 @@ void lub_set_signal(void) {
 
 /* ---- fibers -------------------------------------------------------------------------------------------- */
 
+lua_State *lub_coroutine(lua_State *L, lworker *lw) {
+  if (lw->npool == 0) return lua_newthread(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->pool);
+  lua_rawgeti(L, -1, lw->npool);
+  lua_pushnil(L);
+  lua_rawseti(L, -3, lw->npool--);
+  lua_remove(L, -2);
+  return lua_tothread(L, -1);
+}
+
+/* Keeps f's coroutine, the first user value of the handle at the top, for another fiber. */
+static void recycle(lua_State *L, lworker *lw, lfiber *f) {
+  if (f->exposed || lw->npool == POOL || lua_status(f->co) != LUA_OK || f->core.wait.armed) return;
+  if (lua_gethook(f->co)) lua_sethook(f->co, NULL, 0, 0);
+  lua_settop(f->co, 0);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->pool);
+  lua_getiuservalue(L, -2, 1);
+  lua_rawseti(L, -2, ++lw->npool); /* the table has room for POOL */
+  lua_pop(L, 1);
+}
+
 /* Makes a fiber of co, on which a function and nargs arguments lie. Pushes its handle. */
 lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
-  lfiber *f = lua_newuserdatauv(L, sizeof *f, 1);
+  lfiber *f = lua_newuserdatauv(L, sizeof *f, 2);
   memset(f, 0, sizeof *f);
   f->ended = true;
   luaL_setmetatable(L, LUB_FIBER_TYPE);
@@ -172,83 +231,137 @@ lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
   lua_pushthread(co);
   if (co != L) lua_xmove(co, L, 1);
   lua_setiuservalue(L, -2, 1);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, f); /* alive: anchored until it ends */
-  (void)lub_fiber_init(&f->core, lw->core);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
+  lua_pushvalue(L, -2);
+  f->ref = luaL_ref(L, -2); /* alive: anchored until it ends */
+  lua_pop(L, 1);
+  lub_fiber_init(&f->core, lw->core);
   f->ended = false;
   return f;
 }
 
-/* Closes the coroutines that co holds, innermost first, then co. */
-static int close_chain(lua_State *co) {
-  if (is_held(co)) {
-    lua_State *inner = lua_tothread(co, -2);
-    if (inner) (void)close_chain(inner);
-  }
-  return lua_resetthread(co);
+void lub_fiber_push(lua_State *L, lworker *lw, lfiber *f) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
+  lua_rawgeti(L, -1, f->ref);
+  lua_remove(L, -2);
 }
 
+/* Moves nresults values from the top of f->co into the handle, then lets go of it. */
+static int store_results(lua_State *L) {
+  lfiber *f = lua_touserdata(L, 1);
+  lworker *lw = f->owner;
+  int n = f->nresults;
+  lua_settop(L, 0);
+  lub_fiber_push(L, lw, f);
+  if (n > 1) {
+    luaL_checkstack(L, n + 4, "too many results");
+    lua_createtable(L, n, 0);
+    lua_xmove(f->co, L, n);
+    for (int i = n; i > 0; i--) lua_rawseti(L, 2, i);
+  } else if (n == 1) {
+    lua_xmove(f->co, L, 1);
+  } else {
+    lua_pushnil(L);
+  }
+  lua_pushvalue(L, 1);
+  recycle(L, lw, f);
+  lua_pop(L, 1);
+  lua_setiuservalue(L, 1, 1);
+  f->co = NULL;
+  return 0;
+}
+
+static void end_fiber(lworker *lw, lfiber *f) {
+  lua_State *L = lw->L;
+  f->ended = true;
+  lub_fiber_close(&f->core);
+  lua_pushcfunction(L, store_results);
+  lua_pushlightuserdata(L, f);
+  if (lua_pcall(L, 1, 0, 0)) { /* no memory for the results: that is the result */
+    f->failed = true;
+    f->nresults = 0;
+    lub_lworker_fail(lw, lua_tostring(L, -1));
+    lua_pop(L, 1);
+  }
+  if (f->done) (void)lub_chan_close(f->done);
+  if (f->main) return; /* the worker's end needs its results */
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
+  luaL_unref(L, -1, f->ref);
+  lua_pop(L, 1);
+}
+
+/* f is in no queue of its worker. */
 static void close_from_outside(lworker *lw, lfiber *f) {
   lfiber *before = lw->running;
   if (f->core.wait.parked) {
-    (void)lub_wait_abort(&f->core.wait, LUB_KILLED);
-    (void)lub_wait_finish(&f->core.wait);
-    for (uint32_t i = 0; i < f->core.wait.count; i++)
-      if (f->core.wait.waiters[i].value.type != LUB_NIL) lub_value_drop(&f->core.wait.waiters[i].value);
+    lub_wait *w = &f->core.wait;
+    (void)lub_wait_finish(w);
+    for (uint32_t i = 0; i < w->count; i++) lub_value_drop(&w->waiters[i].value);
+    w->count = 0;
   }
   f->closing = f->killed = true;
   lw->running = f;
-  (void)close_chain(f->co);
+  bool closing_before = atomic_exchange(&lw->core->closing, true);
+  lw->closing_ns = lub_engine_now_ns(lw->core->engine);
+  lua_State *innermost_before = lw->innermost;
+  lub_close_chain(lw, f->co);
+  lw->innermost = innermost_before;
+  atomic_store(&lw->core->closing, closing_before);
   lw->running = before;
   lua_settop(f->co, 0);
   lua_pushnil(f->co);
-  lua_pushstring(f->co, "killed");
+  lua_pushliteral(f->co, "killed");
   f->nresults = 2;
-  end_fiber(lw, f, LUA_OK);
+  end_fiber(lw, f);
 }
 
-static void worker_failed(lworker *lw, const char *error) {
-  lub_engine *e = lw->core->engine;
-  if (lw->failed) return;
-  lw->failed = true;
-  lub_value_drop(&lw->result);
-  if (lub_string(e, error, strlen(error), &lw->result)) lw->result = (lub_value){0};
-}
-
-/* f->co holds nresults results, or an error on top when status says so. */
-static void end_fiber(lworker *lw, lfiber *f, int status) {
-  lua_State *L = lw->L;
-  f->ended = true;
-  if (status != LUA_OK) {
-    f->failed = true;
-    const char *msg = luaL_tolstring(f->co, -1, NULL);
-    luaL_traceback(L, f->co, msg, 0);
-    lfiber *before = lw->running;
-    lw->running = f;
-    lua_pop(f->co, 1);
-    lua_pushvalue(f->co, -1);
-    lua_xmove(f->co, L, 1); /* the error value survives the closing */
-    (void)lua_resetthread(f->co);
-    lw->running = before;
-    lua_settop(f->co, 0);
-    lua_pushnil(f->co);
-    lua_xmove(L, f->co, 1);
-    f->nresults = 2;
-    if (f == lw->main || !f->joined) {
-      lua_pushfstring(L, "%s\n[worker '%s', fiber '%s', started at %s]", lua_tostring(L, -1), lw->core->name,
-                      f->name, *f->site ? f->site : lw->site);
-      worker_failed(lw, lua_tostring(L, -1));
-      lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
+static int describe_error(lua_State *L) {
+  lfiber *f = lua_touserdata(L, 1);
+  lworker *lw = f->owner;
+  const char *message = luaL_tolstring(f->co, -1, NULL);
+  luaL_traceback(L, f->co, message, 0);
+  lua_pop(f->co, 1);
+  lua_pushfstring(L, "%s\n[worker '%s', ", lua_tostring(L, -1), lw->core->name);
+  if (f->main) {
+    lua_pushfstring(L, "fiber 'main', started at %s]", lw->site);
+  } else {
+    lua_Debug ar = {.short_src = "?"};
+    lub_fiber_push(L, lw, f);
+    if (lua_getiuservalue(L, -1, 2) == LUA_TFUNCTION) lua_getinfo(L, ">S", &ar);
+    lua_pushfstring(L, "fiber '%I', started at %s:%d]", (LUAI_UACINT)f->core.wait.id, ar.short_src, f->line);
+    lua_replace(L, 4);
+    lua_settop(L, 4);
   }
-  lub_fiber_close(&f->core);
-  if (f->done) (void)lub_chan_close(f->done);
-  lua_pushnil(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, f);
+  lua_concat(L, 2);
+  return 1;
 }
 
-static void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
+/* The error lies on top of f->co. It survives the closing of its variables. */
+static void end_failed(lworker *lw, lfiber *f) {
+  lua_State *L = lw->L;
+  f->failed = true;
+  if (!lua_checkstack(f->co, 4)) lua_settop(f->co, 1);
+  lua_pushcfunction(L, describe_error);
+  lua_pushlightuserdata(L, f);
+  (void)lua_pcall(L, 1, 1, 0);
+  lua_pushvalue(f->co, -1);
+  lua_xmove(f->co, L, 1);
+  lfiber *before = lw->running;
+  lw->running = f;
+  lua_State *innermost_before = lw->innermost;
+  lub_close_chain(lw, f->co);
+  lw->innermost = innermost_before;
+  lw->running = before;
+  lua_settop(f->co, 0);
+  lua_pushnil(f->co);
+  lua_xmove(L, f->co, 1);
+  f->nresults = 2;
+  if (f == lw->main || !f->joined) lub_lworker_fail(lw, lua_tostring(L, -1));
+  end_fiber(lw, f);
+  lua_pop(L, 1);
+}
+
+void lub_fiber_run(lua_State *from, lworker *lw, lfiber *f) {
   if (f->kill && !f->drives) {
     close_from_outside(lw, f);
     return;
@@ -263,7 +376,7 @@ static void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   f->nargs = -1;
   lw->running = f;
   lw->chain_ok = true;
-  int status = resume(lw, from, f->co, nargs, &f->nresults);
+  int status = lub_resume(lw, from, f->co, nargs, &f->nresults);
   lw->chain_ok = chain_before;
   lw->running = running_before;
   if (status == LUA_YIELD && lw->held) {
@@ -271,18 +384,30 @@ static void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
     if (f->kill) close_from_outside(lw, f);
     return;
   }
-  if (status == LUA_YIELD) {
-    lua_pushliteral(f->co, "attempt to yield from outside a coroutine");
-    status = LUA_ERRRUN;
+  if (status == LUA_OK) {
+    end_fiber(lw, f);
+  } else if (f->kill) { /* the kill came as an error, where Lua could not yield */
+    close_from_outside(lw, f);
+  } else {
+    if (status == LUA_YIELD) lua_pushliteral(f->co, "attempt to yield from outside a coroutine");
+    end_failed(lw, f);
   }
-  end_fiber(lw, f, status);
+}
+
+static void remember_why(lworker *lw, lfiber *f, const char *why) {
+  const lub_allocator *mem = &lw->core->engine->mem;
+  size_t n = strlen(why) + 1;
+  char *copy = n > 1 ? lub_alloc(mem, n) : NULL;
+  if (!copy) return;
+  memcpy(copy, why, n);
+  lub_free(mem, f->why);
+  f->why = copy;
 }
 
 void lub_fiber_cancel(lworker *lw, lfiber *f, const char *why) {
-  (void)lw;
   if (f->ended || f->cancelled) return;
   f->cancelled = true;
-  (void)snprintf(f->why, sizeof f->why, "%s", why);
+  remember_why(lw, f, why);
   if (f->cancel) (void)lub_chan_close(f->cancel);
   if (f->core.wait.parked) (void)lub_wait_abort(&f->core.wait, LUB_CANCELLED);
 }
@@ -290,328 +415,36 @@ void lub_fiber_cancel(lworker *lw, lfiber *f, const char *why) {
 void lub_fiber_kill(lworker *lw, lfiber *f, const char *why) {
   if (f->ended || f->kill) return;
   f->kill = true;
-  (void)snprintf(f->why, sizeof f->why, "%s", why);
+  remember_why(lw, f, why);
   if (f->core.wait.parked) (void)lub_wait_abort(&f->core.wait, LUB_KILLED);
-  (void)lw;
 }
 
-static void look_at_requests(lworker *lw) {
+void lub_fiber_close_all(lworker *lw) {
+  lub_link *k;
+  for (k = lub_list_first(&lw->core->fibers); k; k = lub_list_next(&lw->core->fibers, k)) {
+    lfiber *f = (lfiber *)(void *)lub_container(k, lub_fiber, link);
+    f->kill = true;
+    if (f->core.wait.parked && !lub_wait_abort(&f->core.wait, LUB_KILLED)) lub_fiber_await(&f->core);
+  }
+  lub_worker_forget_ready(lw->core);
+  while ((k = lub_list_first(&lw->core->fibers)))
+    close_from_outside(lw, (lfiber *)(void *)lub_container(k, lub_fiber, link));
+}
+
+void lub_look_at_requests(lworker *lw) {
   lub_worker *w = lw->core;
   if (!atomic_load_explicit(&w->requested, memory_order_relaxed)) return;
   atomic_store(&w->requested, false);
-  if (atomic_exchange(&w->report, false)) lub_report(lw, stderr);
+  lub_report_answer(lw);
   bool kill = atomic_load(&w->killed);
-  for (lub_link *k = lub_list_first(&w->fibers), *next; k; k = next) {
-    next = lub_list_next(&w->fibers, k);
+  if (!kill && !atomic_load(&w->cancelled)) return;
+  char why[sizeof w->why];
+  pthread_mutex_lock(&w->engine->lock);
+  memcpy(why, w->why, sizeof why);
+  pthread_mutex_unlock(&w->engine->lock);
+  for (lub_link *k = lub_list_first(&w->fibers); k; k = lub_list_next(&w->fibers, k)) {
     lfiber *f = (lfiber *)(void *)lub_container(k, lub_fiber, link);
-    if (kill) lub_fiber_kill(lw, f, w->why);
-    else if (atomic_load(&w->cancelled)) lub_fiber_cancel(lw, f, w->why);
+    if (kill) lub_fiber_kill(lw, f, why);
+    else lub_fiber_cancel(lw, f, why);
   }
-}
-
-/* ---- workers ------------------------------------------------------------------------------------------- */
-
-static void close_fibers(lworker *lw) {
-  lub_link *k;
-  while ((k = lub_list_first(&lw->core->fibers)))
-    close_from_outside(lw, (lfiber *)(void *)lub_container(k, lub_fiber, link));
-  lw->core->ready = NULL;
-}
-
-static void free_lworker(lub_worker *w) {
-  lworker *lw = w->data;
-  lub_value_drop(&lw->result);
-  lub_free(&w->engine->mem, lw);
-}
-
-void lub_lworker_drop_buffers(lworker *lw) {
-  lub_free(&lw->core->engine->mem, lw->pack);
-  lub_free(&lw->core->engine->mem, lw->objects);
-  lw->pack = NULL;
-  lw->objects = NULL;
-}
-
-static int pack_results(lua_State *L) {
-  lworker *lw = lub_lworker(L);
-  lw->result = lub_pack_list(L, 1, lua_gettop(L), NULL);
-  return 0;
-}
-
-static void end_worker(lworker *lw) {
-  lfiber *f = lw->main;
-  lua_State *L = lw->L;
-  if (f->ended && !f->failed && !f->killed && !lw->failed) {
-    lua_pushcfunction(L, pack_results);
-    luaL_checkstack(L, f->nresults + 4, NULL);
-    lua_xmove(f->co, L, f->nresults);
-    if (lua_pcall(L, f->nresults, 0, 0)) worker_failed(lw, lua_tostring(L, -1));
-  } else if (f->killed) {
-    lw->failed = true;
-    (void)lub_string(lw->core->engine, "killed", 6, &lw->result);
-  }
-  close_fibers(lw);
-  lua_close(L);
-  lub_lworker_drop_buffers(lw);
-  lw->L = NULL;
-  lub_worker_end(lw->core);
-}
-
-static void run_worker(lub_worker *w) {
-  lworker *lw = w->data;
-  lfiber *f;
-  look_at_requests(lw);
-  while ((f = (lfiber *)(void *)lub_worker_next(w))) {
-    run_fiber(lw->L, lw, f);
-    if (lw->main->ended || lw->failed) break;
-    if (lub_worker_must_leave(w)) break;
-  }
-  if (lw->main->ended || lw->failed) end_worker(lw);
-}
-
-static void *limited_alloc(void *ud, void *block, size_t old, size_t nbytes) {
-  lworker *lw = ud;
-  if (!block) old = 0;
-  if (nbytes > old && lw->memory_limit && lw->memory + (nbytes - old) > lw->memory_limit) return NULL;
-  if (!nbytes) {
-    free(block);
-    lw->memory -= old;
-    return NULL;
-  }
-  void *grown = realloc(block, nbytes);
-  if (grown) lw->memory = lw->memory - old + nbytes;
-  return grown;
-}
-
-static int set_up(lua_State *L) {
-  lworker *lw = lua_touserdata(L, 1);
-  lua_settop(L, 0);
-  lua_pushlightuserdata(L, lw);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY);
-  if (!lw->core->pinned) luaL_openlibs(L);
-  lua_newtable(L);
-  lua_setfield(L, LUA_REGISTRYINDEX, "lub.classes");
-  lua_getglobal(L, LUA_STRLIBNAME);
-  lua_getfield(L, -1, "dump");
-  lua_setfield(L, LUA_REGISTRYINDEX, "lub.dump");
-  lua_settop(L, 0);
-  lub_open_coroutines(L);
-  lub_open_chan(L);
-  lub_open_fiber(L);
-  lub_open_worker(L);
-  if (!lw->core->pinned) luaL_requiref(L, "lubdub", luaopen_lubdub, 0);
-  return 0;
-}
-
-lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, lworker **out) {
-  lworker *lw = lub_alloc(&e->mem, sizeof *lw);
-  if (!lw) return LUB_NOMEM;
-  memset(lw, 0, sizeof *lw);
-  lub_worker *w;
-  if (lub_worker_open(e, name, host != NULL, &w)) {
-    lub_free(&e->mem, lw);
-    return LUB_NOMEM;
-  }
-  lw->core = w;
-  w->data = lw;
-  w->free_data = free_lworker;
-  w->run = run_worker;
-  w->interrupt = interrupt;
-  lub_random_seed(&lw->random, e->opts.seed ? e->opts.seed + w->id : (uint64_t)lub_engine_now_ns(e) ^ w->id);
-  lw->L = host ? host : lua_newstate(limited_alloc, lw);
-  bool ok = lw->L != NULL;
-  if (ok) {
-    lua_State *L = lw->L;
-    int top = lua_gettop(L);
-    lua_pushcfunction(L, set_up);
-    lua_pushlightuserdata(L, lw);
-    ok = lua_pcall(L, 1, 0, 0) == LUA_OK;
-    if (ok && host) {
-      lw->main = lw->running = lub_fiber_new(L, lw, L, 0);
-      (void)snprintf(lw->main->name, sizeof lw->main->name, "main");
-      lw->innermost = L;
-      lw->main->nargs = -1;
-    }
-    lua_settop(L, top);
-  }
-  if (!ok) {
-    if (lw->L && !host) lua_close(lw->L);
-    lub_lworker_drop_buffers(lw);
-    lub_worker_end(w);
-    lub_worker_drop(w);
-    return LUB_NOMEM;
-  }
-  *out = lw;
-  return LUB_OK;
-}
-
-/* The host's state closes: what runs in it ends, the state itself is the host's. Finalizers come in any
- * order then, so the first that finds something still waiting calls this; later calls do nothing. */
-void lub_pinned_close(lworker *lw) {
-  if (lw->closed) return;
-  lw->closed = true;
-  lub_list_remove(&lw->main->core.link);
-  lub_timer_forget(&lw->core->engine->timers, &lw->main->core.wait.timer);
-  lw->main->ended = true;
-  close_fibers(lw);
-}
-
-/* ---- coroutines, as Lua's own, but for the engine's yields, which pass outward -------------------------- */
-
-static int resumed(lua_State *L, lworker *lw, lua_State *co, int nargs, lua_KContext wrap, lua_KFunction k);
-
-static int fail_resume(lua_State *L, lua_State *co, bool wrap, int status) {
-  if (!wrap) {
-    lua_pushboolean(L, 0);
-    lua_xmove(co, L, 1);
-    return 2;
-  }
-  int own = lua_status(co), closed = status; /* an error of co itself, or of resuming what cannot be */
-  if (own != LUA_OK && own != LUA_YIELD) closed = lua_resetthread(co);
-  lua_xmove(co, L, 1);
-  if (closed != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
-    luaL_where(L, 1);
-    lua_insert(L, -2);
-    lua_concat(L, 2);
-  }
-  return lua_error(L);
-}
-
-static int resume_again(lua_State *L, int status, lua_KContext wrap) {
-  (void)status;
-  lworker *lw = lub_lworker(L);
-  lua_State *co = lua_tothread(L, wrap ? lua_upvalueindex(1) : 1);
-  lua_settop(L, 1);
-  lua_pop(co, 2); /* the marks */
-  return resumed(L, lw, co, 0, wrap, resume_again);
-}
-
-static int resumed(lua_State *L, lworker *lw, lua_State *co, int nargs, lua_KContext wrap, lua_KFunction k) {
-  int nresults;
-  bool chain_before = lw->chain_ok;
-  lw->chain_ok = can_yield(L, lw);
-  int status = resume(lw, L, co, nargs, &nresults);
-  lw->chain_ok = chain_before;
-  if (status == LUA_YIELD && lw->held) {
-    mark_held(L, co);
-    return lua_yieldk(L, 2, wrap, k);
-  }
-  if (status != LUA_OK && status != LUA_YIELD) return fail_resume(L, co, wrap, status);
-  if (!lua_checkstack(L, nresults + 1)) {
-    lua_pop(co, nresults);
-    lua_pushliteral(L, "too many results to resume");
-    lua_xmove(L, co, 1);
-    return fail_resume(L, co, wrap, LUA_ERRRUN);
-  }
-  if (!wrap) lua_pushboolean(L, 1);
-  lua_xmove(co, L, nresults);
-  return wrap ? nresults : nresults + 1;
-}
-
-/* Why co cannot be resumed, or NULL. */
-static const char *unfit(lua_State *co) {
-  if (is_held(co)) return "cannot resume non-suspended coroutine";
-  if (lua_status(co) == LUA_OK && lua_gettop(co) == 0) return "cannot resume dead coroutine";
-  return NULL;
-}
-
-static int begin_resume(lua_State *L, lua_State *co, int nargs, bool wrap) {
-  const char *why = unfit(co);
-  if (!why && !lua_checkstack(co, nargs + 2)) why = "too many arguments to resume";
-  if (why) {
-    if (!wrap) {
-      lua_pushboolean(L, 0);
-      lua_pushstring(L, why);
-      return 2;
-    }
-    return luaL_error(L, "%s", why);
-  }
-  lua_xmove(L, co, nargs);
-  return resumed(L, lub_lworker(L), co, nargs, wrap, resume_again);
-}
-
-static lua_State *check_co(lua_State *L) {
-  lua_State *co = lua_tothread(L, 1);
-  luaL_argexpected(L, co, 1, "coroutine");
-  return co;
-}
-
-static int co_resume(lua_State *L) { return begin_resume(L, check_co(L), lua_gettop(L) - 1, false); }
-
-static int wrap_call(lua_State *L) {
-  lua_State *co = lua_tothread(L, lua_upvalueindex(1));
-  return begin_resume(L, co, lua_gettop(L), true);
-}
-
-static int co_create(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TFUNCTION);
-  lua_State *co = lua_newthread(L);
-  lua_pushvalue(L, 1);
-  lua_xmove(L, co, 1);
-  return 1;
-}
-
-static int co_wrap(lua_State *L) {
-  co_create(L);
-  lua_pushcclosure(L, wrap_call, 1);
-  return 1;
-}
-
-static bool at_top_of_fiber(lua_State *L) { return lub_lworker(L)->running->co == L; }
-
-static int co_yield(lua_State *L) {
-  if (at_top_of_fiber(L)) return luaL_error(L, "attempt to yield from outside a coroutine");
-  return lua_yield(L, lua_gettop(L));
-}
-
-static const char *co_state(lua_State *L, lua_State *co) {
-  lua_Debug ar;
-  if (L == co) return "running";
-  if (is_held(co)) return "normal";
-  switch (lua_status(co)) {
-    case LUA_YIELD: return "suspended";
-    case LUA_OK:
-      if (lua_getstack(co, 0, &ar)) return "normal";
-      return lua_gettop(co) ? "suspended" : "dead";
-    default: return "dead";
-  }
-}
-
-static int co_status(lua_State *L) {
-  lua_pushstring(L, co_state(L, check_co(L)));
-  return 1;
-}
-
-static int co_close(lua_State *L) {
-  lua_State *co = check_co(L);
-  const char *state = co_state(L, co);
-  if (*state == 'r' || *state == 'n') return luaL_error(L, "cannot close a %s coroutine", state);
-  if (lua_resetthread(co) == LUA_OK) {
-    lua_pushboolean(L, 1);
-    return 1;
-  }
-  lua_pushboolean(L, 0);
-  lua_xmove(co, L, 1);
-  return 2;
-}
-
-static int co_running(lua_State *L) {
-  lua_pushthread(L);
-  lua_pushboolean(L, at_top_of_fiber(L));
-  return 2;
-}
-
-static int co_isyieldable(lua_State *L) {
-  lua_State *co = lua_isthread(L, 1) ? lua_tothread(L, 1) : L;
-  lua_pushboolean(L, lua_isyieldable(co) && !at_top_of_fiber(co));
-  return 1;
-}
-
-void lub_open_coroutines(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"create", co_create}, {"wrap", co_wrap},   {"resume", co_resume},   {"yield", co_yield},
-      {"close", co_close},   {"status", co_status}, {"running", co_running}, {"isyieldable", co_isyieldable},
-      {NULL, NULL}};
-  lua_getglobal(L, LUA_COLIBNAME);
-  luaL_setfuncs(L, functions, 0);
-  lua_pop(L, 1);
 }

@@ -1,409 +1,789 @@
 /* lvalue.c - Lua values to messages and back. Numbers, booleans, handles and short strings travel in the
- * lub_value itself; everything else is packed into bytes in the worker's own buffer and copied once.
- * Cycles and shared references are kept: each table and function gets a number when first met. */
+ * lub_value itself; everything else is packed into bytes in the worker's buffer and copied once.
+ *
+ * A message is a run of items, each a tag and its data. What is met a second time is written as a reference
+ * to the place of the first, whose tag gets the SHARED bit: only those are remembered when unpacking, so a
+ * tree costs no bookkeeping there. Metamethods never run: every access is raw.
+ *
+ *   tables      copied; array part without keys. The globals are the receiver's. A table in package.loaded
+ *               goes by name, if the message holds any function: pure data is copied, whoever loaded it.
+ *   functions   of Lua: code with debug information, and each upvalue by identity, so that shared ones stay
+ *               shared. Of C: by the name under which a loaded module or a handle's methods hold it.
+ *   _ENV        an upvalue like others: the globals are the receiver's, a plain table (a sandbox) is copied
+ *               and stays the function's environment. One whose metatable cannot cross is the receiver's
+ *               globals too: test runners and the like put such a proxy before _G.
+ *   objects     tables whose metatable was given a name by lub.register, on both sides. */
+#include "lvalue.h"
+
+#include <stdarg.h>
 #include <string.h>
 
 #include "llub.h"
 
-enum { MAX_DEPTH = 200 };
+enum { MAX_DEPTH = 200, FEW = 16, LONG_STRING = 128, KEEP_BYTES = 1 << 16, KEEP_MET = 1 << 10 };
 
-enum tag { T_NIL, T_FALSE, T_TRUE, T_INT, T_NUM, T_STR, T_TABLE, T_REF, T_FUNC, T_CFUNC, T_MODULE, T_OBJECT,
-           T_POINTER, T_ENV, T_END };
+enum { SHARED = 0x80 }; /* ORDER TAGS: fits beside every tag */
+typedef enum tag { T_NIL, T_FALSE, T_TRUE, T_INT, T_NUM, T_POINTER, T_STR, T_HANDLE, T_ENV, T_REF, T_TABLE, T_OBJECT,
+                   T_MODULE, T_FUNCTION, T_UPVALUE, T_LIBRARY, T_METHOD } tag;
 
-typedef struct path { /* how the value was reached, for the error message */
-  struct path *up;
-  const char *upvalue;
-  int key; /* stack index of the key, 0: none */
+/* How a value was reached, for the error message. */
+typedef struct path {
+  const struct path *up;
+  const char *upvalue; /* its name, or NULL */
+  int key;             /* stack index of the key; 0: the value is a key itself */
 } path;
 
 typedef struct packer {
   lua_State *L;
   lworker *lw;
-  const char *what;
-  int seen; /* stack index of the table: object -> number */
-  int count, depth;
+  lpack *out;
+  const lub_allocator *mem;
+  const char *what;    /* "argument 2", the path's beginning; may be empty */
+  const void *globals;
+  bool spawned;        /* the value is the function of a spawn: paths begin with its upvalue */
+  bool knows_modules;  /* the loaded modules are among what was met */
+  int depth;
 } packer;
 
-static void add(packer *p, const void *bytes, size_t n) {
-  lworker *lw = p->lw;
-  if (lw->pack_room - lw->pack_len < n) {
-    size_t room = lw->pack_room ? lw->pack_room : 256;
-    while (room - lw->pack_len < n) room *= 2;
-    lub_engine *e = lw->core->engine;
-    char *grown = e->mem.realloc(e->mem.ud, lw->pack, room);
-    if (!grown) luaL_error(p->L, "not enough memory");
-    lw->pack = grown;
-    lw->pack_room = room;
+/* ---- errors that name the way --------------------------------------------------------------------------- */
+
+typedef struct text {
+  char s[4000]; /* of PATH_HEAD + PATH_TAIL names, every byte escaped */
+  size_t n;
+} text;
+
+enum { PATH_HEAD = 8, PATH_TAIL = 8, NAME_SHOWN = 40 }; /* what is longer is abbreviated; ends fit into text */
+
+__attribute__((format(printf, 2, 3))) static void put(text *t, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  int n = vsnprintf(t->s + t->n, sizeof t->s - t->n, format, args);
+  va_end(args);
+  if (n > 0) t->n += (size_t)n < sizeof t->s - t->n ? (size_t)n : sizeof t->s - t->n - 1;
+}
+
+/* n, or less: where a name of n bytes is cut, never inside a UTF-8 character. */
+static size_t cut(const char *s, size_t n) {
+  if (n <= NAME_SHOWN) return n;
+  for (n = NAME_SHOWN; n > NAME_SHOWN - 4 && (s[n] & 0xC0) == 0x80;) n--;
+  return n;
+}
+
+static void put_name(text *t, const char *s, size_t n) {
+  size_t shown = cut(s, n);
+  put(t, "%.*s%s", (int)shown, s, shown < n ? "..." : "");
+}
+
+static bool is_identifier(const char *s, size_t n) {
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+  return n > 0 && !(*s >= '0' && *s <= '9') && strspn(s, letters) == n;
+}
+
+static void put_quoted(text *t, const char *s, size_t n) {
+  size_t shown = cut(s, n);
+  put(t, "[\"");
+  for (size_t i = 0; i < shown; i++) {
+    unsigned char c = (unsigned char)s[i];
+    if (c == '"' || c == '\\') put(t, "\\%c", c);
+    else if (c < ' ' || c == 127) put(t, "\\%03d", c);
+    else put(t, "%c", c);
   }
-  memcpy(lw->pack + lw->pack_len, bytes, n);
-  lw->pack_len += n;
+  put(t, "%s\"]", shown < n ? "..." : "");
 }
 
-static void add_tag(packer *p, enum tag t) {
-  char c = (char)t;
-  add(p, &c, 1);
+static void put_key(text *t, lua_State *L, int key) {
+  size_t n;
+  const char *s = lua_type(L, key) == LUA_TSTRING ? lua_tolstring(L, key, &n) : NULL;
+  if (s && is_identifier(s, n)) {
+    put(t, ".");
+    put_name(t, s, n);
+  } else if (s) put_quoted(t, s, n);
+  else if (lua_isinteger(L, key)) put(t, "[%lld]", (long long)lua_tointeger(L, key));
+  else if (lua_type(L, key) == LUA_TNUMBER) put(t, "[%.14g]", lua_tonumber(L, key));
+  else if (lua_isboolean(L, key)) put(t, "[%s]", lua_toboolean(L, key) ? "true" : "false");
+  else put(t, "[a %s]", luaL_typename(L, key));
 }
 
-static void add_size(packer *p, size_t n) { add(p, &n, sizeof n); }
-
-static void add_string(packer *p, const char *s, size_t n) {
-  add_size(p, n);
-  add(p, s, n);
-}
-
-static void add_path(luaL_Buffer *b, lua_State *L, path *at) {
-  if (!at) return;
-  add_path(b, L, at->up);
-  if (at->up && at->up->upvalue) luaL_addchar(b, ' ');
-  if (at->upvalue) {
-    lua_pushfstring(L, "%supvalue '%s'", at->up && !at->up->upvalue ? " " : "", at->upvalue);
-  } else if (lua_type(L, at->key) == LUA_TSTRING) {
-    lua_pushfstring(L, ".%s", lua_tostring(L, at->key));
-  } else if (lua_isinteger(L, at->key)) {
-    lua_pushfstring(L, "[%I]", (LUAI_UACINT)lua_tointeger(L, at->key));
-  } else {
-    lua_pushfstring(L, "[%s]", luaL_tolstring(L, at->key, NULL));
-    lua_remove(L, -2);
+static void put_step(text *t, lua_State *L, const path *step, bool after_word) {
+  if (after_word) put(t, " ");
+  if (!step->upvalue) {
+    if (step->key) put_key(t, L, step->key);
+    else put(t, "[a key]");
+    return;
   }
-  luaL_addvalue(b);
+  put(t, "%supvalue '", t->n && !after_word ? " " : "");
+  put_name(t, step->upvalue, strlen(step->upvalue));
+  put(t, "'");
 }
 
-static _Noreturn void refuse(packer *p, path *at, const char *what) {
-  luaL_Buffer b;
-  luaL_checkstack(p->L, 20, NULL);
-  char head[128];
-  (void)snprintf(head, sizeof head, "cannot send %s (at ", what);
-  luaL_buffinit(p->L, &b);
-  luaL_addstring(&b, head);
-  luaL_addstring(&b, p->what);
-  if (at && *p->what) luaL_addchar(&b, ' ');
-  add_path(&b, p->L, at);
-  luaL_addstring(&b, ")");
-  luaL_pushresult(&b);
-  luaL_where(p->L, 1);
-  lua_insert(p->L, -2);
-  lua_concat(p->L, 2);
-  lua_error(p->L);
+static void put_path(text *t, packer *p, const path *at) {
+  const path *steps[MAX_DEPTH + 1];
+  int n = 0;
+  for (; at && n <= MAX_DEPTH; at = at->up) steps[n++] = at;
+  bool bare = p->spawned && n > 0 && steps[n - 1]->upvalue;
+  put(t, "%s", bare ? "" : p->what);
+  for (int i = n - 1; i >= 0; i--) {
+    bool outer = i < n - PATH_HEAD, inner = i < PATH_TAIL;
+    if (outer && !inner) {
+      if (i == PATH_TAIL) put(t, " ... ");
+      continue;
+    }
+    put_step(t, p->L, steps[i], i == n - 1 ? t->n > 0 : steps[i + 1]->upvalue != NULL);
+  }
+}
+
+static _Noreturn void refuse(packer *p, const path *at, const char *what) {
+  text t = {.n = 0};
+  put_path(&t, p, at);
+  if (t.n) luaL_error(p->L, "cannot send %s (at %s)", what, t.s);
+  luaL_error(p->L, "cannot send %s", what);
   abort();
 }
 
-/* Whether the value at the top was packed before; if so writes its number. Otherwise numbers it. */
-static bool met_before(packer *p, int index) {
-  lua_State *L = p->L;
-  lua_pushvalue(L, index);
-  if (lua_rawget(L, p->seen) == LUA_TNUMBER) {
+static _Noreturn void no_memory(packer *p) {
+  luaL_error(p->L, "not enough memory to send%s%s", *p->what ? " " : "", p->what);
+  abort();
+}
+
+/* ---- the buffer ----------------------------------------------------------------------------------------- */
+
+/* Room for n more elements of `size` in an array of *room; false without memory. */
+static bool make_room(const lub_allocator *mem, void *array, size_t *room, size_t used, size_t n, size_t size) {
+  void *old, *grown;
+  if (*room - used >= n) return true;
+  if (n > SIZE_MAX / 4 / size - used) return false;
+  size_t wanted = *room ? *room : FEW;
+  while (wanted - used < n) wanted *= 2;
+  memcpy(&old, array, sizeof old);
+  if (!(grown = mem->realloc(mem->ud, old, wanted * size))) return false;
+  memcpy(array, &grown, sizeof grown);
+  *room = wanted;
+  return true;
+}
+
+/* n bytes at the end, to be filled by the caller before the next call. */
+static inline char *extend(packer *p, size_t n) {
+  lpack *out = p->out;
+  if (out->room - out->len < n && !make_room(p->mem, &out->bytes, &out->room, out->len, n, 1)) no_memory(p);
+  out->len += n;
+  return out->bytes + out->len - n;
+}
+
+static inline void add(packer *p, const void *bytes, size_t n) { memcpy(extend(p, n), bytes, n); }
+static inline void add_tag(packer *p, tag t) { *extend(p, 1) = (char)t; }
+
+_Static_assert(sizeof(lua_Integer) == 8 && sizeof(lua_Number) == 8, "ORDER WORDS");
+static inline void add_word(packer *p, tag t, const void *word) {
+  char *to = extend(p, 9);
+  *to = (char)t;
+  memcpy(to + 1, word, 8);
+}
+
+/* Seven bits to a byte, the lowest first; the top bit says that more follow. */
+static inline char *put_size(char *to, size_t n) {
+  for (; n >= 128; n >>= 7) *to++ = (char)(n | 128);
+  *to++ = (char)n;
+  return to;
+}
+
+enum { SIZE_BYTES = 10 };
+
+static void add_size(packer *p, size_t n) {
+  char *to = extend(p, SIZE_BYTES);
+  p->out->len = (size_t)(put_size(to, n) - p->out->bytes);
+}
+
+static void add_string(packer *p, tag t, const char *s, size_t n) {
+  char *to = extend(p, 1 + SIZE_BYTES + n);
+  *to = (char)t;
+  to = put_size(to + 1, n);
+  memcpy(to, s, n);
+  p->out->len = (size_t)(to + n - p->out->bytes);
+}
+
+void lub_pack_free(lworker *lw) {
+  const lub_allocator *mem = &lw->core->engine->mem;
+  lub_free(mem, lw->pack.bytes);
+  lub_free(mem, lw->pack.objects);
+  lub_free(mem, lw->pack.met);
+  lub_free(mem, lw->pack.slots);
+  lw->pack = (lpack){0};
+}
+
+/* A worker that once sent something huge does not hold its size for ever. */
+static void trim(lworker *lw) {
+  if (lw->pack.room > KEEP_BYTES || lw->pack.met_room > KEEP_MET) lub_pack_free(lw);
+}
+
+/* ---- what was met before -------------------------------------------------------------------------------- */
+
+/* The slot of identity, or the free one where it belongs. */
+static uint32_t *slot_of(lpack *out, const void *identity) {
+  size_t mask = out->nslots - 1;
+  size_t i = (size_t)(((uintptr_t)identity >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 32) & mask;
+  while (out->slots[i] && out->met[out->slots[i] - 1].identity != identity) i = (i + 1) & mask;
+  return &out->slots[i];
+}
+
+static void rehash(packer *p) {
+  lpack *out = p->out;
+  size_t wanted = out->nslots ? out->nslots * 2 : 4 * FEW;
+  if (out->nmet >= UINT32_MAX / 2) no_memory(p);
+  if (!make_room(p->mem, &out->slots, &out->slots_room, 0, wanted, sizeof *out->slots)) no_memory(p);
+  out->nslots = wanted;
+  memset(out->slots, 0, wanted * sizeof *out->slots);
+  for (size_t i = 0; i < out->nmet; i++) *slot_of(out, out->met[i].identity) = (uint32_t)i + 1;
+}
+
+static lmet *find(lpack *out, const void *identity) {
+  if (out->nslots) {
+    uint32_t i = *slot_of(out, identity);
+    return i ? &out->met[i - 1] : NULL;
+  }
+  for (size_t i = 0; i < out->nmet; i++)
+    if (out->met[i].identity == identity) return &out->met[i];
+  return NULL;
+}
+
+static void meet(packer *p, const void *identity, const char *module) {
+  lpack *out = p->out;
+  if (!make_room(p->mem, &out->met, &out->met_room, out->nmet, 1, sizeof *out->met)) no_memory(p);
+  out->met[out->nmet++] = (lmet){.identity = identity, .at = out->len, .module = module};
+  if (out->nmet > FEW && out->nmet * 2 > out->nslots) rehash(p);
+  else if (out->nslots) *slot_of(out, identity) = (uint32_t)out->nmet;
+}
+
+/* Whether it was met before; if so writes the reference, or the module's name. Otherwise it is met now, and
+ * the caller must write its tag next. */
+static bool met_before(packer *p, const void *identity) {
+  lmet *m = find(p->out, identity);
+  if (!m) {
+    meet(p, identity, NULL);
+  } else if (m->module) {
+    m->at = p->out->len;
+    add_string(p, T_MODULE, m->module, strlen(m->module));
+    m->module = NULL;
+  } else {
+    p->out->bytes[m->at] = (char)(p->out->bytes[m->at] | SHARED);
     add_tag(p, T_REF);
-    add_size(p, (size_t)lua_tointeger(L, -1));
-    lua_pop(L, 1);
-    return true;
+    add_size(p, m->at);
   }
-  lua_pop(L, 1);
-  lua_pushvalue(L, index);
-  lua_pushinteger(L, ++p->count);
-  lua_rawset(L, p->seen);
-  return false;
+  return m != NULL;
 }
 
-/* The name under which package.loaded knows the table at index; pushes it, or nothing. */
-static bool push_module_name(lua_State *L, int index) {
-  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushnil(L);
-  while (lua_next(L, -2)) {
-    bool found = lua_rawequal(L, -1, index) && lua_type(L, -2) == LUA_TSTRING;
-    lua_pop(L, 1);
-    if (found) {
-      lua_remove(L, -2);
-      return true;
-    }
-  }
-  lua_pop(L, 1);
-  return false;
-}
+/* ---- modules and functions of C, which go by name ------------------------------------------------------- */
 
-/* "string.format" for a C function that a loaded module holds; pushes it, or nothing. */
-static bool push_function_name(lua_State *L, int index) {
-  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushnil(L);
-  while (lua_next(L, -2)) {
-    if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1)) {
-      lua_pushnil(L);
-      while (lua_next(L, -2)) {
-        bool found = lua_rawequal(L, -1, index) && lua_type(L, -2) == LUA_TSTRING;
-        lua_pop(L, 1);
-        if (found) {
-          lua_pushfstring(L, "%s\n%s", lua_tostring(L, -3), lua_tostring(L, -1));
-          lua_replace(L, -5);
-          lua_pop(L, 3);
-          return true;
-        }
-      }
-    }
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-  return false;
-}
-
-static void pack_any(packer *p, int index, path *at);
-
-static void pack_table(packer *p, int index, path *at) {
+/* Meets the loaded modules, so that they are recognised. False: one was packed as data already, start over. */
+static bool meet_modules(packer *p) {
   lua_State *L = p->L;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
-  bool env = lua_rawequal(L, -1, index);
-  lua_pop(L, 1);
-  if (env) {
-    add_tag(p, T_ENV);
-    return;
-  }
-  if (met_before(p, index)) return;
-  const char *class = "";
-  if (push_module_name(L, index)) {
-    add_tag(p, T_MODULE);
-    size_t n;
-    const char *name = lua_tolstring(L, -1, &n);
-    add_string(p, name, n);
-    lua_pop(L, 1);
-    return;
-  }
-  int base = lua_gettop(L);
-  if (lua_getmetatable(L, index)) {
-    lua_getfield(L, LUA_REGISTRYINDEX, "lub.classes");
-    lua_insert(L, -2);
-    if (lua_rawget(L, -2) != LUA_TSTRING) refuse(p, at, "a table with a metatable nobody registered");
-    class = lua_tostring(L, -1); /* kept alive by lub.classes */
-    lua_settop(L, base);
-  }
-  add_tag(p, T_TABLE);
-  add_string(p, class, strlen(class));
-  size_t counts = p->lw->pack_len, narr = lua_rawlen(L, index), nhash = 0;
-  add_size(p, narr);
-  add_size(p, 0);
+  int top = lua_gettop(L);
+  p->knows_modules = true;
+  if (lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE) != LUA_TTABLE) lua_newtable(L);
   lua_pushnil(L);
+  while (lua_next(L, top + 1)) {
+    const void *module = lua_topointer(L, -1);
+    lmet *m = lua_istable(L, -1) && lua_type(L, -2) == LUA_TSTRING ? find(p->out, module) : NULL;
+    if (m && !m->module) break;
+    if (lua_istable(L, -1) && lua_type(L, -2) == LUA_TSTRING && !m) meet(p, module, lua_tostring(L, -2));
+    lua_pop(L, 1);
+  }
+  bool fresh = lua_gettop(L) == top + 1;
+  lua_settop(L, top);
+  return fresh;
+}
+
+static bool is_one_of(const char *name, const char *const *names) {
+  while (*names && strcmp(*names, name) != 0) names++;
+  return *names != NULL;
+}
+
+/* How sure the receiver finds a function there too: aliases in modules and globals are the script's own. */
+static int rank(const char *module, const char *name) {
+  static const char *const libraries[] = {LUA_STRLIBNAME, LUA_TABLIBNAME, LUA_MATHLIBNAME, LUA_IOLIBNAME,
+                                          LUA_OSLIBNAME,  LUA_UTF8LIBNAME, LUA_COLIBNAME,  LUA_DBLIBNAME,
+                                          LUA_LOADLIBNAME, "lubdub", NULL};
+  static const char *const base[] = {
+      "assert", "collectgarbage", "dofile", "error",   "getmetatable", "ipairs",       "load",     "loadfile", "next",
+      "pairs",  "pcall",          "print",  "rawequal", "rawget",      "rawlen",       "rawset",   "require",  "select",
+      "setmetatable", "tonumber", "tostring", "type",  "warn",         "xpcall",       NULL};
+  if (!strcmp(module, LUA_GNAME)) return is_one_of(name, base) ? 3 : 1;
+  return is_one_of(module, libraries) ? 4 : 2;
+}
+
+typedef struct home { /* the strings live in the tables that hold the function */
+  const char *module, *name;
+  int rank;
+} home;
+
+/* Looks in the table on top, a module's, for the function at index. */
+static void look_in(lua_State *L, int index, const char *module, home *best) {
+  lua_pushnil(L);
+  while (lua_next(L, -2)) {
+    if (lua_type(L, -2) == LUA_TSTRING && lua_rawequal(L, -1, index)) {
+      const char *name = lua_tostring(L, -2);
+      int r = rank(module, name);
+      if (r > best->rank) *best = (home){.module = module, .name = name, .rank = r};
+    }
+    lua_pop(L, 1);
+  }
+}
+
+static home find_in_modules(lua_State *L, int index) {
+  home best = {0};
+  int top = lua_gettop(L);
+  if (lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE) == LUA_TTABLE) {
+    lua_pushnil(L);
+    while (lua_next(L, top + 1)) {
+      if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1)) look_in(L, index, lua_tostring(L, -2), &best);
+      lua_pop(L, 1);
+    }
+  }
+  lua_settop(L, top);
+  return best;
+}
+
+/* Pushes the methods of a handle's type, or something that is no table. */
+static void push_methods(lua_State *L, const char *type) {
+  if (!strcmp(type, LUB_CHAN_MAGIC)) lub_open_chan(L);
+  else if (!strcmp(type, LUB_WORKER_TYPE)) lub_open_worker(L);
+  else if (luaL_getmetatable(L, type) != LUA_TTABLE) {
+    lub_require(L, LUA_IOLIBNAME); /* not open yet in this worker */
+    lua_pop(L, 2);
+    luaL_getmetatable(L, type);
+  }
+  lua_getfield(L, -1, "__index");
+  lua_remove(L, -2);
+}
+
+/* ch.send, file.read and the like. */
+static home find_in_methods(lua_State *L, int index) {
+  static const char *const types[] = {LUB_CHAN_MAGIC, LUB_FIBER_TYPE, LUB_WORKER_TYPE, LUA_FILEHANDLE};
+  home best = {0};
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+    push_methods(L, types[i]);
+    if (lua_istable(L, -1)) look_in(L, index, types[i], &best);
+    lua_pop(L, 1);
+  }
+  return best;
+}
+
+static void pack_c_function(packer *p, int index, const path *at) {
+  tag t = T_LIBRARY;
+  home found = find_in_modules(p->L, index);
+  if (!found.name) {
+    t = T_METHOD;
+    found = find_in_methods(p->L, index);
+  }
+  if (!found.name) refuse(p, at, "a foreign C function");
+  add_string(p, t, found.module, strlen(found.module));
+  add_string(p, T_STR, found.name, strlen(found.name));
+}
+
+/* ---- packing -------------------------------------------------------------------------------------------- */
+
+/* Packs the value at index, an absolute one. False: start over, knowing the modules. */
+static bool pack_any(packer *p, int index, const path *at);
+
+static void enter(packer *p, const path *at) {
+  if (++p->depth > MAX_DEPTH) refuse(p, at, "a value nested more than 200 levels deep");
+  luaL_checkstack(p->L, LUA_MINSTACK, "value nested too deep to send");
+}
+
+/* The name of the metatable on top, which is popped; NULL: it has none. */
+static const char *class_name(lua_State *L, size_t *n) {
+  (void)luaL_getsubtable(L, LUA_REGISTRYINDEX, "lub.classes");
+  lua_insert(L, -2);
+  const char *name = lua_rawget(L, -2) == LUA_TSTRING ? lua_tolstring(L, -1, n) : NULL;
+  lua_pop(L, 2); /* lub.classes keeps it */
+  return name;
+}
+
+static bool is_next(lua_State *L, int key, lua_Integer n) {
+  return lua_isinteger(L, key) && lua_tointeger(L, key) == n;
+}
+
+/* How many values come without keys, how many with; then those. */
+static bool pack_entries(packer *p, int index, const path *at) {
+  lua_State *L = p->L;
+  uint32_t count[2] = {0, 0};
+  add(p, count, sizeof count);
+  size_t counts = p->out->len - sizeof count;
+  lua_pushnil(L);
+  int key = lua_gettop(L);
+  const path of_key = {.up = at}, of_value = {.up = at, .key = key};
   while (lua_next(L, index)) {
-    int key = lua_gettop(L) - 1;
-    path here = {.up = at, .key = key};
-    pack_any(p, key, &here);
-    pack_any(p, key + 1, &here);
-    lua_pop(L, 1);
-    nhash++;
+    bool bare = !count[1] && is_next(L, key, (lua_Integer)count[0] + 1);
+    if (count[!bare]++ == INT32_MAX) refuse(p, at, "a table of more than 2^31 entries");
+    if (!bare && !pack_any(p, key, &of_key)) return false;
+    if (!pack_any(p, key + 1, &of_value)) return false;
+    lua_settop(L, key);
   }
-  add_tag(p, T_END);
-  nhash = nhash > narr ? nhash - narr : 0;
-  memcpy(p->lw->pack + counts + sizeof nhash, &nhash, sizeof nhash);
+  memcpy(p->out->bytes + counts, count, sizeof count);
+  return true;
 }
 
-static void pack_function(packer *p, int index, path *at) {
+static bool pack_table(packer *p, int index, const path *at) {
   lua_State *L = p->L;
-  if (met_before(p, index)) return;
-  if (lua_iscfunction(L, index)) {
-    if (!push_function_name(L, index)) refuse(p, at, "a foreign C function");
-    size_t n;
-    const char *name = lua_tolstring(L, -1, &n);
-    add_tag(p, T_CFUNC);
-    add_string(p, name, n);
-    lua_pop(L, 1);
-    return;
-  }
+  const void *identity = lua_topointer(L, index);
+  const char *class = NULL;
   size_t n;
-  lua_pushvalue(L, index);
-  int function = lua_gettop(L);
-  lua_getfield(L, LUA_REGISTRYINDEX, "lub.dump");
-  lua_pushvalue(L, function);
-  lua_call(L, 1, 1);
-  const char *code = lua_tolstring(L, -1, &n);
-  add_tag(p, T_FUNC);
-  add_string(p, code, n);
-  lua_pop(L, 1);
-  int nup = 0;
-  while (lua_getupvalue(L, function, nup + 1)) {
-    lua_pop(L, 1);
-    nup++;
+  if (identity == p->globals) return add_tag(p, T_ENV), true;
+  if (met_before(p, identity)) return true;
+  bool has_class = lua_getmetatable(L, index);
+  if (has_class && !(class = class_name(L, &n))) {
+    if (!p->knows_modules) return false; /* it may be one */
+    if (!at || !at->upvalue || strcmp(at->upvalue, "_ENV") != 0)
+      refuse(p, at, "a table with a metatable nobody registered");
+    return add_tag(p, T_ENV), true;
   }
-  add_size(p, (size_t)nup);
-  for (int i = 1; i <= nup; i++) {
-    /* shared upvalues stay shared: each is known by its identity */
-    lua_pushlightuserdata(L, lua_upvalueid(L, function, i));
-    bool shared = met_before(p, lua_gettop(L));
-    lua_pop(L, 1);
-    if (shared) continue;
-    add_tag(p, T_FALSE);
-    const char *name = lua_getupvalue(L, function, i);
-    path here = {.up = at, .upvalue = name && *name ? name : "?"};
-    if (name && !strcmp(name, "_ENV")) add_tag(p, T_ENV); /* the receiver's, whatever it is here */
-    else pack_any(p, lua_gettop(L), &here);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
+  if (class) add_string(p, T_OBJECT, class, n);
+  else add_tag(p, T_TABLE);
+  enter(p, at);
+  if (!pack_entries(p, index, at)) return false;
+  p->depth--;
+  return true;
 }
 
-static void pack_object(packer *p, lub_object *o, uint8_t flags) {
-  lworker *lw = p->lw;
-  if (lw->nobjects == lw->objects_room) {
-    lub_engine *e = lw->core->engine;
-    uint32_t room = lw->objects_room ? lw->objects_room * 2 : 8;
-    lub_object **grown = e->mem.realloc(e->mem.ud, lw->objects, room * sizeof *grown);
-    if (!grown) luaL_error(p->L, "not enough memory");
-    lw->objects = grown;
-    lw->objects_room = room;
+/* A lua_Writer: it may not raise through lua_dump. */
+static int write_code(lua_State *L, const void *code, size_t n, void *packer_) {
+  packer *p = packer_;
+  (void)L;
+  if (!make_room(p->mem, &p->out->bytes, &p->out->room, p->out->len, n, 1)) return 1;
+  if (n) memcpy(p->out->bytes + p->out->len, code, n);
+  p->out->len += n;
+  return 0;
+}
+
+static void pack_code(packer *p, int index) {
+  size_t start = p->out->len, n = 0;
+  add(p, &n, sizeof n);
+  lua_pushvalue(p->L, index);
+  if (lua_dump(p->L, write_code, p, 0)) no_memory(p);
+  lua_pop(p->L, 1);
+  n = p->out->len - start - sizeof n;
+  memcpy(p->out->bytes + start, &n, sizeof n);
+}
+
+/* The value of the upvalue is on top; it stays there. */
+static bool pack_upvalue(packer *p, int function, int i, const char *name, const path *at) {
+  const path here = {.up = at, .upvalue = *name ? name : "?"};
+  if (met_before(p, lua_upvalueid(p->L, function, i))) return true;
+  add_tag(p, T_UPVALUE);
+  return pack_any(p, lua_gettop(p->L), &here);
+}
+
+static bool pack_function(packer *p, int index, const path *at) {
+  lua_State *L = p->L;
+  const char *name;
+  if (!p->knows_modules && !meet_modules(p)) return false;
+  if (met_before(p, lua_topointer(L, index))) return true;
+  if (lua_iscfunction(L, index)) return pack_c_function(p, index, at), true;
+  add_tag(p, T_FUNCTION);
+  enter(p, at);
+  pack_code(p, index);
+  size_t count = p->out->len;
+  *extend(p, 1) = 0; /* of upvalues, at most 255 */
+  for (int i = 1; (name = lua_getupvalue(L, index, i)); i++) {
+    if (!pack_upvalue(p, index, i, name, at)) return false;
+    lua_pop(L, 1);
+    p->out->bytes[count] = (char)i;
   }
-  lw->objects[lw->nobjects] = o;
-  add_tag(p, T_OBJECT);
-  add(p, &flags, 1);
-  add_size(p, lw->nobjects++);
+  p->depth--;
+  return true;
+}
+
+static void pack_string(packer *p, int index) {
+  size_t n;
+  const char *s = lua_tolstring(p->L, index, &n);
+  if (n >= LONG_STRING && met_before(p, s)) return; /* a reference to bytes that are sent already */
+  add_string(p, T_STR, s, n);
+}
+
+static void pack_number(packer *p, int index) {
+  if (lua_isinteger(p->L, index)) {
+    lua_Integer i = lua_tointeger(p->L, index);
+    add_word(p, T_INT, &i);
+  } else {
+    lua_Number n = lua_tonumber(p->L, index);
+    add_word(p, T_NUM, &n);
+  }
 }
 
 /* The counted object behind a handle, or NULL. */
 static lub_object *object_of(lua_State *L, int index, uint8_t *flags) {
-  struct { lub_chan *ch; int view; } *chan = luaL_testudata(L, index, LUB_CHAN_TYPE);
+  lchan *chan = lub_test_chan(L, index);
   if (chan) {
     *flags = (uint8_t)chan->view;
-    return &chan->ch->obj;
+    return chan->ch ? &chan->ch->obj : NULL;
   }
   lub_worker **w = luaL_testudata(L, index, LUB_WORKER_TYPE);
   *flags = UINT8_MAX;
-  return w ? &(*w)->obj : NULL;
+  return w && *w ? &(*w)->obj : NULL;
 }
 
-static void pack_any(packer *p, int index, path *at) {
-  lua_State *L = p->L;
-  if (++p->depth > MAX_DEPTH) {
-    char what[64];
-    (void)snprintf(what, sizeof what, "a value nested more than %d levels deep", MAX_DEPTH);
-    refuse(p, NULL, what);
-  }
-  luaL_checkstack(L, 12, "value nested too deep to send");
-  switch (lua_type(L, index)) {
+static void pack_handle(packer *p, int index, const path *at) {
+  uint8_t flags;
+  lpack *out = p->out;
+  lub_object *o = object_of(p->L, index, &flags);
+  if (!o) refuse(p, at, luaL_testudata(p->L, index, LUB_FIBER_TYPE) ? "a fiber" : "a userdata");
+  if (out->nobjects == UINT32_MAX) no_memory(p);
+  if (!make_room(p->mem, &out->objects, &out->objects_room, out->nobjects, 1, sizeof *out->objects)) no_memory(p);
+  add_tag(p, T_HANDLE);
+  add(p, &flags, sizeof flags);
+  add_size(p, out->nobjects);
+  out->objects[out->nobjects++] = o;
+}
+
+static void pack_pointer(packer *p, int index) {
+  uint64_t bare = (uintptr_t)lua_touserdata(p->L, index);
+  add_word(p, T_POINTER, &bare);
+}
+
+static bool pack_any(packer *p, int index, const path *at) {
+  switch (lua_type(p->L, index)) {
     case LUA_TNIL: add_tag(p, T_NIL); break;
-    case LUA_TBOOLEAN: add_tag(p, lua_toboolean(L, index) ? T_TRUE : T_FALSE); break;
-    case LUA_TNUMBER:
-      if (lua_isinteger(L, index)) {
-        lua_Integer i = lua_tointeger(L, index);
-        add_tag(p, T_INT);
-        add(p, &i, sizeof i);
-      } else {
-        lua_Number n = lua_tonumber(L, index);
-        add_tag(p, T_NUM);
-        add(p, &n, sizeof n);
-      }
-      break;
-    case LUA_TSTRING: {
-      size_t n;
-      const char *s = lua_tolstring(L, index, &n);
-      add_tag(p, T_STR);
-      add_string(p, s, n);
-      break;
-    }
-    case LUA_TLIGHTUSERDATA: {
-      void *bare = lua_touserdata(L, index);
-      add_tag(p, T_POINTER);
-      add(p, &bare, sizeof bare);
-      break;
-    }
-    case LUA_TTABLE: pack_table(p, index, at); break;
-    case LUA_TFUNCTION: pack_function(p, index, at); break;
+    case LUA_TBOOLEAN: add_tag(p, lua_toboolean(p->L, index) ? T_TRUE : T_FALSE); break;
+    case LUA_TNUMBER: pack_number(p, index); break;
+    case LUA_TSTRING: pack_string(p, index); break;
+    case LUA_TLIGHTUSERDATA: pack_pointer(p, index); break;
+    case LUA_TTABLE: return pack_table(p, index, at);
+    case LUA_TFUNCTION: return pack_function(p, index, at);
     case LUA_TTHREAD: refuse(p, at, "a coroutine");
-    default: {
-      uint8_t flags;
-      lub_object *o = object_of(L, index, &flags);
-      if (!o) refuse(p, at, luaL_testudata(L, index, LUB_FIBER_TYPE) ? "a fiber" : "a userdata");
-      pack_object(p, o, flags);
-    }
+    default: pack_handle(p, index, at);
   }
-  p->depth--;
+  return true;
 }
 
-static lub_value finish_pack(packer *p) {
-  lworker *lw = p->lw;
-  lub_block *b = lub_block_new(&lw->core->engine->mem, lw->pack_len, lw->nobjects);
-  if (!b) luaL_error(p->L, "not enough memory to send %s", p->what);
-  memcpy(b->bytes, lw->pack, lw->pack_len);
-  for (uint32_t i = 0; i < lw->nobjects; i++) {
-    b->objects[i] = lw->objects[i];
-    lub_object_ref(b->objects[i]);
-  }
-  return lub_of_block(LUB_PACKED, b);
-}
-
-static packer start_pack(lua_State *L, const char *what) {
-  packer p = {.L = L, .lw = lub_lworker(L), .what = what};
-  p.lw->pack_len = 0;
-  p.lw->nobjects = 0;
-  lua_newtable(L);
-  p.seen = lua_gettop(L);
+static packer start_pack(lua_State *L, lworker *lw, const char *what) {
+  packer p = {.L = L, .lw = lw, .out = &lw->pack, .mem = &lw->core->engine->mem, .what = what ? what : ""};
+  trim(lw);
+  lw->pack.len = lw->pack.nobjects = lw->pack.nmet = lw->pack.nslots = 0;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
+  p.globals = lua_topointer(L, -1);
+  lua_pop(L, 1);
   return p;
 }
 
+/* Nothing raises once the block is there. */
+static lub_value finish_pack(packer *p) {
+  lpack *out = p->out;
+  lub_block *b = lub_block_new(p->mem, out->len, (uint32_t)out->nobjects);
+  if (!b) no_memory(p);
+  memcpy(b->bytes, out->bytes, out->len);
+  for (size_t i = 0; i < out->nobjects; i++) lub_object_ref(b->objects[i] = out->objects[i]);
+  trim(p->lw);
+  return lub_of_block(LUB_PACKED, b);
+}
+
+static lub_value pack_structure(lua_State *L, lworker *lw, int index, const char *what) {
+  int top = lua_gettop(L);
+  packer p = start_pack(L, lw, what);
+  if (!pack_any(&p, index, NULL)) {
+    lua_settop(L, top);
+    p = start_pack(L, lw, what);
+    (void)meet_modules(&p);
+    (void)pack_any(&p, index, NULL); /* knowing the modules, it does not give up again */
+  }
+  return finish_pack(&p);
+}
+
 lub_value lub_pack(lua_State *L, int index, const char *what) {
-  lub_value v = {0};
   uint8_t flags;
+  lub_object *o;
+  lub_value v = {0};
   index = lua_absindex(L, index);
   switch (lua_type(L, index)) {
+    case LUA_TNIL: return v;
     case LUA_TBOOLEAN: return lub_bool(lua_toboolean(L, index));
     case LUA_TNUMBER:
       return lua_isinteger(L, index) ? lub_int(lua_tointeger(L, index)) : lub_num(lua_tonumber(L, index));
     case LUA_TLIGHTUSERDATA: return (lub_value){.type = LUB_POINTER, .as.p = lua_touserdata(L, index)};
+    case LUA_TUSERDATA:
+      if ((o = object_of(L, index, &flags))) return lub_of_object(o, flags);
+      break;
     case LUA_TSTRING: {
       size_t n;
       const char *s = lua_tolstring(L, index, &n);
       if (lub_string(lub_lworker(L)->core->engine, s, n, &v))
-        luaL_error(L, "not enough memory to send %s", what);
+        luaL_error(L, "not enough memory to send a string of %I bytes", (LUAI_UACINT)n);
       return v;
-    }
-    case LUA_TUSERDATA: {
-      lub_object *o = object_of(L, index, &flags);
-      if (o) return lub_of_object(o, flags);
-      break;
     }
     default: break;
   }
-  packer p = start_pack(L, what);
-  pack_any(&p, index, NULL);
-  lua_settop(L, p.seen - 1);
-  return finish_pack(&p);
+  return pack_structure(L, lub_lworker(L), index, what);
+}
+
+/* False: start over. Arguments are numbered by their place on the stack, results from 1. */
+static bool pack_items(packer *p, int first, int n, bool arguments, char what[32]) {
+  p->what = what;
+  add_size(p, (size_t)n);
+  for (int i = 0; i < n; i++) {
+    (void)snprintf(what, 32, "%s %d", arguments ? "argument" : "result", arguments ? first + i : i + 1);
+    p->spawned = arguments && i == 0;
+    if (!pack_any(p, first + i, NULL)) return false;
+  }
+  return true;
 }
 
 lub_value lub_pack_list(lua_State *L, int first, int n, const char *function) {
-  char what[64];
-  packer p = start_pack(L, what);
-  for (int i = 0; i < n; i++) {
-    (void)snprintf(what, sizeof what, "%s %d", function ? "argument" : "result", i + 1);
-    pack_any(&p, first + i, NULL);
+  char what[32] = "";
+  lworker *lw = lub_lworker(L);
+  int top = lua_gettop(L);
+  packer p = start_pack(L, lw, what);
+  if (!pack_items(&p, first, n, function != NULL, what)) {
+    lua_settop(L, top);
+    p = start_pack(L, lw, what);
+    (void)meet_modules(&p);
+    (void)pack_items(&p, first, n, function != NULL, what);
   }
-  add_tag(&p, T_END);
-  lua_settop(L, p.seen - 1);
   return finish_pack(&p);
 }
 
-/* ---- the way back ------------------------------------------------------------------------------------- */
+/* ---- the way back --------------------------------------------------------------------------------------- */
 
 typedef struct unpacker {
   lua_State *L;
-  const lub_block *b;
-  size_t at;
-  int seen, count;
+  const char *bytes, *at; /* the message; the next byte of it */
+  lub_object **objects;
+  int seen; /* stack index of nil, or a table: place in the message -> what is there */
 } unpacker;
 
-static void take_bytes(unpacker *u, void *out, size_t n) {
-  memcpy(out, u->b->bytes + u->at, n);
+static void unpack_any(unpacker *u);
+
+static inline void take(unpacker *u, void *out, size_t n) {
+  memcpy(out, u->at, n);
   u->at += n;
 }
 
 static size_t take_size(unpacker *u) {
-  size_t n;
-  take_bytes(u, &n, sizeof n);
-  return n;
+  size_t n = 0;
+  for (int shift = 0;; shift += 7) {
+    unsigned char c = (unsigned char)*u->at++;
+    n |= (size_t)(c & 127) << shift;
+    if (c < 128) return n;
+  }
 }
 
 static const char *take_string(unpacker *u, size_t *n) {
   *n = take_size(u);
-  const char *s = u->b->bytes + u->at;
   u->at += *n;
-  return s;
+  return u->at - *n;
 }
 
-static void remember(unpacker *u) {
-  lua_pushvalue(u->L, -1);
-  lua_rawseti(u->L, u->seen, ++u->count);
+static void push_string(unpacker *u) {
+  size_t n;
+  const char *s = take_string(u, &n);
+  lua_pushlstring(u->L, s, n);
+}
+
+/* Pops a value: what the message has at this place. */
+static void remember(unpacker *u, lua_Integer place) {
+  if (lua_isnil(u->L, u->seen)) {
+    lua_newtable(u->L);
+    lua_replace(u->L, u->seen);
+  }
+  lua_rawseti(u->L, u->seen, place);
+}
+
+static void unpack_module(unpacker *u) {
+  push_string(u);
+  lub_require(u->L, lua_tostring(u->L, -1));
+  lua_remove(u->L, -2);
+}
+
+/* A C function: of a module, or a method. */
+static void unpack_c_function(unpacker *u, bool method) {
+  lua_State *L = u->L;
+  int top = lua_gettop(L) + 1;
+  push_string(u);
+  u->at++; /* T_STR */
+  push_string(u);
+  const char *module = lua_tostring(L, -2), *name = lua_tostring(L, -1);
+  if (method && !strcmp(module, LUA_FILEHANDLE)) lub_require(L, LUA_IOLIBNAME), lua_pop(L, 1); /* makes the type */
+  if (method) push_methods(L, module);
+  else lub_require(L, module);
+  if (lua_istable(L, -1)) lua_getfield(L, -1, name);
+  if (!lua_isfunction(L, -1))
+    luaL_error(L, "cannot receive the function '%s.%s': this worker has none", module, name);
+  lua_replace(L, top);
+  lua_settop(L, top);
+}
+
+static void unpack_entries(unpacker *u, bool shared, lua_Integer place) {
+  lua_State *L = u->L;
+  uint32_t count[2];
+  take(u, count, sizeof count);
+  lua_createtable(L, (int)count[0], (int)count[1]);
+  if (shared) {
+    lua_pushvalue(L, -1);
+    remember(u, place);
+  }
+  for (uint32_t i = 1; i <= count[0]; i++) {
+    unpack_any(u);
+    lua_rawseti(L, -2, i);
+  }
+  for (uint32_t i = 0; i < count[1]; i++) {
+    unpack_any(u);
+    unpack_any(u);
+    lua_rawset(L, -3);
+  }
+}
+
+static void unpack_object(unpacker *u, bool shared, lua_Integer place) {
+  lua_State *L = u->L;
+  push_string(u);
+  (void)luaL_getsubtable(L, LUA_REGISTRYINDEX, "lub.classes");
+  lua_pushvalue(L, -2);
+  if (lua_rawget(L, -2) != LUA_TTABLE)
+    luaL_error(L, "cannot receive an object of class '%s': it is not registered in this worker", lua_tostring(L, -3));
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+  unpack_entries(u, shared, place);
+  lua_insert(L, -2);
+  lua_setmetatable(L, -2);
+}
+
+/* An upvalue's place leads to a function that has it, its negative to the number it has there. */
+static void join_upvalue(unpacker *u, int i) {
+  lua_State *L = u->L;
+  lua_Integer place = (lua_Integer)take_size(u);
+  lua_rawgeti(L, u->seen, place);
+  lua_rawgeti(L, u->seen, -place);
+  lua_upvaluejoin(L, -3, i, -2, (int)lua_tointeger(L, -1));
+  lua_pop(L, 2);
+}
+
+static void unpack_upvalue(unpacker *u, int i) {
+  lua_State *L = u->L;
+  lua_Integer place = u->at - u->bytes;
+  unsigned char t = (unsigned char)*u->at++;
+  if (t == T_REF) {
+    join_upvalue(u, i);
+    return;
+  }
+  if (t & SHARED) {
+    lua_pushvalue(L, -1);
+    remember(u, place);
+    lua_pushinteger(L, i);
+    remember(u, -place);
+  }
+  unpack_any(u);
+  lua_setupvalue(L, -2, i);
+}
+
+static void unpack_function(unpacker *u, bool shared, lua_Integer place) {
+  lua_State *L = u->L;
+  size_t n;
+  take(u, &n, sizeof n);
+  /* lua_dump wrote this in pack_code: no script's string comes here. Its own chunk name is in it. */
+  if (luaL_loadbufferx(L, u->at, n, "=function", "b")) lua_error(L);
+  u->at += n;
+  if (shared) {
+    lua_pushvalue(L, -1);
+    remember(u, place);
+  }
+  int nup = (unsigned char)*u->at++;
+  for (int i = 1; i <= nup; i++) unpack_upvalue(u, i);
 }
 
 static void push_object(lua_State *L, lub_object *o, uint8_t flags) {
@@ -411,136 +791,81 @@ static void push_object(lua_State *L, lub_object *o, uint8_t flags) {
   else lub_push_chan(L, lub_container(o, lub_chan, obj), flags);
 }
 
-static bool unpack_any(unpacker *u);
-
-static void unpack_table(unpacker *u) {
-  lua_State *L = u->L;
-  size_t n;
-  const char *class = take_string(u, &n);
-  size_t narr = take_size(u), nhash = take_size(u);
-  lua_createtable(L, narr < INT32_MAX ? (int)narr : 0, nhash < INT32_MAX ? (int)nhash : 0);
-  remember(u);
-  while (unpack_any(u)) {
-    (void)unpack_any(u);
-    lua_rawset(L, -3);
-  }
-  if (!n) return;
-  lua_getfield(L, LUA_REGISTRYINDEX, "lub.classes");
-  lua_pushlstring(L, class, n);
-  if (lua_rawget(L, -2) != LUA_TTABLE)
-    luaL_error(L, "cannot receive an object of class '%s': it is not registered in this worker", class);
-  lua_setmetatable(L, -3);
-  lua_pop(L, 1);
+static void unpack_handle(unpacker *u) {
+  uint8_t flags;
+  take(u, &flags, sizeof flags);
+  push_object(u->L, u->objects[take_size(u)], flags);
 }
 
-static void unpack_function(unpacker *u) {
-  lua_State *L = u->L;
-  size_t n;
-  const char *code = take_string(u, &n);
-  /* this bytecode was dumped by this process a moment ago, never by a user */
-  if (luaL_loadbufferx(L, code, n, "=function", "b")) lua_error(L);
-  remember(u);
-  int nup = (int)take_size(u);
-  for (int i = 1; i <= nup; i++) {
-    char tag;
-    take_bytes(u, &tag, 1);
-    if (tag == T_REF) { /* joined to the upvalue it shares */
-      lua_rawgeti(L, u->seen, (lua_Integer)take_size(u));
-      lua_rawgeti(L, -1, 1);
-      lua_rawgeti(L, -2, 2);
-      lua_upvaluejoin(L, -4, i, -2, (int)lua_tointeger(L, -1));
-      lua_pop(L, 3);
-      continue;
-    }
-    lua_createtable(L, 2, 0);
-    lua_pushvalue(L, -2);
-    lua_rawseti(L, -2, 1);
-    lua_pushinteger(L, i);
-    lua_rawseti(L, -2, 2);
-    remember(u);
-    lua_pop(L, 1);
-    (void)unpack_any(u);
-    lua_setupvalue(L, -2, i);
-  }
+static void unpack_integer(unpacker *u) {
+  lua_Integer i;
+  take(u, &i, sizeof i);
+  lua_pushinteger(u->L, i);
 }
 
-static void unpack_c_function(unpacker *u) {
-  lua_State *L = u->L;
-  size_t n;
-  const char *name = take_string(u, &n), *newline = memchr(name, '\n', n);
-  lua_getglobal(L, "require");
-  lua_pushlstring(L, name, (size_t)(newline - name));
-  lua_call(L, 1, 1);
-  lua_pushlstring(L, newline + 1, n - (size_t)(newline - name) - 1);
-  lua_gettable(L, -2);
-  lua_remove(L, -2);
-  remember(u);
+static void unpack_number(unpacker *u) {
+  lua_Number n;
+  take(u, &n, sizeof n);
+  lua_pushnumber(u->L, n);
 }
 
-/* Pushes one value; false, and nothing pushed: the end of a table. */
-static bool unpack_any(unpacker *u) {
+static void unpack_pointer(unpacker *u) {
+  uint64_t bare;
+  take(u, &bare, sizeof bare);
+  lua_pushlightuserdata(u->L, (void *)(uintptr_t)bare);
+}
+
+/* What holds other values: may refer to itself, and is remembered before it is filled. */
+static void unpack_container(unpacker *u, tag t, bool shared, lua_Integer place) {
+  luaL_checkstack(u->L, LUA_MINSTACK, "value nested too deep to receive");
+  if (t == T_TABLE) unpack_entries(u, shared, place);
+  else if (t == T_OBJECT) unpack_object(u, shared, place);
+  else unpack_function(u, shared, place);
+}
+
+/* Pushes one value. */
+static void unpack_any(unpacker *u) {
   lua_State *L = u->L;
-  char tag;
-  luaL_checkstack(L, 12, "value nested too deep to receive");
-  take_bytes(u, &tag, 1);
-  switch ((enum tag)tag) {
-    case T_END: return false;
+  lua_Integer place = u->at - u->bytes;
+  unsigned char c = (unsigned char)*u->at++;
+  bool shared = c & SHARED;
+  tag t = (tag)(c & ~SHARED);
+  switch (t) {
     case T_NIL: lua_pushnil(L); break;
     case T_FALSE: lua_pushboolean(L, 0); break;
     case T_TRUE: lua_pushboolean(L, 1); break;
-    case T_INT: {
-      lua_Integer i;
-      take_bytes(u, &i, sizeof i);
-      lua_pushinteger(L, i);
-      break;
-    }
-    case T_NUM: {
-      lua_Number n;
-      take_bytes(u, &n, sizeof n);
-      lua_pushnumber(L, n);
-      break;
-    }
-    case T_STR: {
-      size_t n;
-      const char *s = take_string(u, &n);
-      lua_pushlstring(L, s, n);
-      break;
-    }
-    case T_POINTER: {
-      void *bare;
-      take_bytes(u, &bare, sizeof bare);
-      lua_pushlightuserdata(L, bare);
-      break;
-    }
-    case T_TABLE: unpack_table(u); break;
-    case T_REF: lua_rawgeti(L, u->seen, (lua_Integer)take_size(u)); break;
-    case T_FUNC: unpack_function(u); break;
-    case T_CFUNC: unpack_c_function(u); break;
+    case T_INT: unpack_integer(u); break;
+    case T_NUM: unpack_number(u); break;
+    case T_POINTER: unpack_pointer(u); break;
+    case T_STR: push_string(u); break;
+    case T_HANDLE: unpack_handle(u); break;
     case T_ENV: lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS); break;
-    case T_MODULE: {
-      size_t n;
-      const char *name = take_string(u, &n);
-      lua_getglobal(L, "require");
-      lua_pushlstring(L, name, n);
-      lua_call(L, 1, 1);
-      remember(u);
-      break;
-    }
-    case T_OBJECT: {
-      uint8_t flags;
-      take_bytes(u, &flags, 1);
-      push_object(L, u->b->objects[take_size(u)], flags);
-      break;
-    }
+    case T_REF: lua_rawgeti(L, u->seen, (lua_Integer)take_size(u)); break;
+    case T_MODULE: unpack_module(u); break;
+    case T_LIBRARY:
+    case T_METHOD: unpack_c_function(u, t == T_METHOD); break;
+    case T_UPVALUE: lub_assert(!"an upvalue outside a function"); break;
+    case T_TABLE:
+    case T_OBJECT:
+    case T_FUNCTION: unpack_container(u, t, shared, place); return;
   }
-  return true;
+  if (!shared) return;
+  lua_pushvalue(L, -1);
+  remember(u, place);
 }
 
+/* Pushes the nil that `seen` begins as. */
 static unpacker start_unpack(lua_State *L, const lub_value *v) {
-  unpacker u = {.L = L, .b = lub_value_block(v)};
-  lua_newtable(L);
-  u.seen = lua_gettop(L);
-  return u;
+  const lub_block *b = lub_value_block(v);
+  luaL_checkstack(L, LUA_MINSTACK, "no room to receive");
+  lua_pushnil(L);
+  return (unpacker){.L = L, .bytes = b->bytes, .at = b->bytes, .objects = b->objects, .seen = lua_gettop(L)};
+}
+
+static void unpack_structure(lua_State *L, const lub_value *v) {
+  unpacker u = start_unpack(L, v);
+  unpack_any(&u);
+  lua_remove(L, u.seen);
 }
 
 void lub_unpack(lua_State *L, const lub_value *v) {
@@ -558,33 +883,52 @@ void lub_unpack(lua_State *L, const lub_value *v) {
       lua_pushlstring(L, s, n);
       break;
     case LUB_OBJECT: push_object(L, v->as.p, v->flags); break;
-    case LUB_PACKED: {
-      unpacker u = start_unpack(L, v);
-      (void)unpack_any(&u);
-      lua_remove(L, u.seen);
-    }
+    case LUB_PACKED: unpack_structure(L, v); break;
   }
 }
 
 int lub_unpack_list(lua_State *L, const lub_value *v) {
   unpacker u = start_unpack(L, v);
-  int n = 0;
-  while (unpack_any(&u)) n++;
+  int n = (int)take_size(&u);
+  luaL_checkstack(L, n, "too many values to receive");
+  for (int i = 0; i < n; i++) unpack_any(&u);
   lua_remove(L, u.seen);
   return n;
 }
 
-/* lub.register(name, metatable): tables with this metatable may cross, to workers that registered the
- * same name. */
+static int unpack_protected(lua_State *L) {
+  lub_unpack(L, lua_touserdata(L, 1));
+  return 1;
+}
+
+void lub_take(lua_State *L, lub_value *v) {
+  if (v->type <= LUB_SHORT) { /* owns nothing */
+    lub_unpack(L, v);
+    return;
+  }
+  lub_value own = *v; /* the caller's may move while Lua code runs */
+  v->type = LUB_NIL;
+  lua_pushcfunction(L, unpack_protected);
+  lua_pushlightuserdata(L, &own);
+  int status = lua_pcall(L, 1, 1, 0);
+  lub_value_drop(&own);
+  if (status) lua_error(L);
+}
+
+/* ---- lub.register --------------------------------------------------------------------------------------- */
+
+/* lub.register(name, metatable): tables with this metatable may cross, to workers that registered a metatable
+ * under the same name; they get that one. */
 int lub_register(lua_State *L) {
-  luaL_checkstring(L, 1);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  lua_getfield(L, LUA_REGISTRYINDEX, "lub.classes");
+  if (lua_type(L, 1) != LUA_TSTRING) lub_arg_error(L, "register", 1, "a name (a string)");
+  if (!lua_istable(L, 2)) lub_arg_error(L, "register", 2, "a metatable");
+  lua_settop(L, 2);
+  (void)luaL_getsubtable(L, LUA_REGISTRYINDEX, "lub.classes");
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 2);
-  lua_rawset(L, -3);
+  lua_rawset(L, 3);
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 1);
-  lua_rawset(L, -3);
+  lua_rawset(L, 3);
   return 0;
 }

@@ -20,6 +20,14 @@
 #define lub_pause() ((void)0)
 #endif
 
+/* Thread-local, at the price of a load also in a shared library. Only glibc lets a library that was opened late have
+ * such variables; they must stay few and small. */
+#ifdef __GLIBC__
+#define LUB_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define LUB_THREAD_LOCAL _Thread_local
+#endif
+
 /* Where an engine's memory comes from. A block is freed through the allocator that made it. */
 typedef struct lub_allocator {
   void *(*realloc)(void *ud, void *block, size_t nbytes);

@@ -141,36 +141,6 @@ lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, l
 
 /* ---- waiting ------------------------------------------------------------------------------------------ */
 
-static void deadline_passed(lub_timer *t, int64_t now_ns) {
-  (void)now_ns;
-  lub_wait *w = lub_container(t, lub_wait, timer);
-  if (!lub_wait_claim(w)) return;
-  w->status = LUB_TIMEOUT;
-  w->wake(w);
-}
-
-lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline) {
-  if (deadline != LUB_NEVER && !w->timer.reserved) {
-    w->timer.fire = deadline_passed;
-    if (lub_timer_reserve(&w->engine->timers, &w->timer)) return LUB_NOMEM;
-  }
-  w->waiters = waiters;
-  w->count = count;
-  return LUB_OK;
-}
-
-static void open_wait(lub_wait *w) {
-  w->parked = true;
-  /* release: pairs with the acquire in lub_wait_claim */
-  atomic_store_explicit(&w->open, true, memory_order_release);
-}
-
-void lub_wait_arm(lub_wait *w, int64_t deadline) {
-  if (deadline == LUB_NEVER) return;
-  w->armed = true;
-  lub_engine_start_timer(w->engine, &w->timer, deadline);
-}
-
 static void queue_waiter(lub_list *q, lub_wait *w, lub_waiter *one, lub_chan *ch, bool send) {
   one->wait = w;
   one->ch = ch;
@@ -180,7 +150,7 @@ static void queue_waiter(lub_list *q, lub_wait *w, lub_waiter *one, lub_chan *ch
 
 static lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t deadline, bool send) {
   if (!send) one->value.type = LUB_NIL;
-  open_wait(w);
+  lub_wait_open(w);
   queue_waiter(send ? &ch->sendq : &ch->recvq, w, one, ch, send);
   lub_chan_unlock(ch);
   lub_wait_arm(w, deadline);
@@ -211,35 +181,6 @@ lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *
   lub_status status = lub_chan_try_recv_locked(ch, out, w->id, &woken);
   if (status != LUB_TIMEOUT || deadline == 0) return done(ch, status, woken);
   return queue_one(w, one, ch, deadline, false);
-}
-
-lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
-  if (lub_wait_begin(w, NULL, 0, deadline)) return LUB_NOMEM;
-  open_wait(w);
-  lub_wait_arm(w, deadline);
-  return LUB_PARK;
-}
-
-lub_status lub_wait_finish(lub_wait *w) {
-  if (w->armed) lub_timer_stop(&w->engine->timers, &w->timer);
-  w->armed = false;
-  bool one_done = w->count == 1 && (w->status == LUB_OK || w->status == LUB_CLOSED);
-  for (uint32_t i = 0; i < w->count && !one_done; i++) {
-    lub_waiter *one = &w->waiters[i];
-    if (!one->ch) continue;
-    lub_chan_lock(one->ch);
-    if (lub_link_queued(&one->link)) lub_list_remove(&one->link);
-    lub_chan_unlock(one->ch);
-  }
-  w->parked = false;
-  return w->status;
-}
-
-bool lub_wait_abort(lub_wait *w, lub_status status) {
-  if (!lub_wait_claim(w)) return false;
-  w->status = (uint8_t)status;
-  w->wake(w);
-  return true;
 }
 
 lub_status lub_chan_close(lub_chan *ch) {

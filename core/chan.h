@@ -1,12 +1,12 @@
 /* chan.h - a FIFO between fibers (after Go's runtime/chan.go). A send hands its value straight to a waiting receiver.
  * Under lock, stale waiters aside: recvq or sendq is empty; len > 0 => recvq is empty; len < cap => sendq is empty.
- * Floor 4. Uses waiter, value. Used by select, tick, the bindings. */
+ * Floor 4. Uses park, value. Used by select, tick, the bindings. */
 #ifndef LUB_CHAN_H
 #define LUB_CHAN_H
 
 #include <pthread.h>
 
-#include "waiter.h"
+#include "park.h"
 
 struct lub_tick;
 
@@ -21,6 +21,8 @@ struct lub_chan {
   lub_list sendq;       /* same, of senders that found no room */
   uint64_t id;          /* number in the engine */
   uint64_t last_sender, last_receiver; /* fibers, for the graph of waits */
+  uint64_t whose;       /* the fiber whose end closes it, 0: none; written once, before it is shared */
+  bool of_worker;       /* it closes when a worker ends; likewise */
   struct lub_tick *tick; /* the timer that feeds this channel, or NULL; freed with it */
   char *name;           /* owned; "" without one */
   lub_value *slots;     /* [cap], a ring from head; owned while queued */
@@ -34,8 +36,6 @@ struct lub_chan {
 lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline);
 /* Receives into *out, or queues w to receive. LUB_CLOSED: closed and drained. Otherwise as above. */
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline);
-/* Queues w for nothing but its deadline. LUB_PARK | LUB_NOMEM. */
-lub_status lub_wait_sleep(lub_wait *w, int64_t deadline);
 
 /* The steps that select shares. The channel is locked; *woken is to be woken after unlock, NULL: nobody.
  * Each does the operation at once, or returns LUB_TIMEOUT without effect; LUB_NOMEM: a ring could not be made. */
@@ -44,14 +44,5 @@ lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, l
 
 static inline void lub_chan_lock(lub_chan *ch) { pthread_mutex_lock(&ch->lock); }
 static inline void lub_chan_unlock(lub_chan *ch) { pthread_mutex_unlock(&ch->lock); }
-
-/* Prepares w for waiting; LUB_NOMEM when its timer finds no room. */
-lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline);
-/* Starts the deadline of a wait that has been queued. */
-void lub_wait_arm(lub_wait *w, int64_t deadline);
-/* After the wake: takes what is left of w out of queues and the heap, returns its outcome. */
-lub_status lub_wait_finish(lub_wait *w);
-/* Ends a parked wait from its owner's thread (cancel, kill). True: it will be woken with `status`. */
-bool lub_wait_abort(lub_wait *w, lub_status status);
 
 #endif

@@ -1,20 +1,11 @@
-/* engine.c - carriers and their queue, the watcher of stuck carriers, who sleeps and who is told.
- * After Go's runtime/proc.go: an M here is a thread, a P a place; the watcher is sysmon. */
+/* engine.c - the life of an engine, its time, its names; who sleeps, and who is told of a deadlock. */
 #include "engine.h"
 
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "chan.h"
-
-enum {
-  TICK_NS = 2500000,  /* the watcher's period while anything runs */
-  LONG_TICKS = 4,     /* a slice of 10 ms is long */
-  SPIN = 200,         /* looks at the queue before a carrier sleeps */
-  IDLE_TICKS = 8,     /* quiet ticks after which the watcher sleeps too */
-};
+#include "park.h"
 
 static const char *const texts[] = {
 #define LUB_STATUS_TEXT(name, text) text,
@@ -28,15 +19,27 @@ const char *lub_strerror(lub_status status) {
 
 /* ---- time --------------------------------------------------------------------------------------------- */
 
+static int64_t read_clock(clockid_t id) {
+  struct timespec t;
+  clock_gettime(id, &t);
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static int64_t real_clock(void *ud) {
   (void)ud;
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+  return read_clock(CLOCK_MONOTONIC);
 }
 
 int64_t lub_engine_now_ns(lub_engine *e) { return e->opts.clock(e->opts.ud); }
 double lub_engine_now(lub_engine *e) { return (double)lub_engine_now_ns(e) / 1e9; }
+
+#ifdef CLOCK_MONOTONIC_COARSE
+int64_t lub_engine_coarse_ns(lub_engine *e) {
+  return e->real_clock ? read_clock(CLOCK_MONOTONIC_COARSE) : lub_engine_now_ns(e);
+}
+#else
+int64_t lub_engine_coarse_ns(lub_engine *e) { return lub_engine_now_ns(e); }
+#endif
 
 int64_t lub_engine_deadline(lub_engine *e, double wait) {
   if (!(wait > 0)) return 0;
@@ -44,52 +47,106 @@ int64_t lub_engine_deadline(lub_engine *e, double wait) {
   return lub_engine_now_ns(e) + (int64_t)(wait * 1e9);
 }
 
+void lub_engine_wait_locked(lub_engine *e, pthread_cond_t *c, int64_t deadline_ns) {
+  if (deadline_ns == LUB_NEVER) {
+    pthread_cond_wait(c, &e->lock);
+    return;
+  }
+  if (!e->real_clock) { /* a lent clock may run at a pace of its own: look again soon */
+    int64_t left_ns = deadline_ns - lub_engine_now_ns(e);
+    deadline_ns = real_clock(NULL) + (left_ns < 1000000 ? left_ns : 1000000);
+  }
+  struct timespec t = {.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000};
+  (void)pthread_cond_timedwait(c, &e->lock, &t);
+}
+
+/* Somebody else who sleeps looks at the timers again. */
+static void stir_locked(lub_engine *e, const lub_sleeper *self) {
+  lub_link *k = lub_list_first(lub_list_empty(&e->idlers) ? &e->sleepers : &e->idlers);
+  if (k && self && k == &self->link) k = lub_list_next(&e->sleepers, k);
+  if (k) pthread_cond_signal(&lub_container(k, lub_sleeper, link)->wakeup);
+}
+
 bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns) {
   bool earliest, running = lub_timer_start(&e->timers, t, when_ns, &earliest);
-  if (earliest) {
-    pthread_mutex_lock(&e->lock);
-    if (e->sleeping) pthread_cond_broadcast(&e->work); /* the keeper must sleep shorter */
-    pthread_mutex_unlock(&e->lock);
-  }
+  lub_worker *w = lub_worker_current();
+  /* a thread that runs a worker of e keeps its timers itself before it sleeps; meanwhile the watcher does */
+  if (!earliest || (w && w->engine == e)) return running;
+  pthread_mutex_lock(&e->lock);
+  if (when_ns < e->keeper_ns) stir_locked(e, NULL);
+  pthread_mutex_unlock(&e->lock);
   return running;
 }
 
-/* Waits for a signal, at most until deadline. */
-static void wait_until(pthread_cond_t *c, pthread_mutex_t *m, int64_t deadline_ns) {
-  if (deadline_ns == LUB_NEVER) {
-    pthread_cond_wait(c, m);
-    return;
-  }
-  struct timespec t = {.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000};
-  (void)pthread_cond_timedwait(c, m, &t);
+void lub_engine_run_timers(lub_engine *e) {
+  if (lub_timers_next(&e->timers) != LUB_NEVER) (void)lub_timers_run(&e->timers, lub_engine_now_ns(e));
 }
 
 /* ---- who sleeps, and the deadlock --------------------------------------------------------------------- */
 
-void lub_engine_awake_locked(lub_engine *e) { e->awake++; }
+void lub_sleeper_init(lub_sleeper *s, lub_wait *wait) {
+  *s = (lub_sleeper){.wait = wait};
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&s->wakeup, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+}
 
-static bool all_parked(lub_engine *e) {
-  return e->awake == 0 && e->holds == 0 && !e->stopping && lub_list_empty(&e->queue) &&
-         lub_timers_next(&e->timers) == LUB_NEVER;
+void lub_sleeper_close(lub_sleeper *s) { pthread_cond_destroy(&s->wakeup); }
+
+void lub_sleep_locked(lub_engine *e, lub_sleeper *s, int64_t until_ns) {
+  bool keeper = false;
+  while (!s->woken) {
+    int64_t next = lub_timers_next(&e->timers), now = lub_engine_now_ns(e);
+    keeper = next < e->keeper_ns;
+    if ((keeper && next <= now) || until_ns <= now) return;
+    if (keeper) e->keeper_ns = next;
+    lub_engine_wait_locked(e, &s->wakeup, keeper && next < until_ns ? next : until_ns);
+    if (keeper && e->keeper_ns == next) e->keeper_ns = LUB_NEVER;
+  }
+  /* the timers need another keeper. A carrier comes back to sleep, or the watcher sees it busy; a host's thread not */
+  if (keeper && s->wait) stir_locked(e, s);
+}
+
+static bool all_parked_locked(lub_engine *e) {
+  return e->awake == 0 && e->holds == 0 && !atomic_load(&e->stopping) && !lub_carriers_have_work_locked(e);
+}
+
+static bool fail_sleeper_locked(lub_engine *e, lub_sleeper *s) {
+  if (!s->wait || !lub_wait_claim(s->wait)) return false;
+  s->wait->status = LUB_DEADLOCK;
+  lub_engine_awake_locked(e);
+  if (!s->wait->host) {
+    lub_fiber *f = lub_container(s->wait, lub_fiber, wait);
+    lub_fiber_inbox(f);
+    atomic_store(&f->worker->state, LUB_RUNNING);
+  }
+  lub_sleeper_wake_locked(s);
+  return true;
+}
+
+/* Whether nothing can ever wake anybody. Releases the lock meanwhile: the timers' comes before it. */
+static bool parked_for_ever_locked(lub_engine *e) {
+  while (all_parked_locked(e)) {
+    uint32_t changes = e->changes;
+    e->awake++;
+    pthread_mutex_unlock(&e->lock);
+    bool could_wake = lub_timers_could_wake(&e->timers);
+    pthread_mutex_lock(&e->lock);
+    e->awake--;
+    if (could_wake) return false;
+    if (changes == e->changes) return all_parked_locked(e);
+  }
+  return false;
 }
 
 void lub_engine_asleep_locked(lub_engine *e) {
   e->awake--;
-  if (!all_parked(e)) return;
-  for (lub_link *k = lub_list_first(&e->sleepers); k; k = lub_list_next(&e->sleepers, k)) {
-    lub_sleeper *s = lub_container(k, lub_sleeper, link);
-    if (!lub_wait_claim(s->wait)) continue;
-    s->wait->status = LUB_DEADLOCK;
-    s->woken = true;
-    e->awake++;
-    if (s->wait->id) { /* a fiber's, not a host thread's */
-      lub_fiber *f = lub_container(s->wait, lub_fiber, wait);
-      lub_fiber_inbox(f);
-      atomic_store(&f->worker->state, LUB_RUNNING);
-    }
-    pthread_cond_signal(&s->wakeup);
-    return;
-  }
+  e->changes++;
+  if (!parked_for_ever_locked(e)) return;
+  for (lub_link *k = lub_list_first(&e->sleepers); k; k = lub_list_next(&e->sleepers, k))
+    if (fail_sleeper_locked(e, lub_container(k, lub_sleeper, link))) return;
 }
 
 void lub_engine_hold(lub_engine *e) {
@@ -106,200 +163,51 @@ void lub_engine_release(lub_engine *e) {
   pthread_mutex_unlock(&e->lock);
 }
 
+/* ---- host threads ----------------------------------------------------------------------------------------- */
+
 static void wake_host(lub_wait *w) {
   lub_host_wait *h = (lub_host_wait *)(void *)w;
   lub_engine *e = w->engine;
   pthread_mutex_lock(&e->lock);
-  h->sleeper.woken = true;
-  pthread_cond_signal(&h->sleeper.wakeup);
+  lub_engine_awake_locked(e);
+  lub_sleeper_wake_locked(&h->sleeper);
   pthread_mutex_unlock(&e->lock);
 }
 
 void lub_host_wait_init(lub_host_wait *h, lub_engine *e) {
-  *h = (lub_host_wait){.wait = {.engine = e, .wake = wake_host}};
-  h->sleeper.wait = &h->wait;
-  pthread_cond_init(&h->sleeper.wakeup, NULL);
+  *h = (lub_host_wait){.wait = {.engine = e, .wake = wake_host, .host = true}};
+  lub_sleeper_init(&h->sleeper, &h->wait);
 }
 
+/* The thread counts as awake from here to its sleep, and from its wake to the end of this function. */
 lub_status lub_host_wait_block(lub_host_wait *h) {
   lub_engine *e = h->wait.engine;
+  lub_sleeper *s = &h->sleeper;
   pthread_mutex_lock(&e->lock);
-  lub_list_push(&e->sleepers, &h->sleeper.link);
-  e->awake++;
-  lub_engine_asleep_locked(e);
-  while (!h->sleeper.woken) pthread_cond_wait(&h->sleeper.wakeup, &e->lock);
-  if (h->wait.status == LUB_DEADLOCK) e->awake--;
-  lub_list_remove(&h->sleeper.link);
+  if (!s->woken) {
+    lub_list_push(&e->sleepers, &s->link);
+    lub_engine_awake_locked(e);
+    lub_engine_asleep_locked(e);
+    while (!s->woken) {
+      lub_sleep_locked(e, s, LUB_NEVER);
+      if (s->woken) break;
+      lub_engine_awake_locked(e);
+      pthread_mutex_unlock(&e->lock);
+      lub_engine_run_timers(e);
+      pthread_mutex_lock(&e->lock);
+      if (s->woken) e->awake--; /* counted by us and by the wake */
+      else lub_engine_asleep_locked(e);
+    }
+    lub_list_remove(&s->link);
+  }
+  e->awake--; /* what it does next is its host's business: see lub_engine_hold */
   pthread_mutex_unlock(&e->lock);
   return lub_wait_finish(&h->wait);
 }
 
 void lub_host_wait_close(lub_host_wait *h) {
   lub_timer_forget(&h->wait.engine->timers, &h->wait.timer);
-  pthread_cond_destroy(&h->sleeper.wakeup);
-}
-
-/* ---- carriers ----------------------------------------------------------------------------------------- */
-
-static void *carry(void *arg);
-
-void lub_engine_queue(lub_engine *e, lub_worker *w) {
-  pthread_mutex_lock(&e->lock);
-  lub_list_push(&e->queue, &w->link);
-  atomic_fetch_add_explicit(&e->waiting, 1, memory_order_relaxed);
-  if (e->sleeping) pthread_cond_signal(&e->work);
-  pthread_mutex_unlock(&e->lock);
-}
-
-static lub_worker *take_queued_locked(lub_engine *e) {
-  lub_link *k = lub_list_pop(&e->queue);
-  if (!k) return NULL;
-  atomic_fetch_sub_explicit(&e->waiting, 1, memory_order_relaxed);
-  return lub_container(k, lub_worker, link);
-}
-
-static lub_status start_thread_locked(lub_engine *e) {
-  lub_carrier *c = &e->carriers[e->threads];
-  c->engine = e;
-  if (pthread_create(&c->thread, NULL, carry, c)) return LUB_THREAD;
-  e->threads++;
-  e->awake++;
-  return LUB_OK;
-}
-
-/* Runs w for one slice. */
-static void run_slice(lub_worker *w) {
-  lub_engine *e = w->engine;
-  lub_object_ref(&w->obj);
-  atomic_store(&w->state, LUB_RUNNING);
-  atomic_store_explicit(&w->preempt, false, memory_order_relaxed);
-  lub_worker_set_current(w);
-  w->run(w);
-  lub_worker_set_current(NULL);
-  int running = LUB_RUNNING;
-  if (!atomic_load(&w->ended) &&
-      (w->ready || !atomic_compare_exchange_strong(&w->state, &running, LUB_IDLE))) {
-    atomic_store(&w->state, LUB_QUEUED);
-    lub_engine_queue(e, w);
-  }
-  lub_object_drop(&w->obj);
-}
-
-/* The next worker for this carrier; NULL: the engine stops. */
-static lub_worker *find_work(lub_carrier *c) {
-  lub_engine *e = c->engine;
-  for (;;) {
-    lub_timers_run(&e->timers, lub_timers_next(&e->timers) == LUB_NEVER ? 0 : lub_engine_now_ns(e));
-    for (int i = 0; i < SPIN && !atomic_load_explicit(&e->waiting, memory_order_relaxed); i++) lub_pause();
-    pthread_mutex_lock(&e->lock);
-    if (atomic_load(&c->stuck)) { /* its place has been filled: it is one more spare, up to the next need */
-      atomic_store(&c->stuck, false);
-      e->stuck--;
-    }
-    bool surplus = e->threads - e->stuck - e->sleeping > e->places;
-    lub_worker *w = e->stopping || surplus ? NULL : take_queued_locked(e);
-    if (!w && !e->stopping) {
-      bool keeper = !e->keeper;
-      int64_t until = keeper ? lub_timers_next(&e->timers) : LUB_NEVER;
-      if (keeper) e->keeper = true;
-      e->sleeping++;
-      lub_engine_asleep_locked(e);
-      if (until > lub_engine_now_ns(e)) wait_until(&e->work, &e->lock, until);
-      e->sleeping--;
-      e->awake++;
-      if (keeper) e->keeper = false;
-    }
-    bool stop = e->stopping;
-    if (w && e->watching) pthread_cond_signal(&e->watch);
-    pthread_mutex_unlock(&e->lock);
-    if (w || stop) return w;
-  }
-}
-
-static void *carry(void *arg) {
-  lub_carrier *c = arg;
-  lub_worker *w;
-  while ((w = find_work(c))) {
-    atomic_store(&c->current, w);
-    run_slice(w);
-    atomic_store(&c->current, NULL);
-    atomic_fetch_add(&c->slices, 1);
-  }
-  return NULL;
-}
-
-/* ---- the watcher -------------------------------------------------------------------------------------- */
-
-static bool used_cpu(lub_carrier *c) {
-  clockid_t id;
-  struct timespec t;
-  if (pthread_getcpuclockid(c->thread, &id) || clock_gettime(id, &t)) return true;
-  int64_t cpu_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec, used_ns = cpu_ns - c->seen_cpu_ns;
-  c->seen_cpu_ns = cpu_ns;
-  return used_ns > TICK_NS / 10;
-}
-
-/* The thread of a pinned worker that runs fibers: one that does not switch is interrupted. */
-static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
-  if (!atomic_load(&w->driven) || atomic_load(&w->state) == LUB_ASLEEP) return false;
-  uint32_t steps = atomic_load(&w->steps);
-  w->ticks = steps == w->seen_steps ? w->ticks + 1 : 0;
-  w->seen_steps = steps;
-  if (w->ticks >= LONG_TICKS && w->ticks % LONG_TICKS == 0 && e->opts.preempt_signal)
-    (void)pthread_kill(w->thread, e->opts.preempt_signal);
-  return true;
-}
-
-/* c->current may be freed meanwhile: it is compared, never followed. Whether a signal is due is decided
- * in lub_interrupted, on the carrier itself. */
-static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
-  lub_worker *w = atomic_load(&c->current);
-  uint32_t slices = atomic_load(&c->slices);
-  if (!w || slices != c->seen_slices) {
-    c->seen_slices = slices;
-    c->ticks = 0;
-    return w != NULL;
-  }
-  c->ticks++;
-  if (c->ticks < LONG_TICKS) return true;
-  /* a thread that used no CPU is blocked in a C call: a signal would only break that call */
-  if (e->opts.preempt_signal && c->ticks % LONG_TICKS == 0 && used_cpu(c))
-    (void)pthread_kill(c->thread, e->opts.preempt_signal);
-  bool others_wait = !lub_list_empty(&e->queue);
-  if (c->ticks > LONG_TICKS && others_wait && !e->sleeping && !atomic_load(&c->stuck)) {
-    if (e->threads < e->max_threads && start_thread_locked(e) == LUB_OK) {
-      atomic_store(&c->stuck, true);
-      e->stuck++;
-    } else if (!e->bound_told) {
-      e->bound_told = true;
-      if (e->opts.log) e->opts.log(e->opts.ud, "every carrier is inside a C call and the bound on threads "
-                                               "(max_carriers) is reached: workers wait until one returns");
-    }
-  }
-  return true;
-}
-
-static void *watch(void *arg) {
-  lub_engine *e = arg;
-  int quiet = 0;
-  pthread_mutex_lock(&e->lock);
-  while (!e->stopping) {
-    e->watching = quiet >= IDLE_TICKS;
-    wait_until(&e->watch, &e->lock,
-               e->watching ? LUB_NEVER : real_clock(NULL) + TICK_NS);
-    if (e->watching) quiet = 0; /* who woke it may not show as running yet: look some ticks longer */
-    e->watching = false;
-    bool busy = false;
-    for (int i = 0; i < e->threads; i++) busy |= watch_carrier_locked(e, &e->carriers[i]);
-    for (lub_link *k = lub_list_first(&e->pinned); k; k = lub_list_next(&e->pinned, k))
-      busy |= watch_pinned_locked(e, lub_container(k, lub_worker, pin));
-    quiet = busy ? 0 : quiet + 1;
-    pthread_mutex_unlock(&e->lock);
-    if (busy) lub_timers_run(&e->timers, lub_engine_now_ns(e));
-    pthread_mutex_lock(&e->lock);
-  }
-  pthread_mutex_unlock(&e->lock);
-  return NULL;
+  lub_sleeper_close(&h->sleeper);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------- */
@@ -311,17 +219,6 @@ static void *libc_realloc(void *ud, void *block, size_t nbytes) {
   return NULL;
 }
 
-static void stop_threads(lub_engine *e, int threads, bool watcher) {
-  pthread_mutex_lock(&e->lock);
-  e->stopping = true;
-  pthread_cond_broadcast(&e->work);
-  pthread_cond_broadcast(&e->watch);
-  pthread_mutex_unlock(&e->lock);
-  if (watcher) pthread_join(e->watcher, NULL); /* first: it is the only one who starts more carriers */
-  if (e->threads > threads) threads = e->threads;
-  for (int i = 0; i < threads; i++) pthread_join(e->carriers[i].thread, NULL);
-}
-
 static void free_engine(lub_engine *e) {
   while (e->names) {
     lub_name *n = e->names;
@@ -330,52 +227,43 @@ static void free_engine(lub_engine *e) {
     lub_free(&e->mem, n);
   }
   lub_timers_close(&e->timers);
-  pthread_cond_destroy(&e->work);
   pthread_cond_destroy(&e->watch);
+  pthread_cond_destroy(&e->gone);
   pthread_mutex_destroy(&e->lock);
   lub_allocator mem = e->mem;
-  lub_free(&mem, e->carriers);
   lub_free(&mem, e);
+}
+
+static void init_engine(lub_engine *e, const lub_options *o) {
+  *e = (lub_engine){.mem = {o->realloc, o->ud}, .opts = *o, .holds = 1, .keeper_ns = LUB_NEVER};
+  e->real_clock = o->clock == real_clock;
+  lub_list *lists[] = {&e->queue, &e->workers, &e->pinned, &e->sleepers, &e->idlers, &e->spares, &e->complaints};
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) lub_list_init(lists[i]);
+  lub_timers_init(&e->timers, &e->mem);
+  pthread_mutex_init(&e->lock, NULL);
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&e->watch, &monotonic);
+  pthread_cond_init(&e->gone, &monotonic);
+  pthread_condattr_destroy(&monotonic);
 }
 
 lub_status lub_engine_open(const lub_options *opts, lub_engine **out) {
   lub_options o = opts ? *opts : (lub_options){0};
-  if (o.carriers < -1 || o.carriers > 4096 || o.max_carriers < 0 || o.max_carriers > 65536) return LUB_INVALID;
+  if (o.carriers < -1 || o.carriers > LUB_CARRIERS_MAX || o.max_carriers < 0 || o.max_carriers > LUB_THREADS_MAX)
+    return LUB_INVALID;
   if (!o.realloc) o.realloc = libc_realloc;
   if (!o.clock) o.clock = real_clock;
-  if (o.carriers == 0) o.carriers = (int)sysconf(_SC_NPROCESSORS_ONLN);
+  if (o.carriers == 0) o.carriers = lub_cpus();
+  if (o.max_carriers == 0) o.max_carriers = o.carriers + 256;
   lub_engine *e = o.realloc(o.ud, NULL, sizeof *e);
   if (!e) return LUB_NOMEM;
-  *e = (lub_engine){.mem = {o.realloc, o.ud}, .opts = o, .holds = 1};
-  e->places = o.carriers > 0 ? o.carriers : 0;
-  e->max_threads = o.max_carriers > e->places ? o.max_carriers : e->places + 256;
-  size_t nbytes = (size_t)e->max_threads * sizeof *e->carriers;
-  if (!(e->carriers = lub_alloc(&e->mem, nbytes))) {
-    o.realloc(o.ud, e, 0);
-    return LUB_NOMEM;
-  }
-  memset(e->carriers, 0, nbytes);
-  lub_list_init(&e->queue);
-  lub_list_init(&e->workers);
-  lub_list_init(&e->pinned);
-  lub_list_init(&e->sleepers);
-  lub_timers_init(&e->timers, &e->mem);
-  pthread_condattr_t monotonic;
-  pthread_condattr_init(&monotonic);
-  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-  pthread_mutex_init(&e->lock, NULL);
-  pthread_cond_init(&e->work, &monotonic);
-  pthread_cond_init(&e->watch, &monotonic);
-  pthread_condattr_destroy(&monotonic);
-  lub_status status = LUB_OK;
-  pthread_mutex_lock(&e->lock);
-  for (int i = 0; i < e->places && status == LUB_OK; i++) status = start_thread_locked(e);
-  pthread_mutex_unlock(&e->lock);
-  bool watcher = status == LUB_OK && e->places && !pthread_create(&e->watcher, NULL, watch, e);
-  if (status != LUB_OK || (e->places && !watcher)) {
-    stop_threads(e, e->threads, watcher);
+  init_engine(e, &o);
+  lub_status status = lub_carriers_open(e);
+  if (status != LUB_OK) {
     free_engine(e);
-    return LUB_THREAD;
+    return status;
   }
   *out = e;
   return LUB_OK;
@@ -384,42 +272,61 @@ lub_status lub_engine_open(const lub_options *opts, lub_engine **out) {
 lub_status lub_engine_close(lub_engine *e) {
   lub_worker *w = lub_worker_current();
   if (w && w->engine == e && !w->pinned) return LUB_BUSY;
-  stop_threads(e, e->threads, e->places > 0);
+  lub_carriers_close(e);
+  (void)lub_engine_complain(e, true);
   free_engine(e);
   return LUB_OK;
 }
 
 lub_status lub_engine_step(lub_engine *e, double wait) {
-  if (e->places) return LUB_INVALID;
+  if (e->threads) return LUB_INVALID;
   int64_t deadline = lub_engine_deadline(e, wait);
-  for (;;) {
+  lub_sleeper s;
+  lub_sleeper_init(&s, NULL);
+  lub_status status = LUB_PARK;
+  while (status == LUB_PARK) {
     uint32_t fired = lub_timers_run(&e->timers, lub_engine_now_ns(e));
+    (void)lub_engine_complain(e, false);
+    if (lub_carriers_step(e) || fired) {
+      status = LUB_OK;
+      break;
+    }
     pthread_mutex_lock(&e->lock);
-    lub_worker *w = take_queued_locked(e);
-    if (!w && !fired) {
-      bool parked = all_parked(e);
-      int64_t next = lub_timers_next(&e->timers), until = deadline < next ? deadline : next;
-      if (parked || until <= lub_engine_now_ns(e)) {
-        bool due = !parked && next <= lub_engine_now_ns(e);
-        pthread_mutex_unlock(&e->lock);
-        if (due) continue;
-        return parked ? LUB_DEADLOCK : LUB_TIMEOUT;
-      }
-      e->sleeping++;
-      wait_until(&e->work, &e->lock, until);
-      e->sleeping--;
+    lub_list_push(&e->idlers, &s.link); /* whoever queues a worker wakes us */
+    atomic_fetch_add(&e->idle, 1);
+    s.woken = false;
+    if (!lub_carriers_have_work_locked(e)) {
+      if (parked_for_ever_locked(e)) status = LUB_DEADLOCK;
+      else lub_sleep_locked(e, &s, deadline);
+      if (status == LUB_PARK && !s.woken && lub_engine_now_ns(e) >= deadline) status = LUB_TIMEOUT;
+    }
+    if (s.woken) { /* the wake has taken us from the list, and counted us as a carrier */
+      atomic_fetch_sub(&e->searching, 1);
+      e->awake--;
+    } else {
+      lub_list_remove(&s.link);
+      atomic_fetch_sub(&e->idle, 1);
     }
     pthread_mutex_unlock(&e->lock);
-    if (w) run_slice(w);
-    if (w || fired) return LUB_OK;
   }
+  lub_sleeper_close(&s);
+  return status;
 }
 
-int lub_engine_carriers(lub_engine *e) { return e->places; }
+int lub_engine_carriers(lub_engine *e) { return e->nplaces; }
 
 int lub_engine_threads(lub_engine *e) {
   pthread_mutex_lock(&e->lock);
   int n = e->threads;
+  pthread_mutex_unlock(&e->lock);
+  return n;
+}
+
+int lub_engine_failures(lub_engine *e) { return atomic_load(&e->failures); }
+
+int lub_engine_zombies(lub_engine *e) {
+  pthread_mutex_lock(&e->lock);
+  int n = e->zombies;
   pthread_mutex_unlock(&e->lock);
   return n;
 }

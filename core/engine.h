@@ -1,23 +1,18 @@
-/* engine.h - one runtime instance: carriers, their queues, timers, names. No state lives outside it.
+/* engine.h - one runtime instance: its carriers, timers, names, and who sleeps. No state lives outside it.
  *
- * ORDER LOCKS: timers.lock, then chan.lock (two channels by address), then engine.lock.
+ * ORDER LOCKS: timers.lock, then chan.lock (two channels by address), then engine.lock, then place.lock.
  * Wakes happen with no channel locked; only a timer's fire wakes under timers.lock.
+ *
+ * Every thread that may act is counted in `awake`: carriers that look for work or run it, pinned workers whose
+ * thread is not asleep, the watcher while it fires timers; `holds` counts the host's promises to act. When both
+ * are 0 and no timer could wake anybody, everything is parked for ever: a deadlock.
  * Floor 3. Uses timer, worker. */
 #ifndef LUB_ENGINE_H
 #define LUB_ENGINE_H
 
+#include "carrier.h"
 #include "random.h"
 #include "worker.h"
-
-typedef struct lub_carrier {
-  pthread_t thread;
-  lub_engine *engine;
-  atomic_uint slices;  /* counts slices; the watcher tells a long one by its not moving */
-  lub_worker *_Atomic current; /* NULL between slices */
-  atomic_bool stuck;   /* its place was given to a spare; it retires when its slice ends */
-  uint32_t seen_slices, ticks; /* the watcher's */
-  int64_t seen_cpu_ns;
-} lub_carrier;
 
 typedef struct lub_name {
   struct lub_name *next;
@@ -29,35 +24,57 @@ struct lub_engine {
   lub_allocator mem;
   lub_options opts;
   lub_timers timers;
+  bool real_clock;
   atomic_ullong chan_ids, worker_ids, fiber_ids;
-  atomic_int waiting; /* workers in the queue: a hint that others wait */
+  atomic_int waiting;   /* workers in `queue`: read without lock as a hint */
+  atomic_int idle;      /* carriers in `idlers`: pairs with the queues' lengths (carrier.c, IDLE) */
+  atomic_int searching; /* carriers that look for work */
+  atomic_bool watching; /* the watcher sleeps and wants to be told of a slice */
+  atomic_bool stopping;
+  atomic_int failures;  /* errors of workers that nobody joined */
+  lub_place *places;    /* [nplaces] */
+  int nplaces;
 
   pthread_mutex_t lock; /* guards everything below */
-  pthread_cond_t work;  /* a worker was queued, a timer became the earliest, or the engine stops */
-  pthread_cond_t watch; /* a carrier began to run */
-  lub_list queue;       /* lub_worker.link: workers ready to run, oldest first */
+  pthread_cond_t watch; /* for the watcher */
+  pthread_cond_t gone;  /* a worker has ended */
+  lub_list queue;       /* lub_worker.link: what was preempted or woken by no carrier, oldest first */
   lub_list workers;     /* lub_worker.all */
   lub_list pinned;      /* lub_worker.pin: those with a thread of their own */
   lub_list sleepers;    /* lub_sleeper.link: host threads and pinned workers that wait */
+  lub_list idlers;      /* lub_sleeper.link: carriers with a place and nothing to do, newest last */
+  lub_list complaints;  /* lub_worker.complains, oldest first */
+  lub_list spares;      /* lub_sleeper.link: carriers without a place */
+  int64_t keeper_ns;    /* what the sleeper that waits for the next timer waits for; LUB_NEVER: there is none */
   lub_name *names;
-  int sleeping;         /* carriers that wait for work */
-  int awake;            /* threads that may act: running carriers, pinned workers that are not asleep */
-  int holds;            /* the host's promises to act */
-  int threads, places, max_threads; /* started; wanted in place; bound */
-  int stuck;            /* threads whose place was given away and that have not come back */
-  bool keeper;          /* one sleeping carrier waits for the next timer */
-  bool stopping, watching, bound_told;
+  int awake, holds;
+  uint32_t changes;     /* counts threads that went to sleep */
+  int threads, max_threads; /* started; bound */
+  int zombies;
+  bool bound_told, watcher_runs;
   pthread_t watcher;
   lub_carrier *carriers; /* [max_threads] */
 };
 
-/* A host thread (or the thread of a pinned worker) that waits for one wait to be woken. */
+/* A thread that sleeps until somebody sets `woken`. */
 struct lub_sleeper {
   lub_link link;
-  lub_wait *wait;
+  lub_wait *wait; /* what may be failed with LUB_DEADLOCK; NULL for carriers */
   pthread_cond_t wakeup;
   bool woken;
 };
+
+/* Waits for a signal on c, at most until the deadline; with engine.lock. */
+void lub_engine_wait_locked(lub_engine *e, pthread_cond_t *c, int64_t deadline_ns);
+void lub_sleeper_init(lub_sleeper *s, lub_wait *wait);
+void lub_sleeper_close(lub_sleeper *s);
+/* With engine.lock. Sleeps until woken, or until a timer is due that this sleeper was to keep (the caller then
+ * runs timers), or until `until_ns`. */
+void lub_sleep_locked(lub_engine *e, lub_sleeper *s, int64_t until_ns);
+static inline void lub_sleeper_wake_locked(lub_sleeper *s) {
+  s->woken = true;
+  pthread_cond_signal(&s->wakeup);
+}
 
 typedef struct lub_host_wait {
   lub_wait wait; /* first */
@@ -70,16 +87,23 @@ lub_status lub_host_wait_block(lub_host_wait *h);
 void lub_host_wait_close(lub_host_wait *h);
 
 int64_t lub_engine_now_ns(lub_engine *e);
+/* The same within a tick of the kernel (4 ms), for a fifth of the price. */
+int64_t lub_engine_coarse_ns(lub_engine *e);
 /* The deadline of a wait of so many seconds from now; 0 for none at all, LUB_NEVER for ever. */
 int64_t lub_engine_deadline(lub_engine *e, double wait);
-/* Starts t, and sees to it that somebody awake or sleeping will fire it. */
+/* Starts t, and sees to it that somebody awake or sleeping will fire it. Returns whether it was running. */
 bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns);
-/* Queues a worker that has just become ready. Any thread. */
-void lub_engine_queue(lub_engine *e, lub_worker *w);
+/* Fires what is due. The calling thread counts as awake. */
+void lub_engine_run_timers(lub_engine *e);
 
-/* A thread is about to sleep outside the carriers' loop, or has come back. With `lock` held.
- * sleep: finds out whether everything is parked, and if so fails the oldest sleeper with LUB_DEADLOCK. */
+/* Logs the errors that nobody has joined and whose time has come; `all`: every one. Returns when to call it again. */
+int64_t lub_engine_complain(lub_engine *e, bool all);
+/* Whether workers wait for a carrier. Async-signal-safe. */
+bool lub_engine_others_wait(lub_engine *e);
+
+/* A thread is about to sleep, or has come back; with `lock` held. asleep finds out whether everything is parked,
+ * and if so fails the oldest sleeper with LUB_DEADLOCK; it may release the lock meanwhile. */
 void lub_engine_asleep_locked(lub_engine *e);
-void lub_engine_awake_locked(lub_engine *e);
+static inline void lub_engine_awake_locked(lub_engine *e) { e->awake++; }
 
 #endif

@@ -138,6 +138,13 @@ double lub_engine_now(lub_engine *e);
 /* Carriers in place, and all threads that have been started for them. */
 int lub_engine_carriers(lub_engine *e);
 int lub_engine_threads(lub_engine *e);
+/* Workers that were killed inside a C call which has not returned. */
+int lub_engine_zombies(lub_engine *e);
+/* Errors of workers that nobody joined; each was logged. */
+int lub_engine_failures(lub_engine *e);
+/* Kills all workers and waits until they have ended, for at most `wait` seconds. LUB_TIMEOUT: some have not (at once
+ * when those sit in C calls): the engine must stay open. Not from a carrier. */
+lub_status lub_engine_end_workers(lub_engine *e, double wait);
 
 /* Names a value for scripts (`lub.named(name)`) and hosts. The engine owns *v on LUB_OK; a nil value
  * removes the name. LUB_NOMEM. */

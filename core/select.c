@@ -65,8 +65,7 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
     status = try_case(w, &ws[turn[i]], &woken);
   }
   if (status == LUB_TIMEOUT && deadline != 0) {
-    w->parked = true;
-    atomic_store_explicit(&w->open, true, memory_order_release); /* pairs with lub_wait_claim */
+    lub_wait_open(w);
     for (uint32_t i = 0; i < n; i++) {
       ws[i].wait = w;
       if (ws[i].ch) lub_list_push(ws[i].send ? &ws[i].ch->sendq : &ws[i].ch->recvq, &ws[i].link);

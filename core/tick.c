@@ -24,12 +24,22 @@ static void deliver(lub_timer *timer, int64_t now_ns) {
   if (woken) woken->wake(woken);
 }
 
+static bool somebody_listens(lub_timer *timer) {
+  lub_chan *ch = lub_container(timer, lub_tick, timer)->ch;
+  lub_chan_lock(ch);
+  bool listens = !lub_list_empty(&ch->recvq);
+  lub_chan_unlock(ch);
+  return listens;
+}
+
+static const lub_timer_kind tick_kind = {deliver, somebody_listens};
+
 lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns, lub_chan **out) {
   lub_chan *ch;
   if (lub_chan_open(e, 1, name, &ch)) return LUB_NOMEM;
   lub_tick *t = lub_alloc(&e->mem, sizeof *t);
   if (t) {
-    *t = (lub_tick){.timer = {.fire = deliver}, .ch = ch, .period_ns = period_ns};
+    *t = (lub_tick){.timer = {.kind = &tick_kind}, .ch = ch, .period_ns = period_ns};
     if (lub_timer_reserve(&e->timers, &t->timer)) {
       lub_free(&e->mem, t);
       t = NULL;
@@ -40,31 +50,35 @@ lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int6
     return LUB_NOMEM;
   }
   ch->tick = t;
-  lub_engine_start_timer(e, &t->timer, lub_engine_now_ns(e) + first_ns);
+  (void)lub_engine_start_timer(e, &t->timer, lub_engine_now_ns(e) + first_ns);
   *out = ch;
   return LUB_OK;
 }
 
-static void drain(lub_chan *ch) {
+/* Whether there was a value that nobody had received. */
+static bool drain(lub_chan *ch) {
   lub_value stale;
   lub_wait *woken;
+  bool any = false;
   lub_chan_lock(ch);
-  while (lub_chan_try_recv_locked(ch, &stale, 0, &woken) == LUB_OK) lub_value_drop(&stale);
+  for (; lub_chan_try_recv_locked(ch, &stale, 0, &woken) == LUB_OK; any = true) lub_value_drop(&stale);
   lub_chan_unlock(ch);
+  return any;
 }
 
 bool lub_tick_stop(lub_chan *ch) {
   bool running = lub_timer_stop(&ch->engine->timers, &ch->tick->timer);
-  drain(ch);
-  return running;
+  return drain(ch) || running;
 }
 
 bool lub_tick_reset(lub_chan *ch, int64_t span_ns) {
   bool running = lub_tick_stop(ch);
   if (ch->tick->period_ns) ch->tick->period_ns = span_ns;
-  lub_engine_start_timer(ch->engine, &ch->tick->timer, lub_engine_now_ns(ch->engine) + span_ns);
+  (void)lub_engine_start_timer(ch->engine, &ch->tick->timer, lub_engine_now_ns(ch->engine) + span_ns);
   return running;
 }
+
+bool lub_tick_is_periodic(const lub_chan *ch) { return ch->tick->period_ns > 0; }
 
 void lub_tick_free(lub_tick *t) {
   lub_engine *e = t->ch->engine;

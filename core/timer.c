@@ -130,11 +130,22 @@ uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
     for (int i = 0; i < FIRE_BATCH && ts->count && ts->heap[0].when_ns <= now_ns; i++) {
       lub_timer *t = ts->heap[0].timer;
       take(ts, t);
-      t->fire(t, now_ns);
+      t->kind->fire(t, now_ns);
       fired++;
     }
     publish_next(ts);
     pthread_mutex_unlock(&ts->lock);
   }
   return fired;
+}
+
+bool lub_timers_could_wake(lub_timers *ts) {
+  bool could = false;
+  pthread_mutex_lock(&ts->lock);
+  for (uint32_t i = 0; i < ts->count && !could; i++) {
+    lub_timer *t = ts->heap[i].timer;
+    could = !t->kind->could_wake || t->kind->could_wake(t);
+  }
+  pthread_mutex_unlock(&ts->lock);
+  return could;
 }

@@ -1,8 +1,8 @@
 /* timer.h - deadlines of one engine in a 4-ary heap (after Go's runtime/time.go), and who fires them.
  * Room in the heap is reserved once for each timer, so that starting one can never fail.
  * A timer's `fire` runs under the timers' lock, on the thread that found it due. It may take channel and
- * scheduler locks (ORDER LOCKS in sched.h), and may start its own timer again with lub_timer_again.
- * Floor 3. Uses base. Used by waits (their longest wait), after and tick. */
+ * scheduler locks (ORDER LOCKS in engine.h), and may start its own timer again with lub_timer_again.
+ * Floor 2. Uses base. Used by waits (their longest wait), after and tick. */
 #ifndef LUB_TIMER_H
 #define LUB_TIMER_H
 
@@ -12,12 +12,19 @@
 #include "base.h"
 #include "lubdub.h"
 
-typedef struct lub_timer {
+typedef struct lub_timer lub_timer;
+
+typedef struct lub_timer_kind {
+  void (*fire)(lub_timer *t, int64_t now_ns);
+  bool (*could_wake)(lub_timer *t); /* whether firing may wake anybody; NULL: it always may */
+} lub_timer_kind;
+
+struct lub_timer {
   int64_t when_ns;
+  const lub_timer_kind *kind;
   uint32_t place; /* index in the heap + 1; 0: not running */
   bool reserved;
-  void (*fire)(struct lub_timer *t, int64_t now_ns);
-} lub_timer;
+};
 
 typedef struct lub_slot {
   int64_t when_ns;
@@ -47,6 +54,8 @@ bool lub_timer_stop(lub_timers *ts, lub_timer *t);
 void lub_timer_again(lub_timers *ts, lub_timer *t, int64_t when_ns);
 /* Fires what is due at now_ns. Returns how many fired. */
 uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns);
+/* Whether any running timer could wake somebody. */
+bool lub_timers_could_wake(lub_timers *ts);
 
 static inline int64_t lub_timers_next(lub_timers *ts) {
   return atomic_load_explicit(&ts->next_ns, memory_order_relaxed);

@@ -2,7 +2,7 @@
  * A wait is one parked fiber or host thread; it has one waiter for each channel that it waits on (none for
  * a sleep). Whoever wants to wake it must claim it first: exactly one claim succeeds, its owner writes the
  * outcome and calls `wake`, once. A waiter whose wait has been claimed by somebody else is stale: it is
- * skipped by channels and taken out by lub_wait_finish.
+ * skipped by channels and taken out by lub_wait_finish (park.h).
  * Waits live in fibers and waiters beside them, never on a stack that a yield leaves. Floor 2. */
 #ifndef LUB_WAITER_H
 #define LUB_WAITER_H
@@ -26,6 +26,7 @@ struct lub_wait {
   uint8_t status;   /* lub_status; the outcome, written by the one who claimed */
   bool parked;      /* between park and finish; the owner's */
   bool armed;       /* the timer was started for this wait; the owner's */
+  bool host;        /* a thread waits, not a fiber */
   uint32_t index;   /* which waiter it came through */
   uint32_t count;   /* waiters */
   lub_waiter *waiters;
@@ -33,7 +34,7 @@ struct lub_wait {
   lub_timer timer;  /* the longest wait */
   lub_engine *engine;
   uint64_t id;      /* of the fiber, for the graph of waits; 0: a host thread */
-  int64_t since_ns; /* when it parked, if the engine keeps count */
+  int64_t since_ns; /* when it parked, within some milliseconds */
 };
 
 /* True for one caller, who must then set status and index and call wake. */

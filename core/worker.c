@@ -1,15 +1,21 @@
 /* worker.c - see worker.h. */
 #include "worker.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "chan.h"
 #include "engine.h"
 
-enum { LOOK_EVERY = 61 }; /* fibers between two looks at the clock (Go's schedtick) */
+enum {
+  LOOK_EVERY = 61,       /* fibers between two looks at the clock and at those preempted (Go's schedtick) */
+  GRACE_NS = 10000000,   /* from a kill to the zombie */
+  CLOSING_NS = 100000000, /* the same for one that runs its close handlers */
+  COMPLAIN_NS = 1000000000, /* time for a parent to join what failed */
+};
 
-static _Thread_local lub_worker *current;
+static LUB_THREAD_LOCAL lub_worker *current;
 
 lub_worker *lub_worker_current(void) { return current; }
 void lub_worker_set_current(lub_worker *w) { current = w; }
@@ -17,9 +23,10 @@ void lub_worker_set_current(lub_worker *w) { current = w; }
 void lub_interrupted(void) {
   lub_worker *w = current;
   if (!w || !w->interrupt) return;
-  bool others_wait = w->ready || atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
+  bool others_wait = w->ready.first || w->preempted.first ||
+                     atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
                      atomic_load_explicit(&w->requested, memory_order_relaxed) ||
-                     atomic_load_explicit(&w->engine->waiting, memory_order_relaxed) > 0;
+                     atomic_load_explicit(&w->closing, memory_order_relaxed) || lub_engine_others_wait(w->engine);
   if (!others_wait) return; /* alone, it may run as long as it likes */
   atomic_store_explicit(&w->preempt, true, memory_order_relaxed);
   w->interrupt(w);
@@ -27,22 +34,30 @@ void lub_interrupted(void) {
 
 /* ---- life --------------------------------------------------------------------------------------------- */
 
+static void grace_is_over(lub_timer *t, int64_t now_ns);
+static const lub_timer_kind grace_kind = {.fire = grace_is_over};
+
 static void free_worker(lub_object *o) {
   lub_worker *w = lub_container(o, lub_worker, obj);
+  lub_engine *e = w->engine;
+  lub_timer_forget(&e->timers, &w->grace);
   if (w->free_data) w->free_data(w);
+  if (w->report) lub_chan_drop(w->report);
   lub_chan_drop(w->done);
-  lub_free(&w->engine->mem, w->name);
-  lub_free(&w->engine->mem, w);
+  lub_free(&e->mem, w->name);
+  lub_free(&e->mem, w);
 }
 
 lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_worker **out) {
   lub_worker *w = lub_alloc(&e->mem, sizeof *w);
   if (!w) return LUB_NOMEM;
-  *w = (lub_worker){.engine = e, .pinned = pinned};
+  *w = (lub_worker){.engine = e, .pinned = pinned, .grace = {.kind = &grace_kind}};
   size_t n = strlen(name) + 1;
   if (!(w->name = lub_alloc(&e->mem, n))) goto no_name;
   memcpy(w->name, name, n);
   if (lub_chan_open(e, 0, name, &w->done)) goto no_done;
+  w->done->of_worker = true;
+  if (lub_timer_reserve(&e->timers, &w->grace)) goto no_timer; /* a kill must not fail */
   atomic_init(&w->obj.refs, 2);
   w->obj.free = free_worker;
   atomic_init(&w->state, pinned ? LUB_RUNNING : LUB_IDLE);
@@ -52,11 +67,13 @@ lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_wor
   lub_list_push(&e->workers, &w->all);
   if (pinned) {
     lub_list_push(&e->pinned, &w->pin);
-    e->awake++;
+    lub_engine_awake_locked(e);
   }
   pthread_mutex_unlock(&e->lock);
   *out = w;
   return LUB_OK;
+no_timer:
+  lub_chan_drop(w->done);
 no_done:
   lub_free(&e->mem, w->name);
 no_name:
@@ -64,30 +81,95 @@ no_name:
   return LUB_NOMEM;
 }
 
+bool lub_worker_decide(lub_worker *w, int fate) {
+  int alive = LUB_ALIVE;
+  /* release: a result is published with it; pairs with the acquire of whoever reads the result */
+  if (!atomic_compare_exchange_strong(&w->fate, &alive, fate)) return false;
+  (void)lub_chan_close(w->done);
+  return true;
+}
+
 void lub_worker_end(lub_worker *w) {
   lub_engine *e = w->engine;
   lub_assert(lub_list_empty(&w->fibers));
-  atomic_store(&w->ended, true);
+  if (atomic_load(&w->killed)) (void)lub_timer_stop(&e->timers, &w->grace);
+  (void)lub_worker_decide(w, LUB_ENDED);
+  w->ended = true;
   pthread_mutex_lock(&e->lock);
+  if (w->zombie) e->zombies--;
+  w->zombie = false;
   lub_list_remove(&w->all);
+  pthread_cond_broadcast(&e->gone);
   if (w->pinned) {
     lub_list_remove(&w->pin);
     lub_engine_asleep_locked(e);
   }
   pthread_mutex_unlock(&e->lock);
-  (void)lub_chan_close(w->done);
   lub_object_drop(&w->obj);
 }
 
-void lub_worker_ref(lub_worker *w) { lub_object_ref(&w->obj); }
-void lub_worker_drop(lub_worker *w) { lub_object_drop(&w->obj); }
-const char *lub_worker_name(const lub_worker *w) { return w->name; }
-uint64_t lub_worker_id(const lub_worker *w) { return w->id; }
+/* ---- killing, and what was not joined ---------------------------------------------------------------------- */
 
-lub_status lub_worker_join(lub_worker *w, double wait) {
-  lub_value none;
-  lub_status status = lub_chan_recv(w->done, &none, wait);
-  return status == LUB_CLOSED ? LUB_OK : status;
+/* A kill that is not obeyed: the worker is inside a C call. It is dead to all others from now on. */
+static void grace_is_over(lub_timer *t, int64_t now_ns) {
+  lub_worker *w = lub_container(t, lub_worker, grace);
+  int state = atomic_load(&w->state);
+  if (atomic_load(&w->fate) != LUB_ALIVE) return;
+  bool closing = atomic_load(&w->closing) && now_ns - t->when_ns < CLOSING_NS;
+  if (closing || (state != LUB_RUNNING && state != LUB_NOTIFIED)) {
+    lub_timer_again(&w->engine->timers, t, now_ns + (closing ? CLOSING_NS : GRACE_NS));
+    return;
+  }
+  if (!lub_worker_decide(w, LUB_FATE_KILLED)) return;
+  pthread_mutex_lock(&w->engine->lock); /* w has not ended: its end waits for the timers' lock */
+  w->zombie = true;
+  w->engine->zombies++;
+  pthread_cond_broadcast(&w->engine->gone);
+  pthread_mutex_unlock(&w->engine->lock);
+}
+
+void lub_worker_complain(lub_worker *w, const char *text) {
+  lub_engine *e = w->engine;
+  size_t n = strlen(text) + 1;
+  char *copy = lub_alloc(&e->mem, n);
+  if (!copy) {
+    atomic_fetch_add(&e->failures, 1);
+    if (e->opts.log) e->opts.log(e->opts.ud, text);
+    return;
+  }
+  memcpy(copy, text, n);
+  lub_object_ref(&w->obj);
+  pthread_mutex_lock(&e->lock);
+  w->complaint = copy;
+  w->complain_ns = lub_engine_now_ns(e) + COMPLAIN_NS;
+  lub_list_push(&e->complaints, &w->complains);
+  if (e->watcher_runs) pthread_cond_signal(&e->watch);
+  pthread_mutex_unlock(&e->lock);
+}
+
+static lub_worker *next_complaint(lub_engine *e, bool all, int64_t *again_ns) {
+  pthread_mutex_lock(&e->lock);
+  lub_link *k = lub_list_first(&e->complaints);
+  lub_worker *w = k ? lub_container(k, lub_worker, complains) : NULL;
+  *again_ns = w ? w->complain_ns : LUB_NEVER;
+  if (w && !all && !atomic_load(&w->joined) && w->complain_ns > lub_engine_now_ns(e)) w = NULL;
+  if (w) lub_list_remove(&w->complains);
+  pthread_mutex_unlock(&e->lock);
+  return w;
+}
+
+int64_t lub_engine_complain(lub_engine *e, bool all) {
+  lub_worker *w;
+  int64_t again_ns;
+  while ((w = next_complaint(e, all, &again_ns))) {
+    if (!atomic_load(&w->joined)) {
+      atomic_fetch_add(&e->failures, 1);
+      if (e->opts.log) e->opts.log(e->opts.ud, w->complaint);
+    }
+    lub_free(&e->mem, w->complaint);
+    lub_object_drop(&w->obj);
+  }
+  return again_ns;
 }
 
 /* ---- waking ------------------------------------------------------------------------------------------- */
@@ -101,14 +183,13 @@ static void notify(lub_worker *w) {
       pthread_mutex_lock(&w->engine->lock);
       if (atomic_compare_exchange_strong(&w->state, &s, LUB_RUNNING)) {
         lub_engine_awake_locked(w->engine);
-        w->asleep->woken = true;
-        pthread_cond_signal(&w->asleep->wakeup);
+        lub_sleeper_wake_locked(w->asleep);
         s = LUB_QUEUED;
       }
       pthread_mutex_unlock(&w->engine->lock);
     } else if (s == LUB_IDLE) {
       if (!atomic_compare_exchange_weak(&w->state, &s, LUB_QUEUED)) continue;
-      lub_engine_queue(w->engine, w);
+      lub_carriers_queue(w->engine, w, false);
       return;
     } else if (atomic_compare_exchange_weak(&w->state, &s, LUB_NOTIFIED)) {
       return;
@@ -118,13 +199,19 @@ static void notify(lub_worker *w) {
 
 void lub_worker_start(lub_worker *w) { notify(w); }
 
-static void append_ready(lub_worker *w, lub_fiber *f) {
+static void append(lub_fifo *q, lub_fiber *f) {
   f->ready_next = NULL;
-  if (w->ready)
-    w->ready_last->ready_next = f;
+  if (q->first)
+    q->last->ready_next = f;
   else
-    w->ready = f;
-  w->ready_last = f;
+    q->first = f;
+  q->last = f;
+}
+
+static lub_fiber *take(lub_fifo *q) {
+  lub_fiber *f = q->first;
+  if (f) q->first = f->ready_next;
+  return f;
 }
 
 void lub_fiber_inbox(lub_fiber *f) {
@@ -134,10 +221,12 @@ void lub_fiber_inbox(lub_fiber *f) {
                                                 memory_order_relaxed));
 }
 
+void lub_fiber_preempted(lub_fiber *f) { append(&f->worker->preempted, f); }
+
 void lub_fiber_ready(lub_fiber *f) {
   lub_worker *w = f->worker;
   if (w == current) {
-    append_ready(w, f);
+    append(&w->ready, f);
     return;
   }
   lub_object_ref(&w->obj); /* once the fiber is in the inbox, w may run it, end, and be freed */
@@ -157,9 +246,36 @@ static void look_into_inbox(lub_worker *w) {
   }
   while (oldest) {
     lub_fiber *next = oldest->ready_next;
-    append_ready(w, oldest);
+    append(&w->ready, oldest);
     oldest = next;
   }
+}
+
+static bool is_queued(const lub_fifo *q, const lub_fiber *f) {
+  const lub_fiber *k = q->first;
+  while (k && k != f) k = k->ready_next;
+  return k != NULL;
+}
+
+void lub_fiber_await(lub_fiber *f) {
+  lub_worker *w = f->worker;
+  for (;;) { /* the waker is between two instructions, or has lost its CPU there */
+    look_into_inbox(w);
+    if (is_queued(&w->ready, f)) return;
+    sched_yield();
+  }
+}
+
+bool lub_fiber_withdraw(lub_fiber *f) {
+  if (!lub_wait_claim(&f->wait)) return false; /* what claims a wait wakes it: we do not */
+  f->wait.status = LUB_CANCELLED;
+  (void)lub_wait_finish(&f->wait);
+  return true;
+}
+
+void lub_worker_forget_ready(lub_worker *w) {
+  look_into_inbox(w);
+  w->ready.first = w->preempted.first = NULL;
 }
 
 bool lub_worker_must_leave(lub_worker *w) {
@@ -169,68 +285,109 @@ bool lub_worker_must_leave(lub_worker *w) {
 
 bool lub_worker_has_ready(lub_worker *w) {
   look_into_inbox(w);
-  return w->ready != NULL;
+  return w->ready.first || w->preempted.first;
 }
 
 lub_fiber *lub_worker_next(lub_worker *w) {
   atomic_store_explicit(&w->steps, w->steps + 1, memory_order_relaxed);
-  if (++w->pops % LOOK_EVERY == 0 && lub_timers_next(&w->engine->timers) != LUB_NEVER)
-    lub_timers_run(&w->engine->timers, lub_engine_now_ns(w->engine));
+  lub_fiber *f = NULL;
+  if (++w->pops % LOOK_EVERY == 0) {
+    lub_engine_run_timers(w->engine);
+    f = take(&w->preempted);
+  }
   look_into_inbox(w); /* at every switch, or a slow sibling would keep others' wakes waiting */
-  lub_fiber *f = w->ready;
-  if (f) w->ready = f->ready_next;
-  return f;
+  if (!f) f = take(&w->ready);
+  return f ? f : take(&w->preempted);
 }
 
 void lub_worker_drive(lub_worker *w, bool begin) {
   if (!w->pinned) return;
   lub_engine *e = w->engine;
-  pthread_mutex_lock(&e->lock);
-  w->thread = pthread_self();
+  if (begin) {
+    pthread_mutex_lock(&e->lock);
+    w->thread = pthread_self();
+    pthread_mutex_unlock(&e->lock);
+  }
   atomic_store(&w->driven, begin);
-  if (begin && e->watching) pthread_cond_signal(&e->watch);
-  pthread_mutex_unlock(&e->lock);
+  if (begin) lub_carriers_watch(e);
 }
 
+/* Fires timers too, when that is this thread's duty. */
 void lub_worker_sleep(lub_worker *w, lub_wait *root) {
   lub_engine *e = w->engine;
-  lub_sleeper s = {.wait = root};
-  pthread_cond_init(&s.wakeup, NULL);
+  lub_sleeper s;
+  lub_sleeper_init(&s, root);
   pthread_mutex_lock(&e->lock);
   w->asleep = &s;
   int running = LUB_RUNNING;
   if (atomic_compare_exchange_strong(&w->state, &running, LUB_ASLEEP)) {
     lub_list_push(&e->sleepers, &s.link);
     lub_engine_asleep_locked(e);
-    while (!s.woken) pthread_cond_wait(&s.wakeup, &e->lock);
+    while (!s.woken) {
+      lub_sleep_locked(e, &s, LUB_NEVER);
+      if (s.woken) break;
+      lub_engine_awake_locked(e);
+      pthread_mutex_unlock(&e->lock);
+      lub_engine_run_timers(e);
+      pthread_mutex_lock(&e->lock);
+      if (s.woken) {
+        e->awake--; /* counted by us and by the wake */
+      } else if (w->ready.first) { /* our own timers have woken a fiber, in this thread: without a notice */
+        atomic_store(&w->state, LUB_RUNNING);
+        break;
+      } else {
+        lub_engine_asleep_locked(e);
+      }
+    }
     lub_list_remove(&s.link);
-    if (e->watching) pthread_cond_signal(&e->watch);
   } else {
     atomic_store(&w->state, LUB_RUNNING); /* notified: look again */
   }
   w->asleep = NULL;
   pthread_mutex_unlock(&e->lock);
-  pthread_cond_destroy(&s.wakeup);
+  lub_sleeper_close(&s);
+  lub_carriers_watch(e);
 }
 
 /* ---- asking it to end --------------------------------------------------------------------------------- */
 
 static void ask(lub_worker *w, atomic_bool *what, const char *why) {
-  lub_object_ref(&w->obj);
   pthread_mutex_lock(&w->engine->lock);
   if (!atomic_exchange(what, true)) (void)snprintf(w->why, sizeof w->why, "%s", why ? why : "");
   pthread_mutex_unlock(&w->engine->lock);
   atomic_store(&w->requested, true);
   notify(w);
-  lub_object_drop(&w->obj);
 }
 
-void lub_worker_cancel(lub_worker *w, const char *why) { ask(w, &w->cancelled, why); }
-void lub_worker_kill(lub_worker *w, const char *why) { ask(w, &w->killed, why); }
+void lub_worker_cancel(lub_worker *w, const char *why) {
+  if (atomic_load(&w->fate) == LUB_ALIVE) ask(w, &w->cancelled, why);
+}
 
-void lub_workers_report(lub_engine *e) {
+void lub_worker_kill(lub_worker *w, const char *why) {
+  lub_engine *e = w->engine;
+  if (atomic_load(&w->fate) != LUB_ALIVE) return;
+  ask(w, &w->killed, why);
+  lub_carriers_interrupt(e, w);
+  (void)lub_engine_start_timer(e, &w->grace, lub_engine_now_ns(e) + GRACE_NS);
+}
+
+lub_status lub_worker_join(lub_worker *w, double wait) {
+  atomic_store(&w->joined, true);
+  lub_value none;
+  lub_status status = lub_chan_recv(w->done, &none, wait);
+  return status == LUB_CLOSED ? LUB_OK : status;
+}
+
+void lub_worker_ref(lub_worker *w) { lub_object_ref(&w->obj); }
+void lub_worker_drop(lub_worker *w) { lub_object_drop(&w->obj); }
+const char *lub_worker_name(const lub_worker *w) { return w->name; }
+uint64_t lub_worker_id(const lub_worker *w) { return w->id; }
+
+/* ---- all of them ---------------------------------------------------------------------------------------- */
+
+lub_status lub_workers_each(lub_engine *e, void (*f)(lub_worker *w, void *ud), void *ud) {
   pthread_mutex_lock(&e->lock);
-  uint32_t n = 0;
+  size_t n = 0;
   for (lub_link *k = lub_list_first(&e->workers); k; k = lub_list_next(&e->workers, k)) n++;
   lub_worker **all = lub_alloc(&e->mem, (n + 1) * sizeof(lub_worker *));
   n = 0;
@@ -239,44 +396,109 @@ void lub_workers_report(lub_engine *e) {
     lub_object_ref(&all[n++]->obj);
   }
   pthread_mutex_unlock(&e->lock);
-  for (uint32_t i = 0; i < n; i++) { /* notify takes the engine's lock itself */
-    atomic_store(&all[i]->report, true);
-    atomic_store(&all[i]->requested, true);
-    notify(all[i]);
+  if (!all) return LUB_NOMEM;
+  for (size_t i = 0; i < n; i++) {
+    f(all[i], ud);
     lub_object_drop(&all[i]->obj);
   }
   lub_free(&e->mem, all);
+  return LUB_OK;
+}
+
+size_t lub_workers_count(lub_engine *e) {
+  size_t n = 0;
+  pthread_mutex_lock(&e->lock);
+  for (lub_link *k = lub_list_first(&e->workers); k; k = lub_list_next(&e->workers, k)) n++;
+  pthread_mutex_unlock(&e->lock);
+  return n;
+}
+
+typedef struct asked {
+  lub_chan *ch;
+  size_t n;
+} asked;
+
+static void ask_for_report(lub_worker *w, void *ud) {
+  asked *a = ud;
+  if (a->n == a->ch->cap) return; /* started since they were counted */
+  a->n++;
+  lub_chan_ref(a->ch);
+  pthread_mutex_lock(&w->engine->lock);
+  lub_chan *old = w->report;
+  w->report = a->ch;
+  pthread_mutex_unlock(&w->engine->lock);
+  if (old) lub_chan_drop(old);
+  atomic_store(&w->requested, true);
+  notify(w);
+  lub_carriers_interrupt(w->engine, w);
+}
+
+lub_status lub_worker_ask(lub_worker *w, lub_chan **out) {
+  asked a = {.n = 0};
+  if (lub_chan_open(w->engine, 1, "report", &a.ch)) return LUB_NOMEM;
+  if (atomic_load(&w->fate) == LUB_ALIVE) ask_for_report(w, &a);
+  else (void)lub_chan_close(a.ch);
+  *out = a.ch;
+  return LUB_OK;
+}
+
+lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *n) {
+  asked a = {.n = 0};
+  if (lub_chan_open(e, lub_workers_count(e) + 1, "report", &a.ch)) return LUB_NOMEM;
+  if (lub_workers_each(e, ask_for_report, &a)) {
+    lub_chan_drop(a.ch);
+    return LUB_NOMEM;
+  }
+  *out = a.ch;
+  *n = a.n;
+  return LUB_OK;
+}
+
+lub_chan *lub_worker_report_wanted(lub_worker *w) {
+  pthread_mutex_lock(&w->engine->lock);
+  lub_chan *ch = w->report;
+  w->report = NULL;
+  pthread_mutex_unlock(&w->engine->lock);
+  return ch;
+}
+
+static void kill_one(lub_worker *w, void *ud) { lub_worker_kill(w, ud); }
+
+static bool only_zombies_locked(lub_engine *e) {
+  for (lub_link *k = lub_list_first(&e->workers); k; k = lub_list_next(&e->workers, k))
+    if (!lub_container(k, lub_worker, all)->zombie) return false;
+  return true;
 }
 
 bool lub_workers_end(lub_engine *e, double wait) {
+  char why[] = "the engine closes";
+  int64_t deadline = lub_engine_deadline(e, wait);
+  if (lub_workers_each(e, kill_one, why)) return false;
   for (;;) {
     pthread_mutex_lock(&e->lock);
-    lub_link *k = lub_list_first(&e->workers);
-    lub_worker *w = k ? lub_container(k, lub_worker, all) : NULL;
-    if (w) lub_object_ref(&w->obj);
-    e->holds++; /* the caller acts: no deadlock while it waits */
+    bool ended = lub_list_empty(&e->workers);
+    bool over = ended || only_zombies_locked(e) || lub_engine_now_ns(e) >= deadline;
+    if (!over && e->threads) lub_engine_wait_locked(e, &e->gone, deadline);
     pthread_mutex_unlock(&e->lock);
-    if (w) lub_worker_kill(w, "the engine closes");
-    lub_status status = w ? lub_worker_join(w, wait) : LUB_OK;
-    if (w) lub_object_drop(&w->obj);
-    pthread_mutex_lock(&e->lock);
-    e->holds--;
-    pthread_mutex_unlock(&e->lock);
-    if (!w || status) return !w;
+    if (over) return ended;
+    if (!e->threads) (void)lub_engine_step(e, 0);
   }
+}
+
+lub_status lub_engine_end_workers(lub_engine *e, double wait) {
+  return lub_workers_end(e, wait) ? LUB_OK : LUB_TIMEOUT;
 }
 
 /* ---- fibers ------------------------------------------------------------------------------------------- */
 
 static void wake_fiber(lub_wait *w) { lub_fiber_ready((lub_fiber *)(void *)w); }
 
-lub_status lub_fiber_init(lub_fiber *f, lub_worker *w) {
+void lub_fiber_init(lub_fiber *f, lub_worker *w) {
   *f = (lub_fiber){.worker = w};
   f->wait.engine = w->engine;
   f->wait.wake = wake_fiber;
   f->wait.id = atomic_fetch_add_explicit(&w->engine->fiber_ids, 1, memory_order_relaxed) + 1;
   lub_list_push(&w->fibers, &f->link);
-  return LUB_OK;
 }
 
 void lub_fiber_close(lub_fiber *f) {

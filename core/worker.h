@@ -1,4 +1,4 @@
-/* worker.h - the unit of scheduling: a queue of ready fibers, run on one carrier at a time.
+/* worker.h - the unit of scheduling: queues of ready fibers, run on one carrier at a time.
  *
  * The state word settles the one race there is, a worker going idle while a wake arrives:
  *   IDLE -> QUEUED     by the wake that finds it idle, which queues it
@@ -7,6 +7,9 @@
  *   RUNNING -> IDLE    by its carrier, with nothing ready; fails when NOTIFIED, and it is queued again
  *   RUNNING -> ASLEEP  by the thread of a pinned worker; a wake makes it RUNNING and signals the thread
  * A worker is idle only with empty queues, so no wake is lost.
+ *
+ * Its fate is decided once, by whoever changes it from ALIVE: its own end, or a kill that finds it inside a C call (then
+ * it is a zombie until that call returns). What it did is published before (release), and read after (acquire).
  * Floor 3. Uses waiter. The binding gives `run`, which runs ready fibers until lub_worker_next says NULL. */
 #ifndef LUB_WORKER_H
 #define LUB_WORKER_H
@@ -19,11 +22,16 @@ typedef struct lub_fiber {
   lub_wait wait;    /* first. What the fiber waits for */
   lub_waiter one;   /* for a wait on a single channel */
   lub_worker *worker;
-  struct lub_fiber *ready_next; /* in the inbox or the ready queue */
+  struct lub_fiber *ready_next; /* in the inbox or a ready queue */
   lub_link link;    /* in worker->fibers */
 } lub_fiber;
 
+typedef struct lub_fifo { /* of ready fibers, oldest first */
+  lub_fiber *first, *last;
+} lub_fifo;
+
 enum { LUB_IDLE, LUB_QUEUED, LUB_RUNNING, LUB_NOTIFIED, LUB_ASLEEP };
+enum { LUB_ALIVE, LUB_ENDED, LUB_FATE_KILLED };
 
 struct lub_worker {
   lub_object obj; /* first: values carry it. Being alive holds one reference */
@@ -36,39 +44,62 @@ struct lub_worker {
   void *data;
   bool pinned;
 
-  atomic_int state;
-  atomic_bool ended;
+  atomic_int state, fate;
   atomic_bool preempt;   /* leave the slice at the next fiber switch */
   atomic_bool requested; /* cancel or kill or report asked for: run must look */
-  atomic_bool cancelled, killed, report;
+  atomic_bool cancelled, killed;
+  atomic_bool blocked;   /* its main fiber waits to send; written at the end of a slice */
+  atomic_bool closing;   /* it runs its close handlers: no zombie */
+  atomic_bool joined;    /* somebody asked for its end: its error is told there */
   atomic_uint steps;     /* fibers resumed, as the watcher's clock of progress */
   _Atomic(lub_fiber *) inbox; /* fibers made ready by other threads, newest first */
-  lub_link link;         /* in engine->queue; engine->lock */
+  lub_link link;         /* in a queue; that queue's lock */
   lub_link all, pin;     /* in engine->workers, engine->pinned; engine->lock */
-  lub_chan *done;        /* closes when the worker has ended */
+  lub_chan *done;        /* closes when its fate is decided */
+  lub_chan *report;      /* where to send what its fibers do, or NULL; engine->lock */
+  lub_timer grace;       /* of a kill, before it makes a zombie */
+  bool zombie;           /* engine->lock */
+  char *complaint;       /* the error that nobody has joined, to be logged at complain_ns; engine->lock */
+  int64_t complain_ns;
+  lub_link complains;    /* in engine->complaints, with a reference; engine->lock */
   char why[64];          /* of the cancel or kill; engine->lock */
 
   /* the running thread's */
-  lub_fiber *ready, *ready_last; /* oldest first */
+  bool ended;
+  lub_fifo ready, preempted; /* those that were preempted run when no other is ready, or it is their turn */
   lub_list fibers;
   uint32_t pops;
   atomic_bool driven;   /* pinned: its thread runs fibers now */
   pthread_t thread;     /* ... which is this one; engine->lock */
   uint32_t seen_steps, ticks; /* the watcher's; engine->lock */
-  struct lub_sleeper *asleep;  /* pinned: the thread that sleeps; engine->lock */
+  lub_sleeper *asleep;  /* pinned: the thread that sleeps; engine->lock */
 };
 
 /* Makes a worker that nobody runs yet. The engine's list holds one reference until lub_worker_end,
  * the caller gets another. LUB_NOMEM. */
 lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_worker **out);
-/* Asks every worker to tell the host what its fibers do, at its next safe point. */
-void lub_workers_report(lub_engine *e);
-/* Kills what still runs and waits for it, each for `wait` seconds at most. False: one did not end. */
-bool lub_workers_end(lub_engine *e, double wait);
 /* Queues a new worker for its first slice. */
 void lub_worker_start(lub_worker *w);
-/* From run, after the last fiber: the worker will not run again. Closes `done`. */
+/* Decides w's fate, if it is open, and closes `done`. True: it was. */
+bool lub_worker_decide(lub_worker *w, int fate);
+/* From run, after the last fiber: the worker will not run again. */
 void lub_worker_end(lub_worker *w);
+/* The engine logs `text` in a second, unless somebody joins w meanwhile: a parent may yet ask. From run, before
+ * lub_worker_end. Without memory it is logged at once. */
+void lub_worker_complain(lub_worker *w, const char *text);
+/* Kills what still runs and waits `wait` seconds at most. False: some have not ended; at once when those are all
+ * zombies. */
+bool lub_workers_end(lub_engine *e, double wait);
+size_t lub_workers_count(lub_engine *e);
+/* Calls f for each worker, with a reference held and no lock. LUB_NOMEM: it called none. */
+lub_status lub_workers_each(lub_engine *e, void (*f)(lub_worker *w, void *ud), void *ud);
+/* Asks every worker for its part of a report: strings on a new channel, of which the caller gets the reference; the
+ * number asked goes to *asked. LUB_NOMEM. */
+lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *asked);
+/* The same of one worker; a closed channel if it has ended. */
+lub_status lub_worker_ask(lub_worker *w, lub_chan **out);
+/* The channel that w was asked to report to, or NULL; the caller gets the reference. */
+lub_chan *lub_worker_report_wanted(lub_worker *w);
 
 /* The next ready fiber, or NULL: leave the slice. The running thread's. */
 lub_fiber *lub_worker_next(lub_worker *w);
@@ -79,13 +110,23 @@ bool lub_worker_has_ready(lub_worker *w);
 /* The thread that runs w sleeps until w is woken (pinned workers, and fibers that cannot yield). */
 void lub_worker_sleep(lub_worker *w, lub_wait *root);
 
-lub_status lub_fiber_init(lub_fiber *f, lub_worker *w);
+void lub_fiber_init(lub_fiber *f, lub_worker *w);
 /* Takes a fiber out of its worker; it must not be parked. */
 void lub_fiber_close(lub_fiber *f);
 /* A claimed fiber joins the inbox of a worker that is asleep; engine->lock is held, no wake follows. */
 void lub_fiber_inbox(lub_fiber *f);
 /* Puts a fiber at the end of the ready queue. Any thread, if nobody else does. */
 void lub_fiber_ready(lub_fiber *f);
+/* The same for one that was preempted; the running thread's. */
+void lub_fiber_preempted(lub_fiber *f);
+
+/* Somebody has claimed f's wait: returns when the wake has come, after which nobody else touches f. */
+void lub_fiber_await(lub_fiber *f);
+/* Takes back a wait that has been queued: f waits for nothing then. False: it is being woken already. f's worker's
+ * thread. What its waiters own stays with them. */
+bool lub_fiber_withdraw(lub_fiber *f);
+/* Empties the ready queues and the inbox: their fibers are about to be closed. */
+void lub_worker_forget_ready(lub_worker *w);
 
 /* The calling thread runs fibers of a pinned worker from here on, or no longer. */
 void lub_worker_drive(lub_worker *w, bool begin);

@@ -1,143 +1,926 @@
+local helper = require "spec.bindings.helper"
 local lub = require "lubdub"
 
-for _, capacity in ipairs { 0, 1, 2, 64 } do
+local go, join, parked = helper.go, helper.join, helper.parked
+
+describe("lub.chan", function()
+  it("makes a rendezvous when no capacity is given", function()
+    assert.equals(0, lub.chan():capacity())
+    assert.equals(0, lub.chan(nil):capacity())
+    assert.equals(0, lub.chan(nil, "named"):capacity())
+  end)
+
+  it("makes a channel of the capacity it is given", function()
+    for _, capacity in ipairs { 0, 1, 2, 3, 64, 1000, 2.0 } do
+      assert.equals(math.tointeger(capacity), lub.chan(capacity):capacity())
+    end
+    assert.equals("integer", math.type(lub.chan(2.0):capacity()))
+  end)
+
+  it("refuses what is no capacity, with the value", function()
+    local bad = { -1, 1.5, math.huge, -math.huge, helper.nan, 2 ^ 40, math.maxinteger, math.mininteger, (1 << 31) + 1,
+      1e300, "3", "x", {}, true, print }
+    for _, value in ipairs(bad) do helper.refuses("chan", 1, value, lub.chan, value) end
+  end)
+
+  it("gives the largest capacity or says that memory does not suffice", function()
+    local ok, got = pcall(lub.chan, 1 << 31)
+    if ok then
+      assert.equals(1 << 31, got:capacity())
+      assert.is_true(got:send("there is room", 0))
+    else
+      assert.matches("chan: .*memory", got)
+    end
+  end)
+
+  it("goes on after a capacity beyond memory was refused", function()
+    for _ = 1, 3 do pcall(lub.chan, (1 << 31) - 1) end
+    local ch = lub.chan(1)
+    ch:send(1)
+    assert.equals(1, ch:recv())
+  end)
+
+  it("says so when the machine has no such memory, and the script goes on", function()
+    local path = helper.file [[
+      local lub = require "lubdub"
+      local ok, why = pcall(lub.chan, 1 << 29)
+      print(ok, why)
+      local ch = lub.chan(1)
+      ch:send "on"
+      print(ch:recv())
+    ]]
+    local code, out = helper.shell(("ulimit -v 2000000; %s run %s"):format(helper.command, path))
+    os.remove(path)
+    assert.equals(0, code)
+    assert.matches("^false\t[^\n]*chan: [^\n]*memory[^\n]*\non\n$", out)
+  end)
+
+  it("takes a name", function()
+    assert.equals("results", lub.chan(8, "results"):name())
+    assert.equals("with spaces, 'quotes' and é", lub.chan(0, "with spaces, 'quotes' and é"):name())
+  end)
+
+  it("keeps a long name whole", function()
+    local name = ("long"):rep(50)
+    assert.equals(name, lub.chan(0, name):name())
+  end)
+
+  it("refuses a name that is no string", function()
+    for _, value in ipairs { {}, true, print } do helper.refuses("chan", 2, value, lub.chan, 0, value) end
+  end)
+
+  it("refuses surplus arguments", function()
+    helper.refuses("chan", 3, 2, lub.chan, 0, "x", 2)
+  end)
+
+  it("names the line that misused it", function()
+    local ok, why = pcall(function() lub.chan(-1) end)
+    assert.is_false(ok)
+    assert.matches("chan_spec%.lua:%d+: chan: argument 1", why)
+  end)
+
+  it("makes every channel another", function()
+    local a, b = lub.chan(0, "same"), lub.chan(0, "same")
+    assert.is_true(a ~= b)
+    assert.is_false(a == "same")
+    assert.is_false(a == nil)
+  end)
+end)
+
+describe("tostring(chan)", function()
+  it("shows name, values and capacity", function()
+    local ch = lub.chan(8, "results")
+    assert.equals("chan 'results' (0/8)", tostring(ch))
+    for _ = 1, 3 do ch:send(1) end
+    assert.equals("chan 'results' (3/8)", tostring(ch))
+  end)
+
+  it("shows some name when none was given", function()
+    local ch = lub.chan()
+    assert.is_string(ch:name())
+    assert.equals(("chan '%s' (0/0)"):format(ch:name()), tostring(ch))
+  end)
+
+  it("shows the channel's name in a view", function()
+    local ch = lub.chan(8, "results")
+    assert.matches("results", tostring(ch:sender()))
+    assert.matches("results", tostring(ch:receiver()))
+  end)
+end)
+
+for _, capacity in ipairs(helper.capacities) do
+  local function fill(ch)
+    for _ = 1, capacity do ch:send("filler") end
+  end
+
   describe("a channel of capacity " .. capacity, function()
     it("keeps values in order", function()
       local ch, got = lub.chan(capacity), {}
       lub.go(function()
-        for i = 1, 100 do ch:send(i) end
+        for i = 1, 200 do ch:send(i) end
         ch:close()
       end)
       for v in ch do got[#got + 1] = v end
-      assert.equals(100, #got)
-      for i = 1, 100 do assert.equals(i, got[i]) end
+      assert.equals(200, #got)
+      for i = 1, 200 do assert.equals(i, got[i]) end
     end)
 
-    it("polls with a wait of 0", function()
+    it("sends without waiting while there is room, and no further", function()
       local ch = lub.chan(capacity)
-      assert.same({ nil, "timeout" }, { ch:recv(0) })
-      for _ = 1, capacity do assert.is_true(ch:send(true, 0)) end
-      assert.same({ nil, "timeout" }, { ch:send(true, 0) })
+      for i = 1, capacity do
+        assert.is_true(ch:send(i, 0))
+        assert.equals(i, #ch)
+      end
+      assert.same({ nil, "timeout" }, { ch:send("too much", 0) })
       assert.equals(capacity, #ch)
     end)
 
-    it("raises in a send that is blocked when the channel closes", function()
-      local ch = lub.chan(capacity, "jobs")
-      for _ = 1, capacity do ch:send(0) end
-      local f = lub.go(function() return pcall(ch.send, ch, 1) end)
+    it("polls a receive with a wait of 0", function()
+      local ch = lub.chan(capacity)
+      assert.same({ nil, "timeout" }, { ch:recv(0) })
+    end)
+
+    it("blocks a sender until there is room", function()
+      local ch = lub.chan(capacity)
+      fill(ch)
+      local f = go(function() return ch:send("last") end)
+      assert.equals("blocked_send", f:state())
+      for _ = 1, capacity do assert.equals("filler", ch:recv()) end
+      assert.equals("last", ch:recv())
+      assert.is_true((join(f)))
+    end)
+
+    it("blocks a receiver until there is a value", function()
+      local ch = lub.chan(capacity)
+      local f = go(function() return ch:recv() end)
+      assert.equals("idle", f:state())
+      assert.is_true(ch:send("v"))
+      assert.equals("v", (join(f)))
+    end)
+
+    it("hands a value to a waiting receiver, past the buffer", function()
+      local ch = lub.chan(capacity)
+      local f = go(function() return ch:recv() end)
+      assert.is_true(ch:send("v", 0))
+      assert.equals(0, #ch)
+      assert.equals("v", (join(f)))
+    end)
+
+    it("serves receivers in the order in which they came", function()
+      local ch, fibers = lub.chan(capacity), {}
+      for i = 1, 10 do fibers[i] = go(function() return ch:recv() end) end
+      for i = 1, 10 do ch:send(i) end
+      for i = 1, 10 do assert.equals(i, (join(fibers[i]))) end
+    end)
+
+    it("serves senders in the order in which they came, after what is buffered", function()
+      local ch = lub.chan(capacity)
+      for i = 1, capacity do ch:send(i) end
+      for i = capacity + 1, capacity + 10 do go(function() ch:send(i) end) end
+      for i = 1, capacity + 10 do assert.equals(i, ch:recv()) end
+      assert.same({ nil, "timeout" }, { ch:recv(0) })
+    end)
+
+    it("lets a newcomer wait behind those who wait already", function()
+      local ch = lub.chan(capacity)
+      fill(ch)
+      local f = go(function() ch:send("first") end)
+      for _ = 1, capacity do ch:recv() end
+      lub.go(function() ch:send("second") end)
+      assert.equals("first", ch:recv())
+      assert.equals("second", ch:recv())
+      join(f)
+    end)
+
+    it("forgets a sender whose wait is over", function()
+      local ch = lub.chan(capacity)
+      fill(ch)
+      assert.same({ nil, "timeout" }, { ch:send("late", 0.001) })
+      lub.go(function() ch:send("next") end)
+      for _ = 1, capacity do assert.equals("filler", ch:recv()) end
+      assert.equals("next", ch:recv())
+      assert.same({ nil, "timeout" }, { ch:recv(0) })
+    end)
+
+    it("forgets a receiver whose wait is over", function()
+      local ch = lub.chan(capacity)
+      local early = go(function() return ch:recv(0.001) end)
+      local patient = go(function() return ch:recv() end)
+      assert.same({ nil, "timeout" }, { join(early) })
+      ch:send("v")
+      assert.equals("v", (join(patient)))
+    end)
+
+    it("loses no value to a receiver that was cancelled or killed", function()
+      local ch = lub.chan(capacity)
+      local cancelled = go(function() return ch:recv() end)
+      local killed = go(function() return ch:recv() end)
+      local third = go(function() return ch:recv() end)
+      cancelled:cancel()
+      killed:kill()
+      assert.is_true(ch:send("v"))
+      assert.equals("v", (join(third)))
+      assert.same({ nil, "cancelled" }, { join(cancelled) })
+    end)
+
+    it("delivers nothing of a sender that was cancelled or killed", function()
+      local ch = lub.chan(capacity)
+      fill(ch)
+      local cancelled = go(function() return ch:send("cancelled") end)
+      local killed = go(function() return ch:send("killed") end)
+      lub.go(function() ch:send("third") end)
       lub.yield()
+      cancelled:cancel()
+      killed:kill()
+      for _ = 1, capacity do assert.equals("filler", ch:recv()) end
+      assert.equals("third", ch:recv())
+      assert.same({ nil, "cancelled" }, { join(cancelled) })
+      assert.same({ nil, "timeout" }, { ch:recv(0) })
+    end)
+
+    it("raises in a send that is blocked when the channel closes", function()
+      local ch, fibers = lub.chan(capacity, "jobs"), {}
+      fill(ch)
+      for i = 1, 3 do fibers[i] = go(function() return pcall(ch.send, ch, "never") end) end
       ch:close()
-      local ok, why = f:join()
+      for i = 1, 3 do
+        local ok, why = join(fibers[i])
+        assert.is_false(ok)
+        assert.matches("send on closed channel 'jobs'", why)
+      end
+      for _ = 1, capacity do assert.equals("filler", ch:recv()) end
+      assert.same({ nil, "closed" }, { ch:recv() })
+    end)
+
+    it("raises in a timed send that is blocked when the channel closes", function()
+      local ch = lub.chan(capacity, "jobs")
+      fill(ch)
+      local f = go(function() return pcall(ch.send, ch, "never", helper.long) end)
+      ch:close()
+      local ok, why = join(f)
       assert.is_false(ok)
       assert.matches("send on closed channel 'jobs'", why)
+    end)
+
+    it("wakes every receiver when it closes", function()
+      local ch, fibers = lub.chan(capacity), {}
+      for i = 1, 10 do
+        fibers[i] = go(function() return ch:recv(i % 2 == 0 and helper.long or nil) end)
+      end
+      ch:close()
+      for i = 1, 10 do assert.same({ nil, "closed" }, { join(fibers[i]) }) end
+    end)
+
+    it("ends every loop over it when it closes", function()
+      local ch, fibers = lub.chan(capacity), {}
+      for i = 1, 3 do
+        fibers[i] = go(function()
+          local n = 0
+          for _ in ch do n = n + 1 end
+          return n
+        end)
+      end
+      for _ = 1, 9 do ch:send(true) end
+      ch:close()
+      local sum = 0
+      for i = 1, 3 do sum = sum + join(fibers[i]) end
+      assert.equals(9, sum)
+    end)
+
+    it("is drained after it was closed", function()
+      local ch = lub.chan(capacity)
+      for i = 1, capacity do ch:send(i) end
+      ch:close()
+      assert.equals(capacity, #ch)
+      assert.is_true(ch:closed())
+      for i = 1, capacity do assert.equals(i, ch:recv()) end
+      for _ = 1, 3 do
+        assert.same({ nil, "closed" }, { ch:recv() })
+        assert.same({ nil, "closed" }, { ch:recv(0) })
+        assert.same({ nil, "closed" }, { ch:recv(helper.long) })
+      end
+      for _ in ch do error "nothing is left" end
+    end)
+
+    it("refuses a send after it was closed, also one that only polls", function()
+      local ch = lub.chan(capacity, "jobs")
+      ch:close()
+      helper.raises("send on closed channel 'jobs'", ch.send, ch, 1)
+      helper.raises("send on closed channel 'jobs'", ch.send, ch, 1, 0)
+      helper.raises("send on closed channel 'jobs'", ch.send, ch, 1, helper.long)
+    end)
+
+    it("gets every value of many fibers to many fibers once", function()
+      local ch, seen, receivers, senders = lub.chan(capacity), {}, {}, {}
+      for i = 1, 10 do
+        receivers[i] = lub.go(function()
+          for v in ch do seen[v] = (seen[v] or 0) + 1 end
+        end)
+      end
+      for i = 1, 10 do
+        senders[i] = lub.go(function()
+          for k = 1, 100 do ch:send(i * 1000 + k) end
+        end)
+      end
+      for i = 1, 10 do join(senders[i]) end
+      ch:close()
+      for i = 1, 10 do join(receivers[i]) end
+      for i = 1, 10 do
+        for k = 1, 100 do assert.equals(1, seen[i * 1000 + k]) end
+      end
+    end)
+
+    it("keeps each sender's order between workers, and loses nothing", function()
+      local ch, workers, last, count = lub.chan(capacity), {}, { 0, 0, 0, 0 }, 0
+      for i = 1, 4 do
+        workers[i] = lub.spawn(function(out, id)
+          for k = 1, 250 do out:send { id, k } end
+        end, ch, i)
+      end
+      for _ = 1, 1000 do
+        local v = ch:recv(helper.long)
+        assert.equals(last[v[1]] + 1, v[2])
+        last[v[1]], count = v[2], count + 1
+      end
+      for i = 1, 4 do join(workers[i]) end
+      assert.equals(1000, count)
+      assert.same({ nil, "timeout" }, { ch:recv(0) })
+    end)
+
+    it("shares the values among the workers that receive", function()
+      local ch, workers, sum = lub.chan(capacity), {}, 0
+      for i = 1, 3 do
+        workers[i] = lub.spawn(function(input)
+          local mine = 0
+          for v in input do mine = mine + v end
+          return mine
+        end, ch)
+      end
+      for i = 1, 1000 do ch:send(i) end
+      ch:close()
+      for i = 1, 3 do sum = sum + join(workers[i]) end
+      assert.equals(500500, sum)
+    end)
+
+    it("delivers exactly what was sent when a close races with senders", function()
+      for _ = 1, 20 do
+        local ch, workers, sent, received = lub.chan(capacity), {}, 0, 0
+        for i = 1, 3 do
+          workers[i] = lub.spawn(function(out)
+            local n = 0
+            while pcall(out.send, out, n) do n = n + 1 end
+            return n
+          end, ch)
+        end
+        for _ = 1, 20 do
+          ch:recv()
+          received = received + 1
+        end
+        ch:close()
+        for _ in ch do received = received + 1 end
+        for i = 1, 3 do sent = sent + join(workers[i]) end
+        assert.equals(sent, received)
+      end
+    end)
+
+    it("wakes the receivers of every worker when a close races with them", function()
+      for _ = 1, 20 do
+        local ch, workers = lub.chan(capacity), {}
+        for i = 1, 4 do
+          workers[i] = lub.spawn(function(input) return select(2, input:recv()) end, ch)
+        end
+        ch:close()
+        for i = 1, 4 do assert.equals("closed", (join(workers[i]))) end
+      end
     end)
   end)
 end
 
-describe("channels", function()
-  it("drain after close", function()
-    local ch = lub.chan(2)
-    ch:send("a")
-    ch:close()
-    assert.is_true(ch:closed())
-    assert.equals("a", ch:recv())
-    assert.same({ nil, "closed" }, { ch:recv() })
+describe("chan.send", function()
+  it("returns true", function()
+    assert.same({ true }, { lub.chan(1):send("v") })
   end)
 
-  it("close once", function()
-    local ch = lub.chan(0, "x")
-    ch:close()
-    assert.has_error(function() ch:close() end, "close of closed channel 'x'")
-  end)
-
-  it("have views that refuse the other operation", function()
-    local ch = lub.chan(1, "v")
-    assert.has_error(function() ch:sender():recv() end)
-    assert.has_error(function() ch:receiver():send(1) end)
-    assert.has_error(function() ch:receiver():close() end)
-    assert.is_true(ch:sender() == ch and ch == ch:receiver())
-    assert.equals(ch:sender(), ch:sender())
-  end)
-
-  it("say what they are", function()
-    local ch = lub.chan(8, "results")
-    for _ = 1, 3 do ch:send(1) end
-    assert.equals("chan 'results' (3/8)", tostring(ch))
-    assert.equals(8, ch:capacity())
-    assert.equals("results", ch:name())
-  end)
-
-  it("refuse what makes no sense, and say why", function()
-    for _, bad in ipairs { -1, 1.5, math.huge, 0 / 0, 2 ^ 40, "3", {} } do
-      local ok, why = pcall(lub.chan, bad)
-      assert.is_false(ok)
-      assert.matches("chan: argument 1", why)
+  it("sends every value but nil", function()
+    local ch = lub.chan(1, "jobs")
+    for _, v in ipairs { false, true, 0, "", -0.5, "text" } do
+      assert.is_true(ch:send(v))
+      assert.equals(v, ch:recv())
     end
-    assert.has_error(function() lub.chan():send(nil) end)
-    assert.has_error(function() lub.chan():recv(0 / 0) end)
-    assert.same({ nil, "timeout" }, { lub.chan():recv(-5) })
+    helper.refuses("send", 1, nil, ch.send, ch, nil)
+    helper.refuses("send", 1, nil, ch.send, ch)
+    helper.refuses("send", 1, nil, ch.send, ch, nil, 0)
+    assert.equals(0, #ch)
   end)
 
-  it("can travel through themselves", function()
+  it("copies the value, also between fibers of one worker", function()
+    local ch, t = lub.chan(), { 1 }
+    local f = go(function() return ch:recv() end)
+    ch:send(t)
+    t[1] = 2
+    local got = join(f)
+    assert.is_true(got ~= t)
+    assert.equals(1, got[1])
+  end)
+
+  it("copies the value when it is called, not when it is received", function()
+    local ch, t = lub.chan(), { 1 }
+    go(function() ch:send(t) end)
+    t[1] = 2
+    assert.equals(1, ch:recv()[1])
+  end)
+
+  it("leaves the channel as it was when the value cannot be sent", function()
     local ch = lub.chan(1)
-    ch:send(ch)
-    assert.equals(ch, ch:recv())
+    helper.raises("cannot send a coroutine (at argument 1", ch.send, ch, coroutine.create(print))
+    assert.equals(0, #ch)
+    local f = go(function() return ch:recv() end)
+    assert.is_false((pcall(ch.send, ch, { coroutine.create(print) })))
+    assert.equals("idle", f:state())
+    ch:send "fine"
+    assert.equals("fine", (join(f)))
+  end)
+
+  it("refuses what is no wait", function()
+    local ch = lub.chan(1)
+    helper.refuses_waits("send", 2, function(wait) ch:send(1, wait) end)
+    assert.equals(0, #ch)
+  end)
+
+  it("refuses surplus arguments", function()
+    local ch = lub.chan(1)
+    helper.refuses("send", 3, 5, ch.send, ch, 1, 0, 5)
+    assert.equals(0, #ch)
+  end)
+
+  it("refuses what is no channel, with what it got", function()
+    local ch = lub.chan()
+    for _, bad in ipairs { "x", 1, {}, true } do
+      local ok, why = pcall(ch.send, bad, 1)
+      assert.is_false(ok)
+      assert.matches("send: .*channel.*got " .. type(bad), why)
+    end
+    assert.has_error(function() ch.send() end)
+    assert.has_error(function() ch.send(io.stdout, 1) end)
   end)
 end)
 
-describe("values", function()
-  local ch = lub.chan(1)
-  local function through(v)
-    ch:send(v)
-    return ch:recv()
-  end
-
-  it("cross exactly", function()
-    for _, v in ipairs { 1, -0.5, math.maxinteger, math.mininteger, 1e308, true, false, "", "a\0b", ("x"):rep(15) } do
-      assert.equals(v, through(v))
-      assert.equals(math.type(v), math.type(through(v)))
-    end
-    assert.equals(100 << 20, #through(("z"):rep(100 << 20)))
+describe("chan.recv", function()
+  it("refuses what is no wait", function()
+    local ch = lub.chan(1)
+    ch:send "kept"
+    helper.refuses_waits("recv", 1, function(wait) ch:recv(wait) end)
+    assert.equals(1, #ch)
   end)
 
-  it("are copied, with cycles and shared references", function()
-    local t = { list = { 1, 2, { "deep" } } }
-    t.self, t.again = t, t.list
-    local c = through(t)
-    assert.are_not.equal(t, c)
-    assert.equals(c, c.self)
-    assert.equals(c.list, c.again)
-    assert.equals("deep", c.list[3][1])
+  it("refuses surplus arguments", function()
+    local ch = lub.chan(1)
+    helper.refuses("recv", 2, 5, ch.recv, ch, 0, 5)
   end)
 
-  it("may be functions, with upvalues shared as they were", function()
-    local n = 0
-    local pair = through { add = function() n = n + 1 end, get = function() return n end, f = string.rep, lib = math }
-    pair.add()
-    assert.equals(1, pair.get())
-    assert.equals(0, n)
-    assert.equals(string.rep, pair.f)
-    assert.equals(math, pair.lib)
-  end)
-
-  it("that cannot cross are refused with the path", function()
-    local function refused(v, text)
-      local ok, why = pcall(ch.send, ch, v)
+  it("refuses what is no channel, with what it got", function()
+    local ch = lub.chan()
+    for _, bad in ipairs { "x", 1, {}, true } do
+      local ok, why = pcall(ch.recv, bad)
       assert.is_false(ok)
-      assert.matches(text, why, 1, true)
-      assert.equals(0, #ch)
+      assert.matches("recv: .*channel.*got " .. type(bad), why)
     end
-    refused({ job = { co = coroutine.create(print) } }, "cannot send a coroutine (at argument 1 .job.co)")
-    refused({ jobs = { 1, 2, io.stdout } }, "cannot send a userdata (at argument 1 .jobs[3])")
-    refused({ o = setmetatable({}, {}) }, "a table with a metatable nobody registered (at argument 1 .o)")
-    local deep = {}
-    for _ = 1, 100000 do deep = { deep } end
-    refused(deep, "levels deep")
+  end)
+end)
+
+describe("a wait", function()
+  it("of nil is for ever, as if absent", function()
+    local ch = lub.chan()
+    local f = go(function() return ch:recv(nil) end)
+    assert.is_true(ch:send("v", nil))
+    assert.equals("v", (join(f)))
   end)
 
-  it("cross with a registered metatable", function()
-    local mt = { __index = { hello = function() return "hi" end } }
-    lub.register("greeter", mt)
-    assert.equals("hi", through(setmetatable({}, mt)):hello())
+  it("that is negative acts like 0", function()
+    local ch = lub.chan()
+    for _, wait in ipairs { -1, -0.0, -1e-300, -1e300, -math.huge, math.mininteger } do
+      assert.same({ nil, "timeout" }, { ch:recv(wait) })
+      assert.same({ nil, "timeout" }, { ch:send(1, wait) })
+    end
+  end)
+
+  it("that is huge or infinite never ends", function()
+    for _, wait in ipairs { math.huge, 1e300, 1e18, 9.3e9, math.maxinteger } do
+      local ch = lub.chan()
+      local receiver = go(function() return ch:recv(wait) end)
+      assert.equals("idle", receiver:state())
+      ch:send "v"
+      assert.equals("v", (join(receiver)))
+      local sender = go(function() return ch:send("w", wait) end)
+      assert.equals("blocked_send", sender:state())
+      assert.equals("w", ch:recv())
+      assert.is_true((join(sender)))
+    end
+  end)
+
+  it("that is tiny ends", function()
+    local ch = lub.chan()
+    for _, wait in ipairs { 5e-324, 1e-12, 1e-9, 0.0001 } do
+      assert.same({ nil, "timeout" }, { ch:recv(wait) })
+      assert.same({ nil, "timeout" }, { ch:send(1, wait) })
+    end
+  end)
+
+  it("does not end early", function()
+    local ch, t = lub.chan(), lub.now()
+    assert.same({ nil, "timeout" }, { ch:recv(0.01) })
+    assert.is_true(lub.now() - t > 0.01 - 1e-6)
+    t = lub.now()
+    assert.same({ nil, "timeout" }, { ch:send(1, 0.01) })
+    assert.is_true(lub.now() - t > 0.01 - 1e-6)
+  end)
+
+  it("does not matter when the operation can be done at once", function()
+    local ch = lub.chan(1)
+    for _, wait in ipairs { 0, -1, math.huge, 1 } do
+      assert.is_true(ch:send("v", wait))
+      assert.equals("v", ch:recv(wait))
+    end
+  end)
+end)
+
+describe("for v in chan", function()
+  it("goes on over false", function()
+    local ch, got = lub.chan(3), {}
+    for _, v in ipairs { false, true, false } do ch:send(v) end
+    ch:close()
+    for v in ch do got[#got + 1] = v end
+    assert.same({ false, true, false }, got)
+  end)
+
+  it("receives through a view", function()
+    local ch, n = lub.chan(2), 0
+    ch:send(1)
+    ch:send(2)
+    ch:close()
+    for v in ch:receiver() do n = n + v end
+    assert.equals(3, n)
+  end)
+
+  it("ends when the fiber is cancelled", function()
+    local ch = lub.chan()
+    local f = go(function()
+      for _ in ch do error "nothing was sent" end
+      return "ended"
+    end)
+    f:cancel()
+    assert.equals("ended", (join(f)))
+    assert.is_false(ch:closed())
+  end)
+end)
+
+describe("chan.close", function()
+  it("returns nothing and can be done once", function()
+    local ch = lub.chan(0, "x")
+    assert.equals(0, select("#", ch:close()))
+    helper.raises("close of closed channel 'x'", ch.close, ch)
+    helper.raises("close of closed channel 'x'", ch.close, ch:sender())
+  end)
+
+  it("refuses surplus arguments", function()
+    local ch = lub.chan()
+    helper.refuses("close", 1, 5, ch.close, ch, 5)
+    assert.is_false(ch:closed())
+  end)
+
+  it("is seen at once by closed(), before the channel is drained", function()
+    local ch = lub.chan(1)
+    assert.is_false(ch:closed())
+    ch:send(1)
+    ch:close()
+    assert.is_true(ch:closed())
+    assert.equals(1, ch:recv())
+    assert.is_true(ch:closed())
+  end)
+
+  it("of one channel races: one of many workers closes it, the others are told", function()
+    for _ = 1, 20 do
+      local ch, workers, closers = lub.chan(0, "x"), {}, 0
+      for i = 1, 4 do
+        workers[i] = lub.spawn(function(c) return pcall(c.close, c) end, ch)
+      end
+      for i = 1, 4 do
+        local ok, why = join(workers[i])
+        if ok then closers = closers + 1 else assert.matches("close of closed channel 'x'", why) end
+      end
+      assert.equals(1, closers)
+    end
+  end)
+
+  it("leaves either a value or the end to a poll, never nothing", function()
+    -- Go's TestNonblockRecvRace: a poll beside a close once saw neither the value nor the end.
+    local rounds, answers = lub.chan(), lub.chan()
+    local w = lub.spawn(function(input, output)
+      for ch in input do output:send { ch:recv(0) } end
+    end, rounds, answers)
+    for _ = 1, 500 do
+      local ch = lub.chan(1)
+      ch:send "value"
+      rounds:send(ch)
+      ch:close()
+      local v, why = ch:recv(0)
+      local theirs = answers:recv(helper.long)
+      assert.is_true(v == "value" or why == "closed")
+      assert.is_true(theirs[1] == "value" or theirs[2] == "closed")
+      assert.is_true((v == "value") ~= (theirs[1] == "value"))
+    end
+    rounds:close()
+    join(w)
+  end)
+end)
+
+describe("#chan", function()
+  it("counts buffered values, not waiting senders", function()
+    local ch = lub.chan(2)
+    assert.equals(0, #ch)
+    ch:send(1)
+    assert.equals(1, #ch)
+    ch:send(2)
+    local f = go(function() ch:send(3) end)
+    assert.equals(2, #ch)
+    ch:recv()
+    assert.equals(2, #ch)
+    ch:recv()
+    ch:recv()
+    assert.equals(0, #ch)
+    join(f)
+  end)
+
+  it("is 0 for a rendezvous", function()
+    local ch = lub.chan()
+    local f = go(function() ch:send(1) end)
+    assert.equals(0, #ch)
+    ch:recv()
+    join(f)
+  end)
+end)
+
+describe("a handle", function()
+  it("is the same value wherever the channel comes back from", function()
+    local ch, box = lub.chan(), lub.chan(1)
+    box:send { inner = ch, again = ch }
+    local got = box:recv()
+    assert.is_true(rawequal(ch, got.inner))
+    assert.is_true(rawequal(ch, got.again))
+    local back = join(lub.spawn(function(c) return c end, ch))
+    assert.is_true(rawequal(ch, back))
+  end)
+
+  it("serves as a key in tables", function()
+    local a, b, box = lub.chan(), lub.chan(), lub.chan(1)
+    local t = { [a] = "a", [b] = "b" }
+    box:send(a)
+    assert.equals("a", t[box:recv()])
+    assert.equals("b", t[b])
+  end)
+
+  it("of a view serves as a key too, apart from its channel", function()
+    local ch, box = lub.chan(), lub.chan(1)
+    local t = { [ch:sender()] = "sender", [ch:receiver()] = "receiver", [ch] = "both" }
+    box:send(ch:receiver())
+    assert.equals("receiver", t[box:recv()])
+    assert.equals("sender", t[ch:sender()])
+    assert.equals("both", t[ch])
+  end)
+
+  it("travels through its own channel", function()
+    local ch = lub.chan(1)
+    ch:send(ch)
+    assert.is_true(rawequal(ch, ch:recv()))
+  end)
+
+  it("left in its own channel is collected without harm", function()
+    for _ = 1, 100 do
+      local ch = lub.chan(1)
+      ch:send(ch)
+    end
+    collectgarbage()
+    collectgarbage()
+    local ch = lub.chan(1)
+    ch:send(1)
+    assert.equals(1, ch:recv())
+  end)
+
+  it("that is dropped does not end the channel for others", function()
+    local box = lub.chan(1)
+    box:send(lub.chan(1, "kept"))
+    collectgarbage()
+    collectgarbage()
+    local ch = box:recv()
+    assert.equals("kept", ch:name())
+    ch:send(1)
+    assert.equals(1, ch:recv())
+  end)
+
+  it("has no fields of its own", function()
+    local ch = lub.chan()
+    assert.is_nil(ch.nonsense)
+    assert.has_error(function() ch.name = 1 end)
+  end)
+
+  it("outlives the worker that made it", function()
+    local ch = join(lub.spawn(function()
+      local made = lub.chan(1, "orphan")
+      made:send "left behind"
+      return made
+    end))
+    assert.equals("left behind", ch:recv())
+    assert.equals("orphan", ch:name())
+  end)
+end)
+
+describe("chan.sender", function()
+  it("can send, close and tell, and nothing else", function()
+    local ch = lub.chan(2, "out")
+    local s = ch:sender()
+    assert.is_true(s:send(1))
+    assert.equals(1, #s)
+    assert.equals(2, s:capacity())
+    assert.equals("out", s:name())
+    assert.is_false(s:closed())
+    s:close()
+    assert.is_true(s:closed())
+    assert.is_true(ch:closed())
+    assert.equals(1, ch:recv())
+  end)
+
+  it("refuses to receive, and says so", function()
+    local s = lub.chan(1, "out"):sender()
+    local function loop()
+      local n = 0
+      for _ in s do n = n + 1 end
+      return n
+    end
+    for _, receive in ipairs { s.recv, loop, lub.select, lub.prefer } do
+      local ok, why = pcall(receive, s)
+      assert.is_false(ok)
+      assert.matches("'out'", why)
+      assert.matches("receive", why)
+    end
+  end)
+
+  it("gives no receiver", function()
+    local s = lub.chan(1):sender()
+    assert.has_error(function() s:receiver() end)
+    assert.is_true(rawequal(s, s:sender()))
+  end)
+
+  it("refuses surplus arguments", function()
+    local ch = lub.chan(1)
+    helper.refuses("sender", 1, 5, ch.sender, ch, 5)
+  end)
+end)
+
+describe("chan.receiver", function()
+  it("can receive and tell, and nothing else", function()
+    local ch = lub.chan(2, "input")
+    local r = ch:receiver()
+    ch:send(1)
+    assert.equals(1, #r)
+    assert.equals(2, r:capacity())
+    assert.equals("input", r:name())
+    assert.equals(1, r:recv())
+    assert.same({ nil, "timeout" }, { r:recv(0) })
+    ch:close()
+    assert.is_true(r:closed())
+    assert.same({ nil, "closed" }, { r:recv() })
+  end)
+
+  it("refuses to send and to close, and says so", function()
+    local ch = lub.chan(1, "input")
+    local r = ch:receiver()
+    local function case() return r << 1 end
+    for name, operation in pairs { send = r.send, close = r.close, ["send "] = case } do
+      local ok, why = pcall(operation, r, name ~= "close" and 1 or nil)
+      assert.is_false(ok)
+      assert.matches("'input'", why)
+      assert.matches(name:match "%a+", why)
+    end
+    assert.equals(0, #ch)
+    assert.is_false(ch:closed())
+  end)
+
+  it("gives no sender", function()
+    local r = lub.chan(1):receiver()
+    assert.has_error(function() r:sender() end)
+    assert.is_true(rawequal(r, r:receiver()))
+  end)
+end)
+
+describe("a view", function()
+  it("equals its channel and the other view", function()
+    local ch, other = lub.chan(), lub.chan()
+    assert.is_true(ch == ch:sender())
+    assert.is_true(ch:receiver() == ch)
+    assert.is_true(ch:sender() == ch:receiver())
+    assert.is_false(ch:sender() == other)
+    assert.is_false(ch:sender() == other:sender())
+    assert.is_true(rawequal(ch:sender(), ch:sender()))
+    assert.is_true(rawequal(ch:receiver(), ch:receiver()))
+  end)
+
+  it("stays one in another worker", function()
+    local ch = lub.chan(1)
+    local ok, why, equal = join(lub.spawn(function(r, whole)
+      local sent, reason = pcall(r.send, r, 1)
+      return sent, reason, r == whole
+    end, ch:receiver(), ch))
+    assert.is_false(ok)
+    assert.matches("send", why)
+    assert.is_true(equal)
+    assert.is_true((join(lub.spawn(function(s) return s:send "from there" end, ch:sender()))))
+    assert.equals("from there", ch:recv())
+  end)
+
+  it("keeps its channel alive", function()
+    local s, r
+    do
+      local ch = lub.chan(1)
+      s, r = ch:sender(), ch:receiver()
+    end
+    collectgarbage()
+    collectgarbage()
+    s:send(1)
+    assert.equals(1, r:recv())
+  end)
+end)
+
+describe("a channel under load", function()
+  it("passes a token round a ring of fibers", function()
+    local first = lub.chan()
+    local left = first
+    for _ = 1, 1000 do
+      local input, output = left, lub.chan()
+      lub.go(function() output:send(input:recv() + 1) end)
+      left = output
+    end
+    first:send(0)
+    assert.equals(1000, left:recv())
+  end)
+
+  it("sieves primes through a chain of fibers", function()
+    local source = lub.chan()
+    local stop = lub.chan()
+    local function generate(out)
+      local n = 2
+      while lub.select(stop, out << n) == out do n = n + 1 end
+    end
+    local function filter(input, out, prime)
+      while true do
+        local from, n = lub.select(stop, input)
+        if from == stop then return end
+        if n % prime ~= 0 and lub.select(stop, out << n) == stop then return end
+      end
+    end
+    lub.go(generate, source)
+    local primes, input = {}, source
+    for i = 1, 25 do
+      primes[i] = input:recv()
+      local out = lub.chan()
+      lub.go(filter, input, out, primes[i])
+      input = out
+    end
+    stop:close()
+    assert.equals(97, primes[25])
+  end)
+
+  it("holds 10,000 waiting receivers", function()
+    local ch, sum, done = lub.chan(), 0, lub.chan()
+    for _ = 1, 10000 do
+      lub.go(function()
+        local v = ch:recv()
+        sum = sum + v
+        done:send(true)
+      end)
+    end
+    lub.go(function() for i = 1, 10000 do ch:send(i) end end)
+    for _ = 1, 10000 do done:recv() end
+    assert.equals(50005000, sum)
+  end)
+
+  it("answers pings between two workers", function()
+    local ping, pong = lub.chan(), lub.chan()
+    local w = lub.spawn(function(input, output)
+      for v in input do output:send(v + 1) end
+    end, ping, pong)
+    for i = 1, 2000 do
+      ping:send(i)
+      assert.equals(i + 1, pong:recv(helper.long))
+    end
+    ping:close()
+    join(w)
+  end)
+
+  it("wakes a parked worker from another", function()
+    local ch = lub.chan()
+    local w = parked(lub.spawn(function(input) return input:recv() end, ch))
+    assert.equals("idle", w:state())
+    ch:send "wake"
+    assert.equals("wake", (join(w)))
   end)
 end)

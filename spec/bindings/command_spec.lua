@@ -1,63 +1,670 @@
-local command = os.getenv "LUBDUB" or "build/lubdub"
+-- `lubdub` from outside: what it prints, where, and its exit code.
+local helper = require "spec.bindings.helper"
 
-local function run(args)
-  local p = assert(io.popen(command .. " " .. args .. " 2>&1; echo \"code $?\""))
-  local text = p:read "a"
-  p:close()
-  return tonumber(text:match "code (%d+)\n$"), (text:gsub("code %d+\n$", ""))
+local run, script, shell = helper.run, helper.script, helper.shell
+
+local function lines(text)
+  local n = 0
+  for _ in text:gmatch "[^\n]+" do n = n + 1 end
+  return n
 end
 
-local function script(text)
-  local path = os.tmpname()
-  local f = assert(io.open(path, "w"))
-  f:write(text)
-  f:close()
-  return path
+--- Runs a script with a shell beside it that sends signals. The script finds three paths in `...`: it creates
+--- the first when it is ready, may create the second, and may wait for the third. `steps` is shell: $pid is
+--- the command, `appears FILE` waits for a file, $1 to $3 are the paths, $err is the command's stderr.
+local function signalled(text, steps)
+  local path, out, err = helper.file(text), os.tmpname(), os.tmpname()
+  local marks = {}
+  for i = 1, 3 do
+    marks[i] = os.tmpname()
+    os.remove(marks[i])
+  end
+  local driver = helper.file(([[
+appears() { n=0; while [ ! -e "$1" ] && [ $n -lt 2000 ]; do sleep 0.01; n=$((n + 1)); done; }
+shows() { n=0; while ! grep -q "$1" "$err" && [ $n -lt 2000 ]; do sleep 0.01; n=$((n + 1)); done; }
+err=%s
+{ %s
+} >/dev/null 2>&1 &
+exec timeout -s KILL --foreground 60 sh -c 'echo $$ >"$0.pid"; exec "$@"' "$err" %s run %s "$@" >%s 2>"$err"
+]]):format(err, steps:gsub("%$pid", "$(cat $err.pid)"), helper.command, path, out))
+  local code = shell(("sh %s %s"):format(driver, table.concat(marks, " ")))
+  local stdout, stderr = helper.read(out), helper.read(err)
+  for _, name in ipairs { path, out, err, err .. ".pid", driver, marks[1], marks[2], marks[3] } do os.remove(name) end
+  return code, stdout, stderr, path
 end
 
-describe("the command", function()
-  it("runs a script with its arguments", function()
-    local code, text = run("run " .. script "print(arg[1] .. select(2, ...))" .. " a b")
+local prelude = [[
+local lub = require "lubdub"
+local ready, second, third = ...
+local function mark(path) io.open(path, "w"):close() end
+local function exists(path) local f = io.open(path) if f then f:close() end return f ~= nil end
+local function guard(text)
+  return setmetatable({}, { __close = function() io.write(text, "\n") io.flush() end })
+end
+]]
+
+describe("lubdub run", function()
+  it("runs a script and ends with 0", function()
+    local code, out, err = script "print 'hello'"
     assert.equals(0, code)
-    assert.equals("ab\n", text)
+    assert.equals("hello\n", out)
+    assert.equals("", err)
   end)
 
-  it("ends with 1 and a traceback when the script fails", function()
-    local code, text = run(script "local function f() error 'boom' end f()")
-    assert.equals(1, code)
-    assert.matches("boom.*traceback", text)
+  it("may be left out", function()
+    local path = helper.file "print(...)"
+    local code, out = run(path .. " a b")
+    os.remove(path)
+    assert.equals(0, code)
+    assert.equals("a\tb\n", out)
   end)
 
-  it("ends with 1 when the script does not exist or parse, with 2 on misuse", function()
-    assert.equals(1, (run "/nonexistent.lua"))
-    assert.equals(1, (run(script "x =")))
-    assert.equals(2, (run ""))
-    assert.equals(2, (run "--what"))
+  it("runs an empty script, and one that begins with #!", function()
+    assert.equals(0, (script ""))
+    local code, out = script "#!/usr/bin/env lubdub\nprint(1)"
+    assert.equals(0, code)
+    assert.equals("1\n", out)
   end)
 
-  it("ends with 4 on a deadlock, and says who waits for what", function()
-    local code, text = run(script "require 'lubdub'.chan(0, 'never'):recv()")
-    assert.equals(4, code)
-    assert.matches("deadlock.*recv on 'never' at .*:1", text)
+  it("hands the arguments to arg and to ...", function()
+    local code, out, _, path = script([[
+      assert(select("#", ...) == #arg)
+      for i, v in ipairs { ... } do assert(arg[i] == v) print("[" .. v .. "]") end
+      print(arg[0])
+    ]], [[a 'b c' '' 'é' -x --what 7]])
+    assert.equals(0, code)
+    assert.equals("[a]\n[b c]\n[]\n[é]\n[-x]\n[--what]\n[7]\n" .. path .. "\n", out)
   end)
 
-  it("runs the seed's programs", function()
-    local _, text = run "scripts/examples/unit.lua"
-    assert.matches("^pulse\nresults %d\npulse\nresults %d\n", text)
-    _, text = run "scripts/examples/interval.lua 0.5"
-    assert.matches("^pulse\npulse\nresults %d%d\n", text)
-    _, text = run "scripts/examples/unhealthy.lua 0.1"
-    assert.matches("pulse\npulse\nworker goroutine is not healthy!\n$", text)
+  it("gives arguments as strings, and none when there are none", function()
+    local _, out = script("print(math.type(arg[1]), type(arg[1]))", "7")
+    assert.matches("string", out)
+    _, out = script "print(select('#', ...), #arg)"
+    assert.equals("0\t0\n", out)
+  end)
+
+  it("hands on thousands of arguments", function()
+    local code, out = script("print(select('#', ...), arg[#arg])", "$(seq 5000)")
+    assert.equals(0, code)
+    assert.equals("5000\t5000\n", out)
+  end)
+
+  it("leaves stdin to the script", function()
+    local path = helper.file "print(io.read 'l')"
+    local _, out = shell(("echo from outside | %s run %s"):format(helper.command, path))
+    os.remove(path)
+    assert.equals("from outside\n", out)
+  end)
+
+  it("has the standard libraries, and lubdub by require alone", function()
+    local code, out = script [[
+      for _, name in ipairs { "coroutine", "debug", "io", "math", "os", "string", "table", "utf8" } do
+        assert(type(_G[name]) == "table", name)
+      end
+      print(lub, lubdub, type(require "lubdub"))
+    ]]
+    assert.equals(0, code)
+    assert.equals("nil\tnil\ttable\n", out)
+  end)
+
+  it("can require modules beside the working directory", function()
+    local code, out = shell(([[
+      d=$(mktemp -d); echo 'return "found"' >$d/mod.lua; echo 'print((require "mod"))' >$d/main.lua
+      case %s in /*) c=%s;; *) c=$PWD/%s;; esac; cd $d; $c run main.lua; code=$?; rm -r $d; (exit $code)
+    ]]):format(helper.command, helper.command, helper.command))
+    assert.equals(0, code)
+    assert.equals("found\n", out)
+  end)
+
+  it("ends with its main function, whatever other fibers and workers do", function()
+    local code, out = script [[
+      local lub = require "lubdub"
+      lub.go(function() lub.sleep(1000) end)
+      lub.go(function() lub.chan():recv() end)
+      local w = lub.spawn(function() while true do end end)
+      while w:state() == "starting" do lub.yield() end
+      print "done"
+    ]]
+    assert.equals("done\n", out)
+    assert.equals(0, code)
+  end)
+
+  it("ends with the code that os.exit is given", function()
+    assert.equals(7, (script "io.write 'out' os.exit(7)"))
+    local code, out = script "io.write 'out' os.exit(true)"
+    assert.equals(0, code)
+    assert.equals("out", out)
   end)
 end)
 
-describe("the README", function()
-  it("has a tour that runs as written", function()
-    local f = assert(io.open "README.md")
-    local tour = f:read "a":match "\n```lua\n(.-)\n```\n"
+describe("a script that fails", function()
+  it("ends with 1 and names the error, where it was raised, and a traceback on stderr", function()
+    local code, out, err, path = script "print 'before'\nlocal function f() error 'boom' end\nf()"
+    assert.equals(1, code)
+    assert.equals("before\n", out)
+    assert.matches(path .. ":2: boom", err, 1, false)
+    assert.matches("traceback", err)
+    assert.matches(path .. ":3:", err)
+  end)
+
+  it("names worker and fiber", function()
+    local _, _, err = script "error 'boom'"
+    assert.matches("worker '?main", err)
+    assert.matches("fiber '?main", err)
+  end)
+
+  it("in a fiber that nobody joins names worker, fiber, spawn site and traceback", function()
+    local code, _, err, path = script [[
+local lub = require "lubdub"
+local function fail() error "boom" end
+local function body() fail() return 1 end
+lub.go(body)
+lub.sleep(1000)]]
+    assert.equals(1, code)
+    assert.matches(path .. ":2: boom", err)
+    assert.matches("worker '?main", err)
+    assert.matches("fiber", err)
+    assert.matches(path .. ":4", err)
+    assert.matches("traceback", err)
+    assert.matches(path .. ":3:", err)
+  end)
+
+  it("in a worker that nobody joins is told as well, and is no success", function()
+    local code, _, err, path = script [[
+local lub = require "lubdub"
+local w = lub.spawn({ name = "bad" }, function()
+  error "boom"
+end)
+while w:state() ~= "dead" do lub.yield() end]]
+    assert.matches(path .. ":3: boom", err)
+    assert.matches("worker '?bad", err)
+    assert.matches(path .. ":2", err)
+    assert.matches("traceback", err)
+    assert.equals(1, code)
+  end)
+
+  it("in a fiber of a worker names the worker and the fiber's site to whoever joins", function()
+    local code, out, err, path = script [[
+local lub = require "lubdub"
+local w = lub.spawn({ name = "bad" }, function()
+  lub.go(function() error "boom" end)
+  lub.sleep(1000)
+end)
+print(select(2, w:join()))]]
+    assert.equals(0, code)
+    assert.equals("", err)
+    assert.matches("boom", out)
+    assert.matches("worker '?bad", out)
+    assert.matches(path .. ":3", out)
+  end)
+
+  it("is no failure when somebody joins the error", function()
+    local code, out, err = script [[
+      local lub = require "lubdub"
+      local f = lub.go(function() lub.yield() error "boom" end)
+      print((f:join()))
+    ]]
+    assert.equals(0, code)
+    assert.equals("nil\n", out)
+    assert.equals("", err)
+  end)
+
+  it("with an error that is no string shows it as Lua would", function()
+    for raised, shown in pairs {
+      ["setmetatable({}, { __tostring = function() return 'my error' end })"] = "my error",
+      ["{}"] = "table", ["nil"] = "nil", ["42"] = "42" } do
+      local code, _, err = script("error(" .. raised .. ")")
+      assert.equals(1, code)
+      assert.matches(shown, err)
+    end
+  end)
+
+  it("runs its close handlers", function()
+    local code, out = script [[
+      local g <close> = setmetatable({}, { __close = function() print "closed" end })
+      error "boom"
+    ]]
+    assert.equals(1, code)
+    assert.equals("closed\n", out)
+  end)
+
+  it("with a stack overflow fails, and does not crash", function()
+    local code, _, err = script "local function f() return 1 + f() end f()"
+    assert.equals(1, code)
+    assert.matches("stack overflow", err)
+  end)
+end)
+
+describe("a script that cannot be run", function()
+  it("because it does not exist is one line with its path, exit 1", function()
+    for _, words in ipairs { "run /nonexistent/script.lua", "/nonexistent/script.lua" } do
+      local code, out, err = run(words)
+      assert.equals(1, code)
+      assert.equals("", out)
+      assert.equals(1, lines(err))
+      assert.matches("/nonexistent/script.lua", err)
+      assert.matches("No such file", err)
+    end
+  end)
+
+  it("because it does not parse is one line with file and line, exit 1", function()
+    local code, out, err, path = script "local a = 1\nlocal b = = 2\n"
+    assert.equals(1, code)
+    assert.equals("", out)
+    assert.equals(1, lines(err))
+    assert.matches(path .. ":2: ", err)
+  end)
+
+  it("because it is a directory ends with 1", function()
+    local code, _, err = run "run /"
+    assert.equals(1, code)
+    assert.equals(1, lines(err))
+  end)
+
+  it("because it is bytecode ends with 1", function()
+    local path = os.tmpname()
+    local f = assert(io.open(path, "wb"))
+    f:write(string.dump(function() print "never" end))
     f:close()
-    local code, text = run(script(tour))
-    assert.equals("hello\n500000500000\nnil\tkilled\n", text)
+    local code, out, err = run("run " .. path)
+    os.remove(path)
+    assert.equals(1, code)
+    assert.equals("", out)
+    assert.equals(1, lines(err))
+  end)
+
+  it("because of what its first line raises names that line, exit 1", function()
+    local code, _, err, path = script "local x = nil + 1"
+    assert.equals(1, code)
+    assert.matches(path .. ":1: ", err:match "[^\n]+")
+  end)
+end)
+
+describe("misuse of the command", function()
+  it("ends with 2 and the usage on stderr", function()
+    for _, words in ipairs { "", "run", "--what", "run --what", "-x" } do
+      local code, out, err = run(words)
+      assert.equals(2, code, words)
+      assert.equals("", out, words)
+      assert.matches("[uU]sage", err)
+    end
+  end)
+
+  it("names what it does not know", function()
+    local _, _, err = run "--what"
+    assert.matches("'%-%-what'", err)
+  end)
+end)
+
+describe("lubdub version", function()
+  it("prints name and version, exit 0", function()
+    local code, out, err = run "version"
+    assert.equals(0, code)
+    assert.matches("^lubdub %d+%.%d+", out)
+    assert.equals(1, lines(out))
+    assert.equals("", err)
+  end)
+end)
+
+describe("lubdub help", function()
+  it("prints the usage on stdout, exit 0", function()
+    for _, words in ipairs { "help", "--help" } do
+      local code, out, err = run(words)
+      assert.equals(0, code, words)
+      assert.matches("[uU]sage", out)
+      assert.matches("lubdub.*run.*script%.lua", out)
+      assert.matches("version", out)
+      assert.equals("", err)
+    end
+  end)
+
+  it("answers to -h as well", function()
+    local code, out = run "-h"
+    assert.equals(0, code)
+    assert.matches("[uU]sage", out)
+  end)
+end)
+
+describe("output that cannot be written", function()
+  local function full(words) return shell(("%s %s >/dev/full"):format(helper.command, words)) end
+
+  it("is an error, exit 1", function()
+    for _, text in ipairs { "print 'x'", "io.write(('x'):rep(1 << 20))", "io.write 'x' io.flush()" } do
+      local path = helper.file(text)
+      local code, _, err = full("run " .. path)
+      os.remove(path)
+      assert.equals(1, code, text)
+      assert.equals(1, lines(err))
+      assert.matches("lubdub: ", err)
+    end
+  end)
+
+  it("is an error of version and help too", function()
+    for _, words in ipairs { "version", "help" } do
+      local code, _, err = full(words)
+      assert.equals(1, code, words)
+      assert.equals(1, lines(err))
+    end
+  end)
+
+  it("does not hide that the script failed", function()
+    local path = helper.file "print 'x' error 'boom'"
+    local code, _, err = full("run " .. path)
+    os.remove(path)
+    assert.equals(1, code)
+    assert.matches("boom", err)
+  end)
+
+  it("does not matter to a script that writes nothing", function()
+    local path = helper.file "local x = 1 return x"
+    assert.equals(0, (full("run " .. path)))
+    os.remove(path)
+  end)
+end)
+
+describe("a deadlock", function()
+  it("ends with 4, and says who waits for what, where and for how long", function()
+    local code, out, err, path = script [[
+local lub = require "lubdub"
+print "before"
+lub.chan(0, "never"):recv()]]
+    assert.equals(4, code)
+    assert.equals("before\n", out)
+    assert.matches("deadlock", err)
+    assert.matches("worker '?main", err)
+    assert.matches("fiber '?main", err)
+    assert.matches("recv[^\n]*never[^\n]*" .. path .. ":3", err)
+    assert.matches("for %d[%d.]* ?%a*s%f[%A]", err)
+  end)
+
+  it("lists every fiber: receives, sends, selects, joins", function()
+    local code, _, err, path = script [[
+local lub = require "lubdub"
+local a, b, c = lub.chan(0, "apple"), lub.chan(0, "berry"), lub.chan(0, "cherry")
+lub.go(function()
+  a:send(1)
+end)
+lub.go(function()
+  lub.select(b, c << 1)
+end)
+local f = lub.go(function()
+  c:recv()
+end)
+lub.chan(0, "date"):recv()
+return f]]
+    -- the select's send meets the receive of cherry: those two fibers end, the others remain
+    assert.equals(4, code)
+    assert.matches("send[^\n]*apple[^\n]*" .. path .. ":4", err)
+    assert.matches("recv[^\n]*date[^\n]*" .. path .. ":12", err)
+    assert.is_nil(err:find "cherry")
+    assert.matches(path .. ":3", err)
+  end)
+
+  it("lists every case of a select", function()
+    local code, _, err, path = script [[
+local lub = require "lubdub"
+lub.select(lub.chan(0, "apple"), nil, lub.chan(0, "berry") << 1)]]
+    assert.equals(4, code)
+    assert.matches("recv[^\n]*apple[^\n]*send[^\n]*berry[^\n]*" .. path .. ":2", err)
+  end)
+
+  it("of a select without cases ends with 4", function()
+    assert.equals(4, (script "require 'lubdub'.select()"))
+    assert.equals(4, (script "require 'lubdub'.select(nil, nil)"))
+  end)
+
+  it("shows the cycle of those who wait for each other", function()
+    local code, _, err, path = script [[
+local lub = require "lubdub"
+local f, g
+f = lub.go(function()
+  g:join()
+end)
+g = lub.go(function()
+  f:join()
+end)
+f:join()]]
+    assert.equals(4, code)
+    assert.matches("join[^\n]*" .. path .. ":4", err)
+    assert.matches("join[^\n]*" .. path .. ":7", err)
+    assert.matches("cycle", err)
+  end)
+
+  it("shows no cycle where there is none", function()
+    local _, _, err = script "require 'lubdub'.chan(0, 'never'):recv()"
+    assert.is_nil(err:find "cycle")
+  end)
+
+  it("names the worker that cannot go on", function()
+    local code, _, err, path = script [[
+local lub = require "lubdub"
+local w = lub.spawn({ name = "stuck" }, function()
+  lub.chan(0, "never"):recv()
+end)
+w:join()]]
+    assert.equals(4, code)
+    assert.matches("worker '?stuck", err)
+    assert.matches("recv[^\n]*never[^\n]*" .. path .. ":3", err)
+    assert.matches("worker '?main", err)
+    assert.matches("join[^\n]*" .. path .. ":5", err)
+  end)
+
+  it("shows where a fiber waits inside a nested coroutine", function()
+    local code, _, err, path = script [[
+local lub = require "lubdub"
+local inner = coroutine.wrap(function()
+  lub.chan(0, "never"):recv()
+end)
+inner()]]
+    assert.equals(4, code)
+    assert.matches("never[^\n]*" .. path .. ":3", err)
+  end)
+
+  it("of a send names the full channel", function()
+    local code, _, err, path = script [[
+local lub = require "lubdub"
+local ch = lub.chan(2, "full")
+while true do
+  ch:send(true)
+end]]
+    assert.equals(4, code)
+    assert.matches("send[^\n]*full[^\n]*" .. path .. ":4", err)
+  end)
+
+  it("is none while a timer can still act", function()
+    for _, text in ipairs {
+      "lub.after(0.02, function() ch:send 'late' end) print(ch:recv())",
+      "print(lub.after(0.02):recv() and 'late')",
+      "local t = lub.tick(0.01) t:recv() t:recv() print 'late'",
+      "print(ch:recv(0.02) == nil and 'late')",
+      "lub.go(function() lub.sleep(0.02) ch:send 'late' end) print(ch:recv())",
+      "lub.spawn(function(c) lub.sleep(0.02) c:send 'late' end, ch) print(ch:recv())",
+    } do
+      local code, out = script("local lub = require 'lubdub' local ch = lub.chan() " .. text)
+      assert.equals(0, code, text)
+      assert.equals("late\n", out)
+    end
+  end)
+
+  it("is none while a worker still runs", function()
+    local code, out = script [[
+      local lub = require "lubdub"
+      local ch = lub.chan()
+      lub.spawn(function(c)
+        local t = os.clock() while os.clock() - t < 0.05 do end
+        c:send "busy"
+      end, ch)
+      lub.spawn(function(c) os.execute "sleep 0.1" c:send "c call" end, ch)
+      print(ch:recv())
+      print(ch:recv())
+    ]]
+    assert.equals(0, code)
+    assert.matches("busy", out)
+    assert.matches("c call", out)
+  end)
+
+  it("is found though timers exist that nobody refers to", function()
+    local code = script [[
+      local lub = require "lubdub"
+      do lub.tick(0.01) lub.after(1000) end
+      collectgarbage() collectgarbage()
+      lub.chan(0, "never"):recv()
+    ]]
+    assert.equals(4, code)
+  end)
+
+  it("is found though a stopped timer is kept", function()
+    local code = script [[
+      local lub = require "lubdub"
+      local t = lub.tick(0.01)
+      t:stop()
+      t:recv()
+    ]]
+    assert.equals(4, code)
+  end)
+end)
+
+describe("Ctrl-C", function()
+  it("cancels the script, runs its close handlers, and ends with 130", function()
+    local code, out = signalled(prelude .. [[
+      local g <close> = guard "closed"
+      mark(ready)
+      print(lub.sleep(1000))
+    ]], "appears $1; kill -INT $pid")
+    assert.equals(130, code)
+    assert.equals("nil\tcancelled\nclosed\n", out)
+  end)
+
+  it("cancels every worker", function()
+    local code, out = signalled(prelude .. [[
+      local g <close> = guard "main closed"
+      local started = lub.chan()
+      local workers = {}
+      for i = 1, 3 do
+        workers[i] = lub.spawn(function(ch, n)
+          local g <close> = guard("worker " .. n .. " closed")
+          ch:send(true)
+          lub.sleep(1000)
+        end, started, i)
+      end
+      for i = 1, 3 do started:recv() end
+      mark(ready)
+      workers[1]:join()
+    ]], "appears $1; kill -INT $pid")
+    assert.equals(130, code)
+    assert.matches("main closed", out)
+    for i = 1, 3 do assert.matches("worker " .. i .. " closed", out) end
+  end)
+
+  it("is no deadlock and no error", function()
+    local _, _, err = signalled(prelude .. "mark(ready) lub.sleep(1000)", "appears $1; kill -INT $pid")
+    assert.is_nil(err:find "deadlock")
+    assert.is_nil(err:find "traceback")
+  end)
+
+  it("ends with 130 also when the script then returns as if nothing were", function()
+    local code, out = signalled(prelude .. [[
+      mark(ready)
+      for v in lub.tick(1000) do print(v) end
+      print "went on"
+    ]], "appears $1; kill -INT $pid")
+    assert.equals(130, code)
+    assert.equals("went on\n", out)
+  end)
+
+  it("twice ends a script that does not care, at once", function()
+    local code = signalled(prelude .. [[
+      mark(ready)
+      while true do
+        local _, why = lub.sleep(1000)
+        if why == "cancelled" and not exists(second) then mark(second) end
+      end
+    ]], "appears $1; kill -INT $pid; appears $2; kill -INT $pid")
+    assert.equals(130, code)
+  end)
+
+  it("twice ends a script that only computes", function()
+    local code = signalled(prelude .. "mark(ready) while true do pcall(function() while true do end end) end",
+      "appears $1; kill -INT $pid; sleep 0.1; kill -INT $pid")
+    assert.equals(130, code)
+  end)
+end)
+
+describe("SIGQUIT", function()
+  it("prints what everybody does, and goes on", function()
+    local code, out, err, path = signalled(prelude .. [[
+lub.go(function()
+  lub.chan(0, "inbox"):recv()
+end)
+local w = lub.spawn({ name = "helper" }, function()
+  lub.chan(0, "orders"):recv()
+end)
+while w:state() ~= "idle" do lub.yield() end
+mark(ready)
+while not exists(third) do lub.sleep(0.01) end
+print "went on"]], "appears $1; kill -QUIT $pid; shows inbox; shows orders; : >$3")
+    assert.equals(0, code)
+    assert.equals("went on\n", out)
+    assert.matches("worker '?main", err)
+    assert.matches("recv[^\n]*inbox[^\n]*" .. path .. ":%d+", err)
+    assert.matches("worker '?helper", err)
+    assert.matches("recv[^\n]*orders[^\n]*" .. path .. ":%d+", err)
+  end)
+
+  it("may come again and again, also to a script that only computes", function()
+    local code, out, err = signalled(prelude .. [[
+mark(ready)
+while not exists(third) do end
+print "went on"]], "appears $1; kill -QUIT $pid; shows main; sleep 0.05; kill -QUIT $pid; sleep 0.05; : >$3")
+    assert.equals(0, code)
+    assert.equals("went on\n", out)
+    assert.matches("worker '?main", err)
+  end)
+end)
+
+describe("a script in a stock Lua", function()
+  local function stock(text)
+    local path = helper.file(text)
+    local code, out, err = shell("lua5.4 " .. path)
+    os.remove(path)
+    return code, out, err, path
+  end
+
+  it("learns of a deadlock by an error, where it waits", function()
+    local code, _, err, path = stock [[
+local lub = require "lubdub"
+lub.chan(0, "never"):recv()]]
+    assert.equals(1, code)
+    assert.matches("deadlock", err)
+    assert.matches(path .. ":2:", err)
+  end)
+
+  it("may catch that error and go on", function()
+    local code, out = stock [[
+      local lub = require "lubdub"
+      local ch = lub.chan(0, "never")
+      local ok, why = pcall(ch.recv, ch)
+      print(ok, why:match "deadlock")
+      lub.go(function() ch:send "on" end)
+      print(ch:recv())
+    ]]
+    assert.equals(0, code)
+    assert.equals("false\tdeadlock\non\n", out)
+  end)
+
+  it("ends though fibers wait and workers run", function()
+    local code, out, err = stock [[
+      local lub = require "lubdub"
+      for _ = 1, 100 do lub.go(function() lub.chan():recv() end) end
+      lub.go(function() lub.sleep(1000) end)
+      lub.spawn(function() lub.sleep(1000) end)
+      lub.spawn(function() while true do end end)
+      lub.tick(0.001)
+      lub.yield()
+      print "done"
+    ]]
+    assert.equals("", err)
+    assert.equals("done\n", out)
     assert.equals(0, code)
   end)
 end)

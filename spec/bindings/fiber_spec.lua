@@ -1,158 +1,1005 @@
 local lub = require "lubdub"
+local support = require "spec.support"
+local same, eventually, refused = support.same, support.eventually, support.refused
+local everywhere, in_fibers, in_worker = support.words(it)
 
-describe("fibers", function()
-  it("share their worker's heap and give results by reference, as often as asked", function()
+describe("go", function()
+  everywhere("hands its arguments over by reference", function()
     local t = {}
-    local f = lub.go(function(x) return x, 2 end, t)
-    assert.equals(t, (f:join()))
-    assert.same({ t, 2 }, { f:join() })
-    assert.equals("dead", f:state())
-  end)
-
-  it("pass on an error to whoever joins", function()
-    local ok, why = lub.go(error, "boom"):join()
-    assert.is_nil(ok)
-    assert.matches("boom", why)
-  end)
-
-  it("park inside nested coroutines without their caller's seeing it", function()
-    local ch = lub.chan()
-    local f = lub.go(function()
-      local inner = coroutine.wrap(function()
-        for _ = 1, 3 do coroutine.yield((ch:recv())) end
-      end)
-      return inner() + inner() + inner()
-    end)
-    for i = 1, 3 do ch:send(i) end
-    assert.equals(6, f:join())
-  end)
-
-  it("park under pcall, in sort, gsub and metamethods", function()
-    local ch = lub.chan()
-    lub.go(function() for i = 1, 100 do ch:send(i) end end)
-    assert.same({ true, 1 }, { pcall(ch.recv, ch) })
-    local f = lub.go(function()
-      local t = { 3, 1, 2 }
-      table.sort(t, function(a, b)
-        ch:recv()
-        return a < b
-      end)
-      return t[1], (("ab"):gsub(".", function() return tostring(ch:recv()) end))
-    end)
-    assert.equals(1, (f:join()))
-  end)
-
-  it("cannot be resumed or closed by others while parked", function()
-    local ch, co = lub.chan(), nil
-    local f = lub.go(function()
-      co = coroutine.create(function() return ch:recv() end)
-      return coroutine.resume(co)
-    end)
-    lub.yield()
-    assert.equals("normal", coroutine.status(co))
-    assert.is_false((coroutine.resume(co)))
-    assert.has_error(function() coroutine.close(co) end)
-    ch:send("fine")
-    assert.same({ true, "fine" }, { f:join() })
-  end)
-
-  it("are cancelled at every later wait", function()
-    local seen = {}
-    local f = lub.go(function()
-      local ch = lub.chan()
-      seen[1] = { ch:recv() }
-      seen[2] = { lub.sleep(1000) }
-      seen[3] = { ch:send(1) }
-    end)
-    lub.yield()
-    f:cancel("enough")
+    local f = lub.go(function(x, ...) x.n = select("#", ...) end, t, nil, nil, nil)
     f:join()
-    for i = 1, 3 do assert.same({ nil, "cancelled" }, seen[i]) end
+    same(3, t.n)
   end)
 
-  it("cannot swallow a kill, and run their close handlers", function()
-    local closed = lub.chan(1)
-    local f = lub.go(function()
-      local guard <close> = setmetatable({}, { __close = function() closed:send(true) end })
-      while guard do pcall(lub.sleep, 1000) end
-    end)
-    lub.yield()
-    f:kill()
-    assert.same({ nil, "killed" }, { f:join(5) })
-    assert.is_true(closed:recv(5))
+  everywhere("does not start the fiber before its caller parks", function()
+    local started = false
+    local f = lub.go(function() started = true end)
+    same(false, started)
+    same("starting", f:state())
+    f:join()
+    same(true, started)
   end)
 
-  it("that hog are preempted, also under pcall, and can be killed", function()
-    local f = lub.go(function()
-      while true do pcall(function() while true do end end) end
-    end)
-    assert.is_true(lub.sleep(0.05))
-    f:kill()
-    assert.same({ nil, "killed" }, { f:join(5) })
+  everywhere("starts fibers in the order in which they were made", function()
+    local order, last = {}, nil
+    for i = 1, 5 do last = lub.go(function() order[#order + 1] = i end) end
+    last:join()
+    same({ 1, 2, 3, 4, 5 }, order)
   end)
 
-  it("may not join themselves", function()
-    local ok, why = lub.go(function() return pcall(function() lub.self():join() end) end):join()
-    assert.is_false(ok)
-    assert.matches("itself", why)
-  end)
-
-  it("report a deadlock instead of hanging", function()
-    local ok, why = pcall(function() lub.chan():recv() end)
-    assert.is_false(ok)
-    assert.matches("deadlock", why)
+  everywhere("refuses what is no function, and names itself and the argument", function()
+    for _, bad in ipairs { 1, "x", {}, true } do
+      local why = refused("go", lub.go, bad)
+      assert(why:find("argument 1", 1, true), why)
+    end
+    refused("go", lub.go)
   end)
 end)
 
-describe("workers", function()
-  it("run in parallel states, with copied arguments and results", function()
-    local t = { 1 }
-    local w = lub.spawn({ name = "w" }, function(x)
-      x[1] = 2
-      return x, #x
-    end, t)
-    assert.equals("w", w:name())
-    assert.same({ { 2 }, 1 }, { w:join() })
-    assert.same({ { 2 }, 1 }, { w:join() })
-    assert.equals(1, t[1])
+describe("join", function()
+  everywhere("gives the results, nils included, by reference, as often as asked", function()
+    local t = {}
+    local f = lub.go(function() return t, nil, 2, nil end)
+    for _ = 1, 3 do
+      local r = table.pack(f:join())
+      same(4, r.n)
+      assert(r[1] == t and r[2] == nil and r[3] == 2)
+    end
   end)
 
-  it("say who failed, where", function()
-    local _, why = lub.spawn({ name = "bad" }, function() error "boom" end):join()
-    assert.matches("boom.*worker 'bad'.*fiber 'main'.*fiber_spec", why)
+  everywhere("gives nothing where the function gave nothing", function()
+    same(0, select("#", lub.go(function() end):join()))
   end)
 
-  it("are killed in an endless loop, and cancelled in a wait", function()
-    local w = lub.spawn(function() while true do end end)
+  everywhere("gives nil and the error of a fiber that failed, again and again", function()
+    local f = lub.go(function() error "boom" end)
+    for _ = 1, 2 do
+      local ok, why = f:join()
+      assert(ok == nil and tostring(why):find "boom", why)
+    end
+    same("dead", f:state())
+  end)
+
+  everywhere("gives an error that is a table as it was raised", function()
+    local e = { code = 7 }
+    local ok, why = lub.go(error, e):join()
+    same(nil, ok)
+    assert(why == e or type(why) == "table" and why.code == 7, tostring(why))
+  end)
+
+  everywhere("wakes everybody who waits for the same fiber", function()
+    local gate, woken = lub.chan(), {}
+    local f = lub.go(function() return (gate:recv()) end)
+    local waiters = {}
+    for i = 1, 5 do waiters[i] = lub.go(function() woken[i] = f:join() end) end
+    lub.yield()
+    gate:send "go"
+    for i = 1, 5 do waiters[i]:join() end
+    same({ "go", "go", "go", "go", "go" }, woken)
+  end)
+
+  everywhere("gives up after its wait, and can be tried again", function()
+    local gate = lub.chan()
+    local f = lub.go(function() return (gate:recv()) end)
+    same({ nil, "timeout" }, { f:join(0) })
+    same({ nil, "timeout" }, { f:join(-1) })
+    same({ nil, "timeout" }, { f:join(0.001) })
+    gate:send(5)
+    same({ 5 }, { f:join(math.huge) })
+    same({ 5 }, { f:join(0) })
+  end)
+
+  everywhere("refuses a wait that is no number of seconds", function()
+    local f = lub.go(function() end)
+    refused("join", f.join, f, 0 / 0)
+    refused("join", f.join, f, "soon")
+    refused("join", f.join, f, {})
+    refused("join", f.join, 1)
+    f:join()
+  end)
+
+  everywhere("refuses a fiber that wants to join itself", function()
+    refused("itself", function() lub.self():join() end)
+    refused("itself", function() lub.self():join(0) end)
+  end)
+
+  everywhere("of oneself is refused inside a nested coroutine and inside sort too", function()
+    refused("itself", coroutine.wrap(function() lub.self():join() end))
+    refused("itself", function() table.sort({ 1, 2 }, function() lub.self():join() end) end)
+  end)
+
+  everywhere("may be given up for a cancel, and the joined fiber lives on", function()
+    local gate = lub.chan()
+    local f = lub.go(function() return (gate:recv()) end)
+    local j = lub.go(function() return f:join() end)
+    lub.yield()
+    j:cancel()
+    same({ nil, "cancelled" }, { j:join() })
+    same("idle", f:state())
+    gate:send(1)
+    same(1, (f:join()))
+  end)
+end)
+
+describe("done", function()
+  everywhere("is a channel that closes when the fiber has ended", function()
+    local gate = lub.chan()
+    local f = lub.go(function() gate:recv() end)
+    local done = f:done()
+    same({ nil, "timeout" }, { done:recv(0) })
+    gate:send(true)
+    same({ nil, "closed" }, { done:recv() })
+    same(true, done:closed())
+    same({ nil, "closed" }, { f:done():recv() })
+  end)
+
+  everywhere("is the same channel each time, good as a table key and in select", function()
+    local f, g = lub.go(function() end), lub.go(function() lub.sleep(60) end)
+    assert(f:done() == f:done() and f:done() ~= g:done())
+    local names = { [f:done()] = "f" }
+    same("f", names[f:done()])
+    local from, v = lub.select(g:done(), f:done())
+    assert(from == f:done() and v == nil)
+    g:kill()
+  end)
+
+  everywhere("can only be received from", function()
+    local f = lub.go(function() end)
+    refused("", function() f:done():send(1) end)
+    refused("", function() f:done():close() end)
+    f:join()
+  end)
+
+  everywhere("of a fiber that ended long ago is closed", function()
+    local f = lub.go(function() end)
+    f:join()
+    same({ nil, "closed" }, { f:done():recv(0) })
+  end)
+
+  everywhere("counts as somebody who cares for the error", function()
+    local f = lub.go(function() error "boom" end)
+    f:done():recv()
+    lub.yield()
+    local ok, why = f:join()
+    assert(ok == nil and tostring(why):find "boom", why)
+  end)
+end)
+
+describe("an error in a fiber that nobody joins", function()
+  it("ends its worker with that error, the fiber, the place where it was made and a traceback", function()
+    local code, text = support.run(function()
+      local function deep() error "boom" end
+      lub.go(function() deep() end)
+      lub.sleep(5)
+      print "never"
+    end, { carriers = 1 })
+    assert.equals(1, code)
+    assert.is_nil(text:find("never", 1, true))
+    assert.matches("boom.*traceback", text)
+    assert.matches("deep", text)
+    assert.matches("worker 'main'", text)
+    assert.matches("fiber '", text)
+  end)
+
+  it("is raised from the operation in which a stock Lua's main thread waits, or from its next", function()
+    local code, text = support.run(function()
+      lub.go(function() error "boom" end)
+      lub.sleep(5)
+      lub.yield()
+      print "never"
+    end, { host = "lua" })
+    assert.equals(1, code)
+    assert.is_nil(text:find("never", 1, true))
+    assert.matches("boom", text)
+    assert.matches("fiber '", text)
+  end)
+
+  it("is raised on a stock Lua's main thread once, and can be caught", function()
+    local code, text = support.run(function()
+      lub.go(function() error "boom" end)
+      local told = {}
+      for _ = 1, 3 do
+        local ok, why = pcall(lub.yield)
+        if not ok then told[#told + 1] = why end
+      end
+      same(1, #told)
+      assert(told[1]:find "boom", told[1])
+      local ch = lub.chan(1)
+      ch:send "fine"
+      same("fine", ch:recv())
+    end, { host = "lua" })
+    assert.equals("fine\n", text)
+    assert.equals(0, code)
+  end)
+
+  it("reaches whoever joins the worker", function()
+    local code, text = support.run(function()
+      local w = lub.spawn({ name = "bad" }, function()
+        lub.go(function() error "boom" end)
+        lub.sleep(60)
+        return "never"
+      end)
+      local ok, why = w:join()
+      assert(ok == nil and why:find "boom" and why:find "worker 'bad'" and why:find "traceback", why)
+    end)
+    assert.equals("fine\n", text)
+    assert.equals(0, code)
+  end)
+
+  everywhere("is none when it was joined or its done() was asked for in time", function()
+    local a, b = lub.go(error, "one"), lub.go(error, "two")
+    local done = b:done()
+    a:join()
+    done:recv()
+    lub.yield()
+  end)
+
+  everywhere("is none when the fiber was killed or cancelled", function()
+    local ch = lub.chan()
+    local a = lub.go(function() ch:recv() end)
+    local b = lub.go(function() return ch:recv() end)
+    lub.yield()
+    a:kill()
+    b:cancel()
+    for _ = 1, 5 do lub.yield() end
+    same("dead", a:state())
+    same("dead", b:state())
+  end)
+end)
+
+describe("fibers of one worker", function()
+  everywhere("are switched only where they park or yield", function()
+    local log = {}
+    local function work(name)
+      for _ = 1, 3 do
+        log[#log + 1] = name
+        for _ = 1, 1000 do math.abs(1) end
+        log[#log + 1] = name
+        lub.yield()
+      end
+    end
+    local a, b = lub.go(work, "a"), lub.go(work, "b")
+    a:join()
+    b:join()
+    for i = 1, #log, 2 do same(log[i], log[i + 1]) end
+    same(12, #log)
+  end)
+
+  everywhere("take turns at yield", function()
+    local log = {}
+    local function work(name)
+      for i = 1, 3 do
+        log[#log + 1] = name .. i
+        lub.yield()
+      end
+    end
+    local a, b = lub.go(work, "a"), lub.go(work, "b")
+    a:join()
+    b:join()
+    same("a1 b1 a2 b2 a3 b3", table.concat(log, " "))
+  end)
+
+  everywhere("know themselves, also inside nested coroutines and sort", function()
+    local f
+    f = lub.go(function()
+      assert(lub.self() == f)
+      coroutine.wrap(function() assert(lub.self() == f) end)()
+      table.sort({ 1, 2 }, function(a, b)
+        assert(lub.self() == f)
+        lub.yield()
+        assert(lub.self() == f)
+        return a < b
+      end)
+      return true
+    end)
+    same({ true }, { f:join() })
+    assert(lub.self() ~= f and lub.self() == lub.self())
+  end)
+
+  everywhere("have handles that serve as table keys and can be shown", function()
+    local f, g = lub.go(function() end), lub.go(function() end)
+    local t = { [f] = "f", [g] = "g" }
+    same("f", t[f])
+    same("g", t[g])
+    same("string", type(f:name()))
+    assert(f:name() ~= g:name())
+    assert(tostring(f):find("fiber", 1, true), tostring(f))
+    f:join()
+    g:join()
+  end)
+
+  everywhere("are many: ten thousand parked at once, each woken once", function()
+    local gate, sum, n = lub.chan(), 0, 10000
+    local all = {}
+    for i = 1, n do all[i] = lub.go(function() gate:recv() sum = sum + i end) end
+    lub.yield()
+    gate:close()
+    for i = 1, n do all[i]:join() end
+    same(n * (n + 1) // 2, sum)
+  end)
+
+  everywhere("are collected when they have ended and nobody holds them", function()
+    local weak = setmetatable({}, { __mode = "v" })
+    for i = 1, 100 do weak[i] = lub.go(function() end) end
+    for _ = 1, 3 do lub.yield() end
+    collectgarbage()
+    collectgarbage()
+    local left = 0
+    for _ in pairs(weak) do left = left + 1 end
+    assert(left <= 2, left .. " left")
+  end)
+
+  everywhere("that are parked live on though nobody holds their handle", function()
+    local ch, out = lub.chan(), lub.chan(1)
+    lub.go(function() out:send((ch:recv())) end)
+    lub.yield()
+    collectgarbage()
+    collectgarbage()
+    ch:send "alive"
+    same("alive", out:recv())
+  end)
+end)
+
+describe("a fiber's state", function()
+  everywhere("is starting, idle, blocked_send, runnable, busy or dead, as the case may be", function()
+    local ch, full = lub.chan(), lub.chan()
+    local f = lub.go(function()
+      local own = lub.self():state()
+      ch:recv()
+      full:send(1)
+      return own
+    end)
+    same("starting", f:state())
+    lub.yield()
+    same("idle", f:state())
+    ch:send(true)
+    same("runnable", f:state())
+    lub.yield()
+    same("blocked_send", f:state())
+    full:recv()
+    same("busy", (f:join()))
+    same("dead", f:state())
+    same("busy", lub.self():state())
+  end)
+
+  everywhere("is idle in sleep, select, join and a receive that has a limit", function()
+    local ch = lub.chan()
+    local fibers = {
+      lub.go(function() lub.sleep(60) end),
+      lub.go(function() lub.select(ch, 60) end),
+      lub.go(function() ch:recv(60) end),
+    }
+    fibers[4] = lub.go(function() fibers[1]:join() end)
+    lub.yield()
+    for _, f in ipairs(fibers) do same("idle", f:state()) end
+    for _, f in ipairs(fibers) do f:kill() end
+  end)
+
+  everywhere("is runnable after a yield", function()
+    local f = lub.go(function() lub.yield() end)
+    lub.yield()
+    same("runnable", f:state())
+    f:join()
+  end)
+
+  in_fibers("is idle, too, of a fiber parked inside nested coroutines or inside sort", function()
+    local ch = lub.chan()
+    local f = lub.go(function() coroutine.wrap(function() coroutine.wrap(ch.recv)(ch) end)() end)
+    lub.yield()
+    same("idle", f:state())
+    f:kill()
+    local g = lub.go(function() table.sort({ 2, 1 }, function() return ch:recv() end) end)
+    lub.yield()
+    same("idle", g:state())
+    ch:send(true)
+    g:join()
+  end)
+
+  everywhere("is stopping while a killed fiber closes its variables", function()
+    local seen
+    local f
+    f = lub.go(function()
+      local guard <close> = setmetatable({}, { __close = function() seen = f:state() end })
+      while guard do lub.sleep(60) end
+    end)
+    lub.yield()
+    f:kill()
+    f:join()
+    same("stopping", seen)
+    same("dead", f:state())
+  end)
+
+  everywhere("is dead after an error, a kill and a cancel", function()
+    local ch = lub.chan()
+    local failed, killed = lub.go(error, "x"), lub.go(function() ch:recv() end)
+    local cancelled = lub.go(function() ch:recv() end)
+    failed:done()
+    lub.yield()
+    killed:kill()
+    cancelled:cancel()
+    failed:join()
+    killed:join()
+    cancelled:join()
+    same({ "dead", "dead", "dead" }, { failed:state(), killed:state(), cancelled:state() })
+  end)
+end)
+
+describe("a fiber's traceback", function()
+  everywhere("names the line where it is parked", function()
+    local ch = lub.chan()
+    local function inner() ch:recv() end
+    local f = lub.go(function() inner() end)
+    lub.yield()
+    local line = debug.getinfo(inner, "S").linedefined
+    local text = f:traceback()
+    assert(text:find(":" .. line .. ":", 1, true), text)
+    assert(text:find("inner", 1, true), text)
+    f:kill()
+  end)
+
+  everywhere("begins with the innermost coroutine and goes on outward", function()
+    local ch = lub.chan()
+    local function deepest() return ch:recv() end
+    local f = lub.go(function()
+      local outer = coroutine.wrap(function()
+        local inner = coroutine.wrap(function() return deepest() .. "" end)
+        return inner() .. ""
+      end)
+      return outer() .. ""
+    end)
+    lub.yield()
+    local line = debug.getinfo(deepest, "S").linedefined
+    local text = f:traceback()
+    local here = text:find(":" .. line .. ":", 1, true) or text:find("(...tail calls...)", 1, true)
+    assert(here, text)
+    assert(not text:find("'coroutine.wrap'", 1, true), text)
+    ch:send "x"
+    same("x", (f:join()))
+  end)
+
+  everywhere("of one that runs, has not begun, or has ended is a string", function()
+    local f = lub.go(function() return lub.self():traceback() end)
+    same("string", type(f:traceback()))
+    local text = f:join()
+    same("string", type(text))
+    same("string", type(f:traceback()))
+  end)
+end)
+
+describe("cancel", function()
+  everywhere("is level-triggered: every later wait returns nil, 'cancelled' at once", function()
+    local seen, ch = {}, lub.chan()
+    local sibling = lub.go(function() lub.sleep(60) end)
+    local f = lub.go(function()
+      seen[1] = { ch:recv() }
+      seen[2] = { ch:recv(60) }
+      seen[3] = { ch:send(1) }
+      seen[4] = { lub.sleep(60) }
+      seen[5] = { lub.select(ch, ch << 1) }
+      seen[6] = { lub.select(ch, 60) }
+      seen[7] = { sibling:join() }
+    end)
+    lub.yield()
+    f:cancel "enough"
+    f:join()
+    for i = 1, 7 do same({ i, nil, "cancelled" }, { i, seen[i][1], seen[i][2] }) end
+    sibling:kill()
+  end)
+
+  everywhere("does not stop what need not wait", function()
+    local ch = lub.chan(2)
+    local f = lub.go(function()
+      lub.cancelled():recv()
+      assert(ch:send "a")
+      assert(ch:send "b")
+      local from, v = lub.select(ch)
+      assert(from == ch)
+      return v, (ch:recv()), select(2, ch:recv(0)), select(2, ch:recv())
+    end)
+    lub.yield()
+    f:cancel()
+    same({ "a", "b", "timeout", "cancelled" }, { f:join() })
+  end)
+
+  everywhere("closes the channel of cancelled()", function()
+    local ch = lub.chan()
+    local f = lub.go(function()
+      local stop = lub.cancelled()
+      local from, v = lub.select(stop, ch)
+      return from == stop, v, stop:closed()
+    end)
+    lub.yield()
+    f:cancel()
+    same({ true, nil, true }, { f:join() })
+  end)
+
+  everywhere("keeps its reason, to be read as the second result of cancelled()", function()
+    local f = lub.go(function()
+      lub.cancelled():recv()
+      return (select(2, lub.cancelled()))
+    end)
+    lub.yield()
+    f:cancel "enough"
+    f:cancel "too late"
+    same("enough", (f:join()))
+  end)
+
+  everywhere("before the fiber began lets it run, cancelled", function()
+    local f = lub.go(function() return lub.cancelled():closed(), select(2, lub.sleep(60)) end)
+    f:cancel()
+    same({ true, "cancelled" }, { f:join() })
+  end)
+
+  everywhere("ends a for loop over a channel", function()
+    local ch, n = lub.chan(), 0
+    local f = lub.go(function()
+      for _ in ch do n = n + 1 end
+      return "out"
+    end)
+    ch:send(1)
+    ch:send(2)
+    lub.yield()
+    f:cancel()
+    same("out", (f:join()))
+    same(2, n)
+    same(false, ch:closed())
+  end)
+
+  everywhere("takes the waiter off its channel", function()
+    local ch = lub.chan()
+    local f = lub.go(function() return ch:send "stale" end)
+    lub.yield()
+    f:cancel()
+    f:join()
+    same({ nil, "timeout" }, { ch:recv(0) })
+  end)
+
+  everywhere("reaches waits inside nested coroutines and pcall", function()
+    local ch = lub.chan()
+    local f = lub.go(function() return coroutine.wrap(function() return ch:recv() end)() end)
+    local g = lub.go(function() return pcall(ch.recv, ch) end)
+    lub.yield()
+    f:cancel()
+    g:cancel()
+    same({ nil, "cancelled" }, { f:join() })
+    same({ true, nil, "cancelled" }, { g:join() })
+  end)
+
+  in_fibers("reaches waits inside sort", function()
+    local ch, why = lub.chan(), nil
+    local f = lub.go(function()
+      table.sort({ 2, 1 }, function()
+        why = select(2, ch:recv())
+        return false
+      end)
+    end)
+    lub.yield()
+    f:cancel()
+    f:join()
+    same("cancelled", why)
+  end)
+
+  everywhere("leaves siblings alone, and the dead", function()
+    local ch = lub.chan()
+    local a, b = lub.go(function() return ch:recv() end), lub.go(function() return ch:recv() end)
+    lub.yield()
+    a:cancel()
+    a:join()
+    a:cancel()
+    same("idle", b:state())
+    ch:send "b"
+    same("b", (b:join()))
+  end)
+
+  everywhere("of oneself acts at the next wait", function()
+    local f = lub.go(function()
+      lub.self():cancel "me"
+      return lub.sleep(60)
+    end)
+    same({ nil, "cancelled" }, { f:join() })
+  end)
+
+  everywhere("does not stop yield, nor a fiber that goes on", function()
+    local f = lub.go(function()
+      lub.cancelled():recv()
+      for _ = 1, 3 do lub.yield() end
+      return "went on"
+    end)
+    lub.yield()
+    f:cancel()
+    same("went on", (f:join()))
+  end)
+end)
+
+describe("kill", function()
+  everywhere("ends a parked fiber; its join gives nil, 'killed', again and again", function()
+    local f = lub.go(function() lub.chan():recv() end)
+    lub.yield()
+    f:kill()
+    for _ = 1, 2 do
+      local ok, why = f:join()
+      same({ nil, "killed" }, { ok, why })
+    end
+    same("dead", f:state())
+    same({ nil, "closed" }, { f:done():recv(0) })
+  end)
+
+  everywhere("of one that has not begun keeps it from beginning", function()
+    local ran = false
+    local f = lub.go(function() ran = true end)
+    f:kill()
+    same("killed", (select(2, f:join())))
+    same(false, ran)
+  end)
+
+  everywhere("of the dead changes nothing", function()
+    local f, g = lub.go(function() return 1 end), lub.go(error, "boom")
+    g:done():recv()
+    f:join()
+    f:kill "late"
+    g:kill "late"
+    same({ 1 }, { f:join() })
+    assert(select(2, g:join()):find "boom")
+    local h = lub.go(function() lub.sleep(60) end)
+    h:kill()
+    h:kill()
+    h:join()
+    h:kill()
+    same({ nil, "killed" }, { h:join() })
+  end)
+
+  everywhere("of oneself goes no further", function()
+    local after = false
+    local f = lub.go(function()
+      pcall(function()
+        lub.self():kill()
+        after = true
+      end)
+      after = true
+    end)
+    same({ nil, "killed" }, { f:join() })
+    same(false, after)
+  end)
+
+  everywhere("of oneself inside a nested coroutine goes no further", function()
+    local after, closed = false, {}
+    local f = lub.go(function()
+      local a <close> = setmetatable({}, { __close = function() closed[#closed + 1] = "outer" end })
+      coroutine.wrap(function()
+        local b <close> = setmetatable({}, { __close = function() closed[#closed + 1] = "inner" end })
+        lub.self():kill()
+        after = a or b
+      end)()
+      after = true
+    end)
+    same({ nil, "killed" }, { f:join() })
+    same(false, after)
+    same({ "inner", "outer" }, closed)
+  end)
+
+  everywhere("cannot be caught by pcall or xpcall around a wait", function()
+    local handled = false
+    local f = lub.go(function()
+      while true do
+        pcall(lub.sleep, 60)
+        xpcall(lub.sleep, function() handled = true end, 60)
+      end
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+    same(false, handled)
+  end)
+
+  everywhere("ends a fiber that loops over pcall and never parks", function()
+    local f = lub.go(function() while true do pcall(error, "x") end end)
+    lub.sleep(0.02)
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+  end)
+
+  everywhere("ends a fiber that loops inside nested coroutines", function()
+    local f = lub.go(function()
+      while true do
+        pcall(coroutine.wrap(function() coroutine.wrap(function() while true do end end)() end))
+      end
+    end)
+    lub.sleep(0.02)
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+  end)
+
+  everywhere("ends a fiber that sits inside nested coroutines, and closes them innermost first", function()
+    local ch, closed = lub.chan(), {}
+    local function guard(name)
+      return setmetatable({}, { __close = function() closed[#closed + 1] = name end })
+    end
+    local f = lub.go(function()
+      local a <close> = guard "fiber"
+      coroutine.wrap(function()
+        local b <close> = guard "outer"
+        local co = coroutine.create(function()
+          local c <close> = guard "inner"
+          local d <close> = guard "innermost"
+          return ch:recv(), c, d
+        end)
+        pcall(coroutine.resume, co)
+        return b
+      end)()
+      return a
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join() })
+    same({ "innermost", "inner", "outer", "fiber" }, closed)
+  end)
+
+  in_fibers("is not swallowed in a sort comparator that waits", function()
+    local f = lub.go(function()
+      while true do
+        pcall(table.sort, { 3, 2, 1 }, function(a, b)
+          pcall(lub.sleep, 60)
+          return a < b
+        end)
+      end
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+  end)
+
+  in_fibers("is not swallowed in a gsub callback that waits", function()
+    local f = lub.go(function()
+      while true do pcall(string.gsub, "abc", ".", function() pcall(lub.sleep, 60) end) end
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+  end)
+
+  in_worker("is not swallowed in a sort comparator that loops over pcall", function()
+    local w = lub.spawn(function()
+      table.sort({ 3, 2, 1 }, function() while true do pcall(error) end end)
+    end)
+    lub.sleep(0.05)
     w:kill()
-    assert.same({ nil, "killed" }, { w:join(10) })
-    local c = lub.spawn(function() return lub.chan():recv() end)
-    c:cancel()
-    assert.same({ nil, "cancelled" }, { c:join(10) })
+    same({ nil, "killed" }, { w:join(10) })
   end)
 
-  it("have a memory limit", function()
-    local _, why = lub.spawn({ memory = 2 << 20 }, function()
-      local t = {}
-      for i = 1, 1e9 do t[i] = i end
-      return #t
-    end):join()
-    assert.matches("not enough memory", why)
+  everywhere("is not swallowed in a gsub callback that loops", function()
+    local w = lub.spawn(function()
+      while true do pcall(string.gsub, "abc", ".", function() while true do pcall(error) end end) end
+    end)
+    lub.sleep(0.05)
+    w:kill()
+    same({ nil, "killed" }, { w:join(10) })
   end)
 
-  it("go on while others sit in a C call", function()
-    local stuck = {}
-    for i = 1, 4 do stuck[i] = lub.spawn(function() os.execute "sleep 0.3" end) end
-    local t = lub.now()
-    assert.equals(1, lub.spawn(function() return 1 end):join())
-    assert.is_true(lub.now() - t < 0.25)
-    for i = 1, 4 do stuck[i]:join() end
+  everywhere("takes the waiter off its channel: nothing is sent or lost by the dead", function()
+    local ch = lub.chan()
+    local sender = lub.go(function() ch:send "stale" end)
+    lub.yield()
+    sender:kill()
+    sender:join()
+    same({ nil, "timeout" }, { ch:recv(0) })
+    local receiver = lub.go(function() ch:recv() end)
+    lub.yield()
+    receiver:kill()
+    receiver:join()
+    same({ nil, "timeout" }, { ch:send("lost", 0) })
   end)
 
-  it("refuse what cannot cross, naming the upvalue", function()
-    local cache = { file = io.stdout }
-    local ok, why = pcall(lub.spawn, function() return cache end)
-    assert.is_false(ok)
-    assert.matches("cannot send a userdata (at argument 1 upvalue 'cache' .file)", why, 1, true)
+  everywhere("of a fiber that is cancelled still kills it", function()
+    local f = lub.go(function()
+      local stop = lub.cancelled()
+      stop:recv()
+      while true do lub.yield() end
+    end)
+    lub.yield()
+    f:cancel()
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+  end)
+
+  everywhere("may come from a sibling that then joins", function()
+    local f = lub.go(function() lub.sleep(60) end)
+    local g = lub.go(function()
+      f:kill()
+      return f:join()
+    end)
+    same({ nil, "killed" }, { g:join() })
+  end)
+
+  it("of a stock Lua's own main thread is refused or raised, and the state goes on", function()
+    local code, text = support.run(function()
+      pcall(function() lub.self():kill() end)
+      same(1, (lub.go(function() return 1 end):join()))
+    end, { host = "lua" })
+    assert.equals("fine\n", text)
+    assert.equals(0, code)
+  end)
+end)
+
+describe("to-be-closed variables", function()
+  everywhere("run in order, last first, on return, error, cancel and kill", function()
+    local function body(ch, log, fail)
+      local a <close> = setmetatable({}, { __close = function() log[#log + 1] = "a" end })
+      local b <close> = setmetatable({}, { __close = function() log[#log + 1] = "b" end })
+      local c <close> = setmetatable({}, { __close = function() log[#log + 1] = "c" end })
+      if fail then error(fail) end
+      ch:recv()
+      return a and b and c and true
+    end
+    local ways = {
+      returns = function(_, ch) ch:send(1) end,
+      cancelled = function(f) f:cancel() end,
+      killed = function(f) f:kill() end,
+    }
+    for _, act in pairs(ways) do
+      local ch, log = lub.chan(), {}
+      local f = lub.go(body, ch, log)
+      lub.yield()
+      act(f, ch)
+      f:join()
+      same({ "c", "b", "a" }, log)
+    end
+    local log = {}
+    local ok, why = lub.go(body, lub.chan(), log, "boom"):join()
+    assert(ok == nil and why:find "boom")
+    same({ "c", "b", "a" }, log)
+  end)
+
+  everywhere("run when the worker ends with fibers left over", function()
+    local ch = lub.chan(10)
+    local w = lub.spawn(function(out)
+      for i = 1, 3 do
+        lub.go(function()
+          local guard <close> = setmetatable({}, { __close = function() out:send(i) end })
+          lub.sleep(60)
+          return guard
+        end)
+      end
+      lub.yield()
+      return "over"
+    end, ch)
+    same("over", (w:join()))
+    local sum = 0
+    for _ = 1, 3 do sum = sum + assert(ch:recv(10)) end
+    same(6, sum)
+  end)
+
+  it("of fibers left over run when a stock Lua's state closes", function()
+    local _, text = support.run(function()
+      lub.go(function()
+        local guard <close> = setmetatable({}, { __close = function() print "closed" end })
+        lub.sleep(60)
+        return guard
+      end)
+      lub.yield()
+    end, { host = "lua" })
+    assert.equals("fine\nclosed\n", text)
+  end)
+
+  everywhere("may poll, and send where there is room, while a kill closes them", function()
+    local room, full, log = lub.chan(1), lub.chan(), {}
+    local f = lub.go(function()
+      local guard <close> = setmetatable({}, { __close = function()
+        log.sent = { room:send "bye" }
+        log.full = { full:send("x", 0) }
+        log.polled = { full:recv(0) }
+        log.selected = { lub.select(full, 0) }
+      end })
+      lub.sleep(60)
+      return guard
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join() })
+    local late = { nil, "timeout" }
+    same({ sent = { true }, full = late, polled = late, selected = late }, log)
+    same("bye", room:recv(0))
+  end)
+
+  everywhere("may not park while a kill closes them, and the next ones still run", function()
+    local ch, log = lub.chan(), {}
+    local f = lub.go(function()
+      local a <close> = setmetatable({}, { __close = function() log[#log + 1] = "a" end })
+      local b <close> = setmetatable({}, { __close = function()
+        local ok, v = pcall(ch.recv, ch)
+        log[#log + 1] = ok and v ~= nil and "parked" or "b"
+        lub.sleep(60)
+        log[#log + 1] = "after"
+      end })
+      lub.sleep(60)
+      return a, b
+    end)
+    lub.yield()
+    f:kill()
+    local ok, why = f:join(10)
+    same({ nil, "killed" }, { ok, why })
+    same("b", log[1])
+    same("a", log[#log])
+  end)
+
+  everywhere("that raise while a kill closes them hide neither the kill nor the other variables", function()
+    local log = {}
+    local f = lub.go(function()
+      local a <close> = setmetatable({}, { __close = function() log[#log + 1] = "a" end })
+      local b <close> = setmetatable({}, { __close = function() error "in close" end })
+      lub.sleep(60)
+      return a, b
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+    same({ "a" }, log)
+  end)
+
+  everywhere("may park where nobody was killed: after a return and during an error", function()
+    local ch, log = lub.chan(), {}
+    local function guard()
+      return setmetatable({}, { __close = function() log[#log + 1] = ch:recv() end })
+    end
+    local f = lub.go(function()
+      do local _ <close> = guard() end
+      pcall(function()
+        local b <close> = guard()
+        error(b and "boom")
+      end)
+      local c <close> = guard()
+      return c and "end"
+    end)
+    for i = 1, 3 do ch:send(i) end
+    same("end", (f:join()))
+    same({ 1, 2, 3 }, log)
+  end)
+
+  everywhere("that loop for ever are ended by a second kill, or by the end of their worker", function()
+    local w = lub.spawn(function()
+      local f = lub.go(function()
+        local guard <close> = setmetatable({}, { __close = function() while true do end end })
+        return guard
+      end)
+      f:join()
+    end)
+    lub.sleep(0.05)
+    w:kill()
+    same({ nil, "killed" }, { w:join(10) })
+  end)
+
+  everywhere("see a kill that comes while they run after a plain return", function()
+    local log, gate = {}, lub.chan()
+    local f = lub.go(function()
+      local a <close> = setmetatable({}, { __close = function() log[#log + 1] = "a" end })
+      local b <close> = setmetatable({}, { __close = function()
+        gate:recv()
+        log[#log + 1] = "never"
+      end })
+      return a, b
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+    same({ "a" }, log)
+  end)
+end)
+
+describe("a fiber's top level", function()
+  in_fibers("is outside of every coroutine, as Lua says it", function()
+    refused("attempt to yield from outside a coroutine", coroutine.yield, 1)
+    local ok, why = lub.go(function() coroutine.yield(1) end):join()
+    assert(ok == nil and why:find("attempt to yield from outside a coroutine", 1, true), why)
+    ok, why = lub.go(coroutine.yield, 1):join()
+    assert(ok == nil and why:find("attempt to yield from outside a coroutine", 1, true), why)
+  end)
+end)
+
+describe("spec/support", function()
+  it("knows what is alike", function()
+    same({ 1, { x = 2 } }, { 1, { x = 2 } })
+    assert.is_false(pcall(same, { 1 }, { 1, 2 }))
+    assert.is_false(pcall(refused, "x", function() end))
+    eventually(function() return lub.now() > 0 end)
   end)
 end)

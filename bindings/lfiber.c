@@ -1,0 +1,226 @@
+/* lfiber.c - fibers in Lua: go, and what a handle can do; self, yield, cancelled. */
+#include <string.h>
+
+#include "llub.h"
+
+lfiber *lub_check_fiber(lua_State *L, const char *function) {
+  lfiber *f = luaL_testudata(L, 1, LUB_FIBER_TYPE);
+  if (!f) lub_arg_error(L, function, 1, "a fiber");
+  return f;
+}
+
+const char *lub_check_why(lua_State *L, int arg, const char *function) {
+  if (!lua_isnoneornil(L, arg) && lua_type(L, arg) != LUA_TSTRING)
+    lub_arg_error(L, function, arg, "a reason (a string)");
+  lub_check_surplus(L, arg, function);
+  return luaL_optstring(L, arg, "");
+}
+
+/* ---- go ------------------------------------------------------------------------------------------------------- */
+
+/* lub.go(fn, ...) -> fiber */
+int lub_go(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  if (lua_type(L, 1) != LUA_TFUNCTION) lub_arg_error(L, "go", 1, "a function");
+  int64_t deadline = 0;
+  (void)lub_may_wait(L, lw, &deadline); /* a killed fiber starts nothing */
+  if (atomic_load_explicit(&lw->core->closing, memory_order_relaxed)) return luaL_error(L, "go: the worker ends");
+  int n = lua_gettop(L);
+  luaL_checkstack(L, n + 6, "go: too many arguments");
+  lua_State *co = lub_coroutine(L, lw);
+  if (!lua_checkstack(co, n + 4)) return luaL_error(L, "go: too many arguments");
+  for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
+  lua_xmove(L, co, n);
+  lfiber *f = lub_fiber_new(L, lw, co, n - 1);
+  lua_Debug ar;
+  if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "lf", &ar)) { /* where: told when somebody asks */
+    f->line = ar.currentline;
+    lua_setiuservalue(L, -2, 2);
+  }
+  lub_fiber_ready(&f->core);
+  return 1;
+}
+
+/* ---- join ------------------------------------------------------------------------------------------------------ */
+
+static int joined(lua_State *L, int s, lua_KContext push) {
+  (void)s;
+  lub_status status = lub_finish(L, lub_lworker(L));
+  return status == LUB_CLOSED ? ((lua_CFunction)push)(L) : lub_push_reason(L, status);
+}
+
+/* Waits for `done`, then lets `push` give the results of the handle at index 1. */
+int lub_join(lua_State *L, lub_chan *done, lua_CFunction push) {
+  lworker *lw = lub_lworker(L);
+  int64_t deadline = lub_check_wait(L, lw, 2, ":join"), wanted = deadline;
+  lub_check_surplus(L, 2, ":join");
+  lub_value v;
+  lub_fiber *f = &lw->running->core;
+  lub_status refused = lub_may_wait(L, lw, &deadline);
+  lub_status status = lub_wait_recv(&f->wait, &f->one, done, &v, deadline);
+  if (status == LUB_PARK) return lub_park(L, lw, (lua_KContext)push, joined);
+  if (status == LUB_CLOSED) return push(L);
+  return lub_push_reason(L, status == LUB_TIMEOUT && refused && wanted ? refused : status);
+}
+
+static int push_results(lua_State *L) {
+  lfiber *f = lua_touserdata(L, 1);
+  int n = f->nresults;
+  luaL_checkstack(L, n + 4, "too many results");
+  lua_getiuservalue(L, 1, 1);
+  if (n == 0) return 0;
+  if (n == 1) return 1;
+  int all = lua_gettop(L);
+  for (int i = 1; i <= n; i++) lua_rawgeti(L, all, i);
+  return n;
+}
+
+static lub_chan *done_of(lua_State *L, lfiber *f) {
+  if (f->done) return f->done;
+  if (lub_chan_open(f->owner->core->engine, 0, NULL, &f->done)) luaL_error(L, "done: not enough memory");
+  f->done->whose = f->core.wait.id;
+  if (f->ended) (void)lub_chan_close(f->done);
+  return f->done;
+}
+
+/* f:join([wait]) -> results of fn | nil, error | nil, "timeout" | nil, "cancelled" */
+static int fiber_join(lua_State *L) {
+  lfiber *f = lub_check_fiber(L, ":join");
+  if (f == lub_lworker(L)->running) return luaL_error(L, "join: a fiber cannot join itself");
+  f->joined = true;
+  if (!f->ended) return lub_join(L, done_of(L, f), push_results);
+  (void)lub_check_wait(L, f->owner, 2, ":join");
+  lub_check_surplus(L, 2, ":join");
+  return push_results(L);
+}
+
+/* f:done() -> a channel that closes when f has ended. */
+static int fiber_done(lua_State *L) {
+  lfiber *f = lub_check_fiber(L, ":done");
+  lub_check_surplus(L, 1, ":done");
+  f->joined = true;
+  lub_push_chan(L, done_of(L, f), LUB_VIEW_RECV);
+  return 1;
+}
+
+/* ---- cancel and kill --------------------------------------------------------------------------------------------- */
+
+static int fiber_cancel(lua_State *L) {
+  lfiber *f = lub_check_fiber(L, ":cancel");
+  lub_fiber_cancel(lub_lworker(L), f, lub_check_why(L, 2, ":cancel"));
+  return 0;
+}
+
+static int fiber_kill(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  lfiber *f = lub_check_fiber(L, ":kill");
+  const char *why = lub_check_why(L, 2, ":kill");
+  if (f->main && lw->core->pinned) return luaL_error(L, "kill: the main fiber of a host's state is its host's");
+  lub_fiber_kill(lw, f, why);
+  return f == lw->running && !f->ended ? lub_die(L, lw) : 0;
+}
+
+/* ---- looking at them ---------------------------------------------------------------------------------------------- */
+
+static int fiber_state(lua_State *L) {
+  lua_pushstring(L, lub_fiber_state(lub_lworker(L), lub_check_fiber(L, ":state")));
+  return 1;
+}
+
+static void push_name(lua_State *L, const lfiber *f) {
+  if (f->main) lua_pushliteral(L, "main");
+  else lua_pushfstring(L, "%I", (LUAI_UACINT)f->core.wait.id);
+}
+
+static int fiber_name(lua_State *L) {
+  push_name(L, lub_check_fiber(L, ":name"));
+  return 1;
+}
+
+static int fiber_traceback(lua_State *L) {
+  lfiber *f = lub_check_fiber(L, ":traceback");
+  if (!f->co) lua_pushliteral(L, "stack traceback:");
+  else luaL_traceback(L, f->ended ? f->co : lub_innermost(f->co), NULL, f == lub_lworker(L)->running ? 1 : 0);
+  return 1;
+}
+
+static int fiber_tostring(lua_State *L) {
+  lfiber *f = lub_check_fiber(L, ":tostring");
+  push_name(L, f);
+  lua_pushfstring(L, "fiber '%s' (%s)", lua_tostring(L, -1), lub_fiber_state(lub_lworker(L), f));
+  return 1;
+}
+
+static int fiber_gc(lua_State *L) {
+  lfiber *f = lua_touserdata(L, 1);
+  if (!f->owner) return 0;
+  if (!f->ended) lub_pinned_close(f->owner); /* a living fiber is anchored: the state closes */
+  const lub_allocator *mem = &f->owner->core->engine->mem;
+  for (uint32_t i = 0; f->cases && i < f->cases->count; i++) lub_value_drop(&f->cases->one[i].value);
+  lub_free(mem, f->cases);
+  lub_free(mem, f->why);
+  if (f->done) lub_chan_drop(f->done);
+  if (f->cancel) lub_chan_drop(f->cancel);
+  f->owner = NULL;
+  return 0;
+}
+
+void lub_open_fiber(lua_State *L) {
+  static const luaL_Reg methods[] = {{"join", fiber_join},   {"done", fiber_done},   {"cancel", fiber_cancel},
+                                     {"kill", fiber_kill},   {"state", fiber_state}, {"name", fiber_name},
+                                     {"traceback", fiber_traceback}, {NULL, NULL}};
+  luaL_newmetatable(L, LUB_FIBER_TYPE);
+  luaL_newlib(L, methods);
+  lua_setfield(L, -2, "__index");
+  lua_pushcfunction(L, fiber_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pushcfunction(L, fiber_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_pop(L, 1);
+}
+
+/* ---- self, yield, cancelled ---------------------------------------------------------------------------------------- */
+
+/* lub.self() -> the running fiber */
+static int self_fiber(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  lub_check_surplus(L, 0, "self");
+  lub_fiber_push(L, lw, lw->running);
+  return 1;
+}
+
+/* lub.cancelled() -> a channel that closes when the running fiber is cancelled, the reason */
+static int cancelled(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  lfiber *f = lw->running;
+  lub_check_surplus(L, 0, "cancelled");
+  if (!f->cancel) {
+    if (lub_chan_open(lw->core->engine, 0, "cancelled", &f->cancel))
+      return luaL_error(L, "cancelled: not enough memory");
+    if (f->cancelled) (void)lub_chan_close(f->cancel);
+  }
+  lub_push_chan(L, f->cancel, LUB_VIEW_RECV);
+  if (f->cancelled) lua_pushstring(L, f->why ? f->why : "");
+  else lua_pushnil(L);
+  return 2;
+}
+
+static int yielded(lua_State *L, int s, lua_KContext ctx) {
+  (void)L;
+  (void)s;
+  (void)ctx;
+  return 0;
+}
+
+/* lub.yield(): the other ready fibers have their turn. */
+static int yield(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  int64_t deadline = 0;
+  lub_check_surplus(L, 0, "yield");
+  if (lub_may_wait(L, lw, &deadline) == LUB_KILLED) return 0;
+  lub_fiber_ready(&lw->running->core);
+  return lub_park(L, lw, 0, yielded);
+}
+
+const luaL_Reg lub_fiber_functions[] = {
+    {"go", lub_go}, {"self", self_fiber}, {"yield", yield}, {"cancelled", cancelled}, {NULL, NULL}};

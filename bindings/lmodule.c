@@ -1,0 +1,78 @@
+/* lmodule.c - the module's table; and a stock Lua, whose state becomes the pinned worker of an engine of its own. */
+#include <stdlib.h>
+
+#include "llub.h"
+#include "lubdub_lua.h"
+
+#define LINGER 2.0 /* seconds that a closing state waits for its workers */
+
+typedef struct own { /* by the registry of a host's state */
+  lub_engine *e;
+  lworker *lw;
+} own;
+
+static void tell(void *ud, const char *message) {
+  (void)ud;
+  (void)fprintf(stderr, "lubdub: %s\n", message);
+}
+
+static int close_engine(lua_State *L) {
+  own *o = lua_touserdata(L, 1);
+  lub_engine *e = o->e;
+  if (o->lw) {
+    lub_worker *w = o->lw->core;
+    lub_pinned_close(o->lw);
+    lub_pack_free(o->lw);
+    lub_worker_end(w);
+    lub_worker_drop(w);
+    lub_here = NULL;
+  }
+  *o = (own){0};
+  if (!e) return 0;
+  /* a worker stuck in a C call keeps its engine: memory is lost, the process is not */
+  if (lub_engine_end_workers(e, LINGER) == LUB_OK) (void)lub_engine_close(e);
+  else (void)lub_engine_complain(e, true);
+  return 0;
+}
+
+int lub_carriers_wanted(void) {
+  const char *text = getenv("LUBDUB_CARRIERS");
+  char *end;
+  if (!text || !*text) return 0;
+  long n = strtol(text, &end, 10);
+  return *end || n < 1 || n > LUB_CARRIERS_MAX ? -1 : (int)n;
+}
+
+static void adopt_host(lua_State *L) {
+  own *o = lua_newuserdatauv(L, sizeof *o, 0);
+  *o = (own){0};
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, close_engine);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_setfield(L, LUA_REGISTRYINDEX, "lub.engine");
+  lub_options options = {.carriers = lub_carriers_wanted(), .log = tell};
+  if (options.carriers < 0)
+    luaL_error(L, "lubdub: LUBDUB_CARRIERS: expected a number from 1 to %d, got %s", LUB_CARRIERS_MAX,
+               getenv("LUBDUB_CARRIERS"));
+  lub_status status = lub_lua_engine_open(&options, &o->e);
+  if (status) luaL_error(L, "lubdub: the engine does not start: %s", lub_strerror(status));
+  if (lub_lworker_open(o->e, "main", L, NULL, &o->lw)) luaL_error(L, "lubdub: not enough memory");
+  lub_engine_release(o->e);
+}
+
+int luaopen_lubdub(lua_State *L) {
+  if (!lub_lworker(L)) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+    if (lua_tothread(L, -1) != L) return luaL_error(L, "lubdub: require it first from the main coroutine");
+    lua_pop(L, 1);
+    adopt_host(L);
+  }
+  lua_createtable(L, 0, 24);
+  const luaL_Reg *const parts[] = {lub_chan_functions, lub_select_functions, lub_time_functions, lub_fiber_functions,
+                                   lub_worker_functions};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) luaL_setfuncs(L, parts[i], 0);
+  lua_pushliteral(L, LUB_VERSION);
+  lua_setfield(L, -2, "version");
+  return 1;
+}

@@ -1,0 +1,410 @@
+/* lreport.c - who does what: states, the dump of all workers, the deadlock with its cycle of waits.
+ * A worker is described by its own thread, at a safe point; while everything is parked, by any. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "llub.h"
+#include "lubdub_lua.h"
+
+#define ANSWER_WITHIN 0.2 /* seconds, after which a worker is described from outside */
+
+enum { KINDS = 64, GRAPH = 1000 };
+
+/* ---- states ---------------------------------------------------------------------------------------------------- */
+
+const char *lub_fiber_state(const lworker *lw, const lfiber *f) {
+  const lub_wait *w = &f->core.wait;
+  if (f->ended) return "dead";
+  if (f->closing) return "stopping";
+  if (f == lw->running) return "busy";
+  if (f->kill) return f->drives ? "zombie" : "stopping";
+  if (!w->parked) return f->nargs >= 0 ? "starting" : "runnable";
+  if (!atomic_load(&f->core.wait.open)) return "runnable";
+  return w->count == 1 && w->waiters[0].send ? "blocked_send" : "idle";
+}
+
+const char *lub_worker_state(lub_worker *w) {
+  int fate = atomic_load(&w->fate);
+  if (fate == LUB_ENDED) return "dead";
+  if (fate == LUB_FATE_KILLED) {
+    pthread_mutex_lock(&w->engine->lock);
+    bool zombie = w->zombie;
+    pthread_mutex_unlock(&w->engine->lock);
+    return zombie ? "zombie" : "dead";
+  }
+  if (atomic_load(&w->killed) || atomic_load(&w->cancelled)) return "stopping";
+  switch (atomic_load(&w->state)) {
+    case LUB_QUEUED: return atomic_load(&w->steps) ? "runnable" : "starting";
+    case LUB_RUNNING:
+    case LUB_NOTIFIED: return lub_carriers_in_c(w->engine, w) ? "in_c" : "busy";
+    default: return atomic_load(&w->blocked) ? "blocked_send" : "idle";
+  }
+}
+
+/* ---- one fiber --------------------------------------------------------------------------------------------------- */
+
+static void describe_wait(FILE *out, const lfiber *f) {
+  const lub_wait *w = &f->core.wait;
+  if (!w->parked) return;
+  double age = (double)(lub_engine_now_ns(w->engine) - w->since_ns) / 1e9;
+  const char *before = ", waits: ";
+  if (w->count == 0) (void)fprintf(out, ", sleeps");
+  for (uint32_t i = 0; i < w->count; i++) {
+    const lub_waiter *one = &w->waiters[i];
+    if (!one->ch) continue;
+    if (one->ch->whose) (void)fprintf(out, "%sjoin of fiber '%llu'", before, (unsigned long long)one->ch->whose);
+    else if (one->ch->of_worker) (void)fprintf(out, "%sjoin of worker '%s'", before, one->ch->name);
+    else (void)fprintf(out, "%s%s '%s'", before, one->send ? "send on" : "recv on", one->ch->name);
+    before = " or ";
+  }
+  (void)fprintf(out, " for %.3f s", age > 0 ? age : 0);
+}
+
+static void describe_place(FILE *out, lua_State *co) {
+  lua_Debug ar;
+  for (int level = 0; lua_getstack(co, level, &ar); level++) {
+    lua_getinfo(co, "Sl", &ar);
+    if (ar.currentline < 0) continue;
+    (void)fprintf(out, " at %s:%d", ar.short_src, ar.currentline);
+    return;
+  }
+}
+
+static void describe_site(FILE *out, lworker *lw, const lfiber *f) {
+  lua_Debug ar = {.short_src = "?"};
+  lua_State *L = lw->L;
+  if (f->main || f->line <= 0) return;
+  lub_fiber_push(L, lw, (lfiber *)(uintptr_t)f);
+  if (lua_getiuservalue(L, -1, 2) == LUA_TFUNCTION) lua_getinfo(L, ">S", &ar);
+  else lua_pop(L, 1);
+  lua_pop(L, 1);
+  (void)fprintf(out, ", started at %s:%d", ar.short_src, f->line);
+}
+
+/* What it does, without its name; to be freed. NULL without memory. */
+static char *describe(lworker *lw, const lfiber *f) {
+  char *text = NULL;
+  size_t n;
+  FILE *out = open_memstream(&text, &n);
+  if (!out) return NULL;
+  (void)fputs(lub_fiber_state(lw, f), out);
+  describe_wait(out, f);
+  describe_place(out, f == lw->running && lw->innermost ? lw->innermost : lub_innermost(f->co));
+  describe_site(out, lw, f);
+  (void)fclose(out);
+  return text;
+}
+
+/* ---- one worker -------------------------------------------------------------------------------------------------- */
+
+/* Fibers that do the same at the same place are told once. */
+static void describe_worker(FILE *out, lworker *lw) {
+  struct { char *text; lfiber *first; size_t count; } kinds[KINDS];
+  size_t nkinds = 0, others = 0, nfibers = 0;
+  lub_worker *w = lw->core;
+  for (lub_link *k = lub_list_first(&w->fibers); k; k = lub_list_next(&w->fibers, k), nfibers++) {
+    lfiber *f = (lfiber *)(void *)lub_container(k, lub_fiber, link);
+    char *text = nkinds < KINDS || nfibers < GRAPH ? describe(lw, f) : NULL;
+    size_t i = 0;
+    while (i < nkinds && text && strcmp(kinds[i].text, text) != 0) i++;
+    if (!text || i == KINDS) {
+      others++;
+    } else if (i < nkinds) {
+      kinds[i].count++;
+    } else {
+      kinds[nkinds].text = text;
+      kinds[nkinds].first = f;
+      kinds[nkinds++].count = 1;
+      text = NULL;
+    }
+    free(text);
+  }
+  int kib = lua_gc(lw->L, LUA_GCCOUNT); /* -1 inside a finalizer */
+  (void)fprintf(out, "worker '%s' [%s] fibers=%zu memory=%d KiB\n", w->name, lub_worker_state(w), nfibers,
+                kib < 0 ? 0 : kib);
+  for (size_t i = 0; i < nkinds; i++) {
+    if (kinds[i].first->main) (void)fprintf(out, "  fiber 'main' ");
+    else (void)fprintf(out, "  fiber '%llu' ", (unsigned long long)kinds[i].first->core.wait.id);
+    (void)fprintf(out, "%s\n", kinds[i].text);
+    if (kinds[i].count > 1) (void)fprintf(out, "  ... and %zu more that do the same there\n", kinds[i].count - 1);
+    free(kinds[i].text);
+  }
+  if (others) (void)fprintf(out, "  ... and %zu other fibers\n", others);
+}
+
+/* The worker's text as a value. */
+static lub_status answer(lworker *lw, lub_value *out) {
+  char *text = NULL;
+  size_t n = 0;
+  FILE *stream = open_memstream(&text, &n);
+  if (!stream) return LUB_NOMEM;
+  describe_worker(stream, lw);
+  lub_status status = fclose(stream) ? LUB_NOMEM : lub_string(lw->core->engine, text, n, out);
+  free(text);
+  return status;
+}
+
+void lub_report_answer(lworker *lw) {
+  lub_chan *ch = lub_worker_report_wanted(lw->core);
+  lub_value v;
+  if (!ch) return;
+  if (answer(lw, &v) == LUB_OK && lub_chan_send(ch, &v, 0) != LUB_OK) lub_value_drop(&v);
+  lub_chan_drop(ch);
+}
+
+/* A worker that has not answered: it is inside a C call, or its thread has no CPU. */
+static void describe_silent(lub_worker *w, void *ud) {
+  pthread_mutex_lock(&w->engine->lock);
+  bool silent = w->report != NULL;
+  pthread_mutex_unlock(&w->engine->lock);
+  if (!silent) return;
+  lub_chan *ch = lub_worker_report_wanted(w);
+  if (ch) lub_chan_drop(ch);
+  (void)fprintf(ud, "worker '%s' [%s] no answer: in a C call\n", w->name, lub_worker_state(w));
+}
+
+void lub_report_all(lub_engine *e, FILE *out) {
+  lub_chan *ch;
+  size_t n;
+  if (lub_workers_report(e, &ch, &n)) {
+    (void)fprintf(out, "lubdub: not enough memory for a report\n");
+    return;
+  }
+  double until = lub_engine_now(e) + ANSWER_WITHIN;
+  lub_value v;
+  while (n > 0 && lub_chan_recv(ch, &v, until - lub_engine_now(e)) == LUB_OK) {
+    size_t size;
+    const char *text = lub_text(&v, &size);
+    (void)fwrite(text, 1, size, out);
+    lub_value_drop(&v);
+    n--;
+  }
+  lub_chan_drop(ch);
+  if (n > 0) (void)lub_workers_each(e, describe_silent, out);
+  (void)fflush(out);
+}
+
+/* ---- the same in Lua ------------------------------------------------------------------------------------------------ */
+
+static int dump_more(lua_State *L, int status, lua_KContext left);
+
+/* At index 1 the file, at 2 the channel, at 3 the time to end at; writes what has come, or waits for more. */
+static int dump_wait(lua_State *L, lua_KContext left) {
+  lworker *lw = lub_lworker(L);
+  lub_chan *ch = lub_test_chan(L, 2)->ch;
+  FILE *out = ((luaL_Stream *)lua_touserdata(L, 1))->f;
+  while (left > 0) {
+    int64_t deadline = lua_tointeger(L, 3);
+    (void)lub_may_wait(L, lw, &deadline);
+    lub_value v;
+    lub_fiber *f = &lw->running->core;
+    lub_status status = lub_wait_recv(&f->wait, &f->one, ch, &v, deadline);
+    if (status == LUB_PARK) return lub_park(L, lw, left, dump_more);
+    if (status != LUB_OK) break;
+    size_t n;
+    const char *text = lub_text(&v, &n);
+    (void)fwrite(text, 1, n, out);
+    lub_value_drop(&v);
+    left--;
+  }
+  if (left > 0) (void)lub_workers_each(lw->core->engine, describe_silent, out);
+  (void)fflush(out);
+  return 0;
+}
+
+static int dump_more(lua_State *L, int s, lua_KContext left) {
+  (void)s;
+  lworker *lw = lub_lworker(L);
+  lub_status status = lub_finish(L, lw);
+  lub_value *v = &lw->running->core.one.value;
+  if (status != LUB_OK) {
+    lua_pushinteger(L, 0); /* too late, or cancelled: what is missing is described from outside */
+    lua_replace(L, 3);
+    return dump_wait(L, left);
+  }
+  size_t n;
+  const char *text = lub_text(v, &n);
+  (void)fwrite(text, 1, n, ((luaL_Stream *)lua_touserdata(L, 1))->f);
+  lub_value_drop(v);
+  return dump_wait(L, left - 1);
+}
+
+/* lub.dump([file]): what every worker and fiber does, to an open file (stderr). */
+int lub_dump(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  lub_engine *e = lw->core->engine;
+  lub_check_surplus(L, 1, "dump");
+  if (lua_isnoneornil(L, 1)) {
+    lua_settop(L, 0);
+    lub_require(L, LUA_IOLIBNAME);
+    lua_getfield(L, 1, "stderr");
+    lua_replace(L, 1);
+  }
+  luaL_Stream *file = luaL_testudata(L, 1, LUA_FILEHANDLE);
+  if (!file || !file->closef) lub_arg_error(L, "dump", 1, "an open file");
+  lua_settop(L, 1);
+  lub_chan *ch;
+  size_t n;
+  if (lub_workers_report(e, &ch, &n)) return luaL_error(L, "dump: not enough memory");
+  lub_value v = lub_of_chan(ch);
+  lub_chan_drop(ch);
+  lub_take(L, &v);
+  lua_pushinteger(L, lub_engine_deadline(e, ANSWER_WITHIN));
+  lub_report_answer(lw);
+  return dump_wait(L, (lua_KContext)n);
+}
+
+/* w:traceback() -> what its fibers do; "" when it does not answer */
+static int traceback_came(lua_State *L, int s, lua_KContext ctx) {
+  (void)s;
+  (void)ctx;
+  lworker *lw = lub_lworker(L);
+  if (lub_finish(L, lw) == LUB_OK) lub_take(L, &lw->running->core.one.value);
+  else lua_pushliteral(L, "");
+  return 1;
+}
+
+int lub_worker_traceback(lua_State *L, lub_worker *w) {
+  lworker *lw = lub_lworker(L);
+  lub_chan *ch;
+  lub_value v;
+  if (lub_worker_ask(w, &ch)) return luaL_error(L, "traceback: not enough memory");
+  v = lub_of_chan(ch);
+  lub_chan_drop(ch);
+  lub_take(L, &v);
+  if (w == lw->core) lub_report_answer(lw);
+  int64_t deadline = lub_engine_deadline(w->engine, ANSWER_WITHIN);
+  (void)lub_may_wait(L, lw, &deadline);
+  lub_fiber *f = &lw->running->core;
+  lub_status status = lub_wait_recv(&f->wait, &f->one, ch, &v, deadline);
+  if (status == LUB_PARK) return lub_park(L, lw, 0, traceback_came);
+  if (status == LUB_OK) lub_take(L, &v);
+  else lua_pushliteral(L, "");
+  return 1;
+}
+
+/* ---- the deadlock ----------------------------------------------------------------------------------------------------- */
+
+/* The graph of waits. A fiber waits for another if that one's end, or what it may do with the channel, would wake
+ * it: it is the one whose `done` that is, or a function on its stack has the channel in a local or an upvalue. */
+typedef struct node {
+  lworker *lw;
+  lfiber *f;
+  uint32_t from;   /* the search's: who led here */
+  uint8_t seen;    /* 0 not yet, 1 on the path, 2 done with */
+} node;
+
+typedef struct graph {
+  node all[GRAPH];
+  uint32_t n;
+} graph;
+
+static void add_nodes(lub_worker *w, void *ud) {
+  graph *g = ud;
+  for (lub_link *k = lub_list_first(&w->fibers); k && g->n < GRAPH; k = lub_list_next(&w->fibers, k))
+    g->all[g->n++] = (node){.lw = w->data, .f = (lfiber *)(void *)lub_container(k, lub_fiber, link)};
+}
+
+static bool is_handle_of(lua_State *L, const lub_chan *ch, bool send) {
+  lchan *box = lub_test_chan(L, -1);
+  /* who waits to send needs a receiver, who waits to receive a sender */
+  bool it = box && box->ch == ch && box->view != (send ? LUB_VIEW_SEND : LUB_VIEW_RECV);
+  lua_pop(L, 1);
+  return it;
+}
+
+static bool knows(lua_State *co, const lub_chan *ch, bool send) {
+  lua_Debug ar;
+  if (!lua_checkstack(co, 4)) return false;
+  for (int level = 0; lua_getstack(co, level, &ar); level++) {
+    for (int i = 1; lua_getlocal(co, &ar, i); i++)
+      if (is_handle_of(co, ch, send)) return true;
+    lua_getinfo(co, "f", &ar);
+    bool found = false;
+    for (int i = 1; !found && lua_getupvalue(co, -1, i); i++) found = is_handle_of(co, ch, send);
+    lua_pop(co, 1);
+    if (found) return true;
+  }
+  return false;
+}
+
+static bool waits_for(const node *a, const node *b) {
+  const lub_wait *w = &a->f->core.wait;
+  for (uint32_t i = 0; i < w->count; i++) {
+    const lub_chan *ch = w->waiters[i].ch;
+    if (!ch) continue;
+    if (ch->whose || ch->of_worker) {
+      if (ch->whose ? ch->whose == b->f->core.wait.id : ch == b->lw->core->done && b->f->main) return true;
+    } else if (a->f != b->f && (knows(lub_innermost(b->f->co), ch, w->waiters[i].send) ||
+                                (b->f->co != lub_innermost(b->f->co) && knows(b->f->co, ch, w->waiters[i].send)))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Depth first, without recursion. The node at which a cycle closes, or g->n; its `from`s lead around. */
+static uint32_t find_cycle(graph *g) {
+  for (uint32_t start = 0; start < g->n; start++) {
+    if (g->all[start].seen) continue;
+    uint32_t at = start, next = 0;
+    g->all[at].seen = 1;
+    g->all[at].from = g->n;
+    for (;;) {
+      while (next < g->n && (g->all[next].seen == 2 || !waits_for(&g->all[at], &g->all[next]))) next++;
+      if (next < g->n && g->all[next].seen == 1) {
+        g->all[next].from = at;
+        return next;
+      }
+      if (next < g->n) {
+        g->all[next].from = at;
+        g->all[next].seen = 1;
+        at = next;
+        next = 0;
+      } else {
+        uint32_t up = g->all[at].from;
+        g->all[at].seen = 2;
+        if (up == g->n) break;
+        next = at + 1;
+        at = up;
+      }
+    }
+  }
+  return g->n;
+}
+
+static void name_node(FILE *out, const node *n) {
+  if (n->f->main) (void)fprintf(out, "main of '%s'", n->lw->core->name);
+  else (void)fprintf(out, "fiber '%llu'", (unsigned long long)n->f->core.wait.id);
+}
+
+static void report_cycle(lub_engine *e, FILE *out) {
+  graph *g = calloc(1, sizeof *g);
+  if (!g || lub_workers_each(e, add_nodes, g)) {
+    free(g);
+    return;
+  }
+  uint32_t first = find_cycle(g), path[GRAPH], n = 0;
+  if (first < g->n) {
+    uint32_t at = first;
+    do path[n++] = at;
+    while ((at = g->all[at].from) != first && n < GRAPH);
+    (void)fprintf(out, "cycle: ");
+    name_node(out, &g->all[first]);
+    while (n > 0) { /* `from` leads backwards */
+      (void)fprintf(out, " -> ");
+      name_node(out, &g->all[path[--n]]);
+    }
+    (void)fprintf(out, "\n");
+  }
+  free(g);
+}
+
+static void report_parked(lub_worker *w, void *ud) { describe_worker(ud, w->data); }
+
+void lub_report_deadlock(lub_engine *e, FILE *out) {
+  (void)fprintf(out, "lubdub: deadlock: every fiber waits, and nothing can wake one\n");
+  (void)lub_workers_each(e, report_parked, out);
+  report_cycle(e, out);
+  (void)fflush(out);
+}

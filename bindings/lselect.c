@@ -1,0 +1,166 @@
+/* lselect.c - select and prefer in Lua, and the cases that send. */
+#include <string.h>
+
+#include "llub.h"
+
+const char LUB_CASE_MAGIC[] = "lub.case";
+
+typedef struct lcase { /* user values: the channel, the value */
+  const void *magic;
+} lcase;
+
+/* channel << value: a send, for select. The value is copied when select runs.   [-0, +1, e] */
+static int chan_case(lua_State *L) {
+  lchan *box = lub_test_chan(L, 1);
+  if (!box) lub_arg_error(L, "<<", 1, "a channel");
+  if (box->view == LUB_VIEW_RECV)
+    return luaL_error(L, "<<: channel '%s' is a receiver here: it cannot send", box->ch->name);
+  if (lua_isnil(L, 2)) lub_arg_error(L, "<<", 2, "a value that is not nil");
+  lcase *c = lua_newuserdatauv(L, sizeof *c, 2);
+  c->magic = LUB_CASE_MAGIC;
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, 2);
+  lua_setiuservalue(L, -2, 2);
+  return 1;
+}
+
+static bool is_case(lua_State *L, int arg) {
+  return lua_type(L, arg) == LUA_TUSERDATA && lua_rawlen(L, arg) == sizeof(lcase) &&
+         ((lcase *)lua_touserdata(L, arg))->magic == LUB_CASE_MAGIC;
+}
+
+static void drop_cases(lcases *cs) {
+  for (uint32_t i = 0; cs && i < cs->count; i++)
+    if (cs->one[i].value.type != LUB_NIL) lub_value_drop(&cs->one[i].value);
+  if (cs) cs->count = 0;
+}
+
+static lcases *make_room(lua_State *L, lfiber *f, uint32_t n, const char *function) {
+  lcases *cs = f->cases;
+  if (cs && n <= cs->room) return cs;
+  const lub_allocator *mem = &f->owner->core->engine->mem;
+  size_t room = n < 4 ? 4 : n, nbytes = sizeof *cs + room * sizeof cs->one[0];
+  cs = mem->realloc(mem->ud, cs, nbytes + 2 * room * sizeof *cs->order);
+  if (!cs) luaL_error(L, "%s: not enough memory for %d cases", function, (int)n);
+  cs->room = (uint32_t)room;
+  cs->count = 0;
+  cs->order = (uint32_t *)(void *)((char *)cs + nbytes);
+  return f->cases = cs;
+}
+
+/* from, value, index */
+static int push_selected(lua_State *L, lfiber *f, lub_status status, uint32_t at) {
+  lcases *cs = f->cases;
+  if (status != LUB_OK && status != LUB_CLOSED) {
+    drop_cases(cs);
+    return status == LUB_NOMEM ? luaL_error(L, "select: not enough memory to wait") : lub_push_reason(L, status);
+  }
+  lub_waiter *one = &cs->one[at];
+  int arg = (int)at + 1;
+  bool send = one->send;
+  lub_chan *ch = one->ch;
+  lub_value v = one->value;
+  one->value.type = LUB_NIL;
+  drop_cases(cs);
+  if (send) {
+    lub_value_drop(&v);
+    if (status == LUB_CLOSED) return luaL_error(L, "send on closed channel '%s'", ch->name);
+    lua_getiuservalue(L, arg, 1);
+    lua_pushboolean(L, 1);
+  } else {
+    lua_pushvalue(L, arg);
+    if (status == LUB_CLOSED) lua_pushnil(L);
+    else lub_take(L, &v);
+  }
+  lua_pushinteger(L, arg);
+  return 3;
+}
+
+static int selected(lua_State *L, int s, lua_KContext ctx) {
+  (void)s;
+  (void)ctx;
+  lworker *lw = lub_lworker(L);
+  lfiber *f = lw->running;
+  lub_status status = lub_wait_finish(&f->core.wait);
+  if (lub_must_raise(status)) {
+    drop_cases(f->cases);
+    status = lub_finish(L, lw);
+  }
+  return push_selected(L, f, status, f->core.wait.index);
+}
+
+static void read_send(lua_State *L, int arg, lub_waiter *one) {
+  char what[32];
+  lua_getiuservalue(L, arg, 1);
+  one->ch = ((lchan *)lua_touserdata(L, -1))->ch;
+  one->send = true;
+  lua_getiuservalue(L, arg, 2);
+  what[0] = 0;
+  if (lua_type(L, -1) == LUA_TTABLE || lua_type(L, -1) >= LUA_TFUNCTION)
+    (void)snprintf(what, sizeof what, "argument %d", arg);
+  one->value = lub_pack(L, -1, what);
+  lua_pop(L, 2);
+}
+
+static lub_chan *read_receive(lua_State *L, int arg, const char *function) {
+  lchan *box = lub_test_chan(L, arg);
+  if (!box) lub_arg_error(L, function, arg, "a channel, channel << value, nil or seconds");
+  if (box->view == LUB_VIEW_SEND)
+    luaL_error(L, "%s: argument %d: channel '%s' is a sender here: it cannot receive", function, arg, box->ch->name);
+  return box->ch;
+}
+
+/* Fills the fiber's cases from the arguments; returns the deadline. */
+static int64_t read_cases(lua_State *L, lworker *lw, lcases *cs, int n, const char *function) {
+  int64_t deadline = LUB_NEVER;
+  int number = 0;
+  drop_cases(cs); /* those of a call that raised */
+  for (int i = 1; i <= n; i++) {
+    lub_waiter *one = &cs->one[i - 1];
+    memset(one, 0, sizeof *one);
+    cs->count = (uint32_t)i;
+    switch (lua_type(L, i)) {
+      case LUA_TNIL: break;
+      case LUA_TNUMBER:
+        if (number)
+          luaL_error(L, "%s: arguments %d and %d are both numbers: one wait is allowed", function, number, i);
+        number = i;
+        deadline = lub_check_wait(L, lw, i, function);
+        break;
+      default:
+        if (is_case(L, i)) read_send(L, i, one);
+        else one->ch = read_receive(L, i, function);
+    }
+  }
+  return deadline;
+}
+
+static int choose(lua_State *L, bool ordered, const char *function) {
+  lworker *lw = lub_lworker(L);
+  lfiber *f = lw->running;
+  int n = lua_gettop(L);
+  luaL_checkstack(L, 8, function);
+  lcases *cs = make_room(L, f, (uint32_t)n, function);
+  int64_t deadline = read_cases(L, lw, cs, n, function), wanted = deadline;
+  uint32_t at = 0;
+  lub_status refused = lub_may_wait(L, lw, &deadline);
+  lub_status status =
+      lub_wait_select(&f->core.wait, cs->one, (uint32_t)n, cs->order, ordered ? NULL : &lw->random, deadline, &at);
+  if (status == LUB_PARK) return lub_park(L, lw, 0, selected);
+  if (status == LUB_TIMEOUT && refused && wanted) status = refused;
+  return push_selected(L, f, status, at);
+}
+
+/* lub.select(case, ...) -> from, value, index | nil, "timeout" | nil, "cancelled"   [-0, +2|3, e] */
+static int select_any(lua_State *L) { return choose(L, false, "select"); }
+/* The same, but of several that are ready, the first named. */
+static int select_first(lua_State *L) { return choose(L, true, "prefer"); }
+
+/* Adds << to the channels' metatable at the top. */
+void lub_open_select(lua_State *L) {
+  lua_pushcfunction(L, chan_case);
+  lua_setfield(L, -2, "__shl");
+}
+
+const luaL_Reg lub_select_functions[] = {{"select", select_any}, {"prefer", select_first}, {NULL, NULL}};

@@ -1,0 +1,511 @@
+/* carrier.c - see carrier.h.
+ *
+ * IDLE. No wake is lost between a carrier that goes idle and a thread that queues a worker: the one adds itself to
+ * `idle` and then reads the queues' lengths, the other adds to a length and then reads `idle`; all four are
+ * sequentially consistent, so at least one sees the other. */
+#include "carrier.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+#include "engine.h"
+
+enum {
+  TICK_NS = 2500000, /* the watcher's period while anything runs */
+  LONG_TICKS = 4,    /* a slice of 10 ms is long */
+  QUIET_TICKS = 8,   /* after which the watcher sleeps too */
+  SPIN = 100,        /* looks around before a carrier sleeps */
+  TIMER_TURNS = 8,   /* slices between two looks at the clock */
+  FAIR_TURNS = 16,   /* ... before the queue comes before `next` */
+  GLOBAL_TURNS = 61, /* ... before the engine's queue comes before the place's (Go's schedtick) */
+  STEAL_MAX = 32,
+};
+
+static LUB_THREAD_LOCAL lub_carrier *self;
+
+/* ---- queues --------------------------------------------------------------------------------------------- */
+
+static void push_global(lub_engine *e, lub_worker *w) {
+  pthread_mutex_lock(&e->lock);
+  lub_list_push(&e->queue, &w->link);
+  atomic_fetch_add(&e->waiting, 1); /* IDLE */
+  pthread_mutex_unlock(&e->lock);
+}
+
+static lub_worker *pop_global(lub_engine *e) {
+  if (atomic_load_explicit(&e->waiting, memory_order_relaxed) == 0) return NULL;
+  pthread_mutex_lock(&e->lock);
+  lub_link *k = lub_list_pop(&e->queue);
+  if (k) atomic_fetch_sub(&e->waiting, 1);
+  pthread_mutex_unlock(&e->lock);
+  return k ? lub_container(k, lub_worker, link) : NULL;
+}
+
+static void push_place(lub_place *p, lub_worker *w) {
+  pthread_mutex_lock(&p->lock);
+  lub_list_push(&p->queue, &w->link);
+  atomic_fetch_add(&p->length, 1); /* IDLE */
+  pthread_mutex_unlock(&p->lock);
+}
+
+static lub_worker *pop_place(lub_place *p) {
+  if (atomic_load_explicit(&p->length, memory_order_relaxed) == 0) return NULL;
+  pthread_mutex_lock(&p->lock);
+  lub_link *k = lub_list_pop(&p->queue);
+  if (k) atomic_fetch_sub(&p->length, 1);
+  pthread_mutex_unlock(&p->lock);
+  return k ? lub_container(k, lub_worker, link) : NULL;
+}
+
+static lub_worker *pop_next(lub_place *p) {
+  if (!atomic_load_explicit(&p->next, memory_order_relaxed)) return NULL;
+  return atomic_exchange_explicit(&p->next, NULL, memory_order_acq_rel);
+}
+
+/* Half of what waits at `from` (Go's runqsteal); the first to run now, the rest to `to`. */
+static lub_worker *steal(lub_place *to, lub_place *from) {
+  if (atomic_load(&from->length) == 0) return NULL;
+  lub_link *taken[STEAL_MAX];
+  int n = 0;
+  pthread_mutex_lock(&from->lock);
+  int half = (atomic_load(&from->length) + 1) / 2;
+  while (n < half && n < STEAL_MAX) taken[n++] = lub_list_pop(&from->queue);
+  atomic_fetch_sub(&from->length, n);
+  pthread_mutex_unlock(&from->lock);
+  for (int i = 1; i < n; i++) push_place(to, lub_container(taken[i], lub_worker, link));
+  return n ? lub_container(taken[0], lub_worker, link) : NULL;
+}
+
+static bool have_work(lub_engine *e) {
+  if (atomic_load(&e->waiting)) return true;
+  for (int i = 0; i < e->nplaces; i++)
+    if (atomic_load(&e->places[i].length)) return true;
+  return false;
+}
+
+bool lub_carriers_have_work_locked(lub_engine *e) { return have_work(e); }
+
+bool lub_engine_others_wait(lub_engine *e) {
+  lub_place *p = self ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
+  return atomic_load_explicit(&e->waiting, memory_order_relaxed) > 0 ||
+         (p && (atomic_load_explicit(&p->length, memory_order_relaxed) > 0 ||
+                atomic_load_explicit(&p->next, memory_order_relaxed)));
+}
+
+/* ---- waking carriers --------------------------------------------------------------------------------------- */
+
+static bool wake_idler_locked(lub_engine *e) {
+  lub_link *k = e->idlers.root.prev; /* the newest: its caches are warm */
+  if (k == &e->idlers.root) return false;
+  lub_list_remove(k);
+  atomic_fetch_sub(&e->idle, 1);
+  atomic_fetch_add(&e->searching, 1);
+  lub_engine_awake_locked(e);
+  lub_sleeper_wake_locked(lub_container(k, lub_sleeper, link));
+  return true;
+}
+
+/* One at a time: who finds work wakes the next (Go's wakep). */
+static void wake_one(lub_engine *e) {
+  if (atomic_load(&e->idle) == 0 || atomic_load(&e->searching) > 0) return;
+  pthread_mutex_lock(&e->lock);
+  if (atomic_load(&e->searching) == 0) (void)wake_idler_locked(e);
+  pthread_mutex_unlock(&e->lock);
+}
+
+void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
+  lub_place *p = self && self->engine == e ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
+  if (!p || again) {
+    push_global(e, w);
+    wake_one(e);
+    return;
+  }
+  /* acq_rel: what this thread did to w is seen by the carrier that takes it */
+  lub_worker *second = atomic_exchange_explicit(&p->next, w, memory_order_acq_rel);
+  if (!second) return; /* it runs here, soon: waking another carrier would cost more than it waits */
+  push_place(p, second);
+  wake_one(e);
+}
+
+void lub_carriers_watch(lub_engine *e) {
+  if (!atomic_load(&e->watching)) return;
+  pthread_mutex_lock(&e->lock);
+  pthread_cond_signal(&e->watch);
+  pthread_mutex_unlock(&e->lock);
+}
+
+/* ---- a carrier's life --------------------------------------------------------------------------------------- */
+
+static void run_slice(lub_worker *w) {
+  lub_engine *e = w->engine;
+  lub_object_ref(&w->obj);
+  atomic_store(&w->state, LUB_RUNNING);
+  atomic_store_explicit(&w->preempt, false, memory_order_relaxed);
+  lub_worker_set_current(w);
+  w->run(w);
+  lub_worker_set_current(NULL);
+  int running = LUB_RUNNING;
+  bool again = w->ready.first || w->preempted.first; /* it left early */
+  if (!w->ended && (again || !atomic_compare_exchange_strong(&w->state, &running, LUB_IDLE))) {
+    atomic_store(&w->state, LUB_QUEUED);
+    lub_carriers_queue(e, w, again);
+  }
+  lub_object_drop(&w->obj);
+}
+
+static lub_worker *take_own(lub_engine *e, lub_carrier *c, lub_place *p) {
+  lub_worker *w = NULL;
+  uint32_t turn = ++c->turns;
+  if (turn % TIMER_TURNS == 0) lub_engine_run_timers(e);
+  if (turn % GLOBAL_TURNS == 0) w = pop_global(e);
+  if (!w && turn % FAIR_TURNS == 0) w = pop_place(p);
+  if (!w) w = pop_next(p);
+  if (!w) w = pop_place(p);
+  return w ? w : pop_global(e);
+}
+
+static lub_worker *search(lub_engine *e, lub_place *p) {
+  int rounds = e->nplaces > 1 ? SPIN : 1;
+  for (int i = 0; i < rounds; i++) {
+    lub_worker *w = pop_global(e);
+    for (int k = 1; k < e->nplaces && !w; k++) w = steal(p, &e->places[(p - e->places + k) % e->nplaces]);
+    if (w) return w;
+    lub_pause();
+  }
+  return NULL;
+}
+
+/* Waits as a spare for a place. False: the engine stops. */
+static bool wait_for_place(lub_carrier *c) {
+  lub_engine *e = c->engine;
+  pthread_mutex_lock(&e->lock);
+  if (!atomic_load(&c->place) && !atomic_load(&e->stopping)) {
+    lub_list_push(&e->spares, &c->sleeper->link);
+    c->sleeper->woken = false;
+    lub_engine_asleep_locked(e);
+    while (!c->sleeper->woken) pthread_cond_wait(&c->sleeper->wakeup, &e->lock);
+    if (lub_link_queued(&c->sleeper->link)) lub_list_remove(&c->sleeper->link);
+  }
+  pthread_mutex_unlock(&e->lock);
+  return !atomic_load(&e->stopping);
+}
+
+/* Sleeps until there may be work; fires timers if that is this carrier's duty. */
+static void idle(lub_carrier *c) {
+  lub_engine *e = c->engine;
+  lub_sleeper *s = c->sleeper;
+  pthread_mutex_lock(&e->lock);
+  lub_list_push(&e->idlers, &s->link);
+  s->woken = false;
+  atomic_fetch_add(&e->idle, 1); /* IDLE */
+  if (have_work(e) || atomic_load(&e->stopping)) {
+    lub_list_remove(&s->link);
+    atomic_fetch_sub(&e->idle, 1);
+  } else {
+    lub_engine_asleep_locked(e);
+    lub_sleep_locked(e, s, LUB_NEVER);
+    if (s->woken) { /* the wake has taken it from the list, and counted it */
+      atomic_fetch_sub(&e->searching, 1);
+    } else { /* a timer is due */
+      lub_list_remove(&s->link);
+      atomic_fetch_sub(&e->idle, 1);
+      lub_engine_awake_locked(e);
+    }
+  }
+  pthread_mutex_unlock(&e->lock);
+  lub_engine_run_timers(e);
+}
+
+/* The next worker for this carrier; NULL: the engine stops. */
+static lub_worker *find_work(lub_carrier *c) {
+  lub_engine *e = c->engine;
+  for (;;) {
+    lub_place *p = atomic_load(&c->place);
+    if (atomic_load_explicit(&e->stopping, memory_order_relaxed)) return NULL;
+    if (!p) {
+      if (!wait_for_place(c)) return NULL;
+      continue;
+    }
+    lub_worker *w = take_own(e, c, p);
+    if (w) return w;
+    atomic_fetch_add(&e->searching, 1);
+    w = search(e, p);
+    atomic_fetch_sub(&e->searching, 1);
+    if (!w) {
+      idle(c);
+      continue;
+    }
+    if (atomic_load(&e->idle) && have_work(e)) wake_one(e);
+    return w;
+  }
+}
+
+static void *carry(void *arg) {
+  lub_carrier *c = arg;
+  lub_sleeper sleeper;
+  lub_worker *w;
+  lub_sleeper_init(&sleeper, NULL);
+  pthread_mutex_lock(&c->engine->lock);
+  c->sleeper = &sleeper;
+  pthread_mutex_unlock(&c->engine->lock);
+  self = c;
+#ifdef __linux__
+  (void)prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: timers to the point */
+#endif
+  while ((w = find_work(c))) {
+    atomic_store(&c->current, w);
+    lub_carriers_watch(c->engine);
+    run_slice(w);
+    atomic_store(&c->current, NULL);
+    atomic_fetch_add_explicit(&c->slices, 1, memory_order_relaxed);
+  }
+  pthread_mutex_lock(&c->engine->lock);
+  c->sleeper = NULL;
+  pthread_mutex_unlock(&c->engine->lock);
+  lub_sleeper_close(&sleeper);
+  return NULL;
+}
+
+static lub_status start_thread_locked(lub_engine *e, lub_place *p) {
+  lub_carrier *c = &e->carriers[e->threads];
+  *c = (lub_carrier){.engine = e};
+  atomic_init(&c->place, p);
+  if (pthread_create(&c->thread, NULL, carry, c)) return LUB_THREAD;
+  e->threads++;
+  lub_engine_awake_locked(e);
+  return LUB_OK;
+}
+
+/* ---- the watcher -------------------------------------------------------------------------------------- */
+
+static bool used_cpu(lub_carrier *c) {
+  clockid_t id;
+  struct timespec t;
+  if (pthread_getcpuclockid(c->thread, &id) || clock_gettime(id, &t)) return true;
+  int64_t cpu_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec, used_ns = cpu_ns - c->seen_cpu_ns;
+  c->seen_cpu_ns = cpu_ns;
+  return used_ns > TICK_NS / 10;
+}
+
+/* The thread of a pinned worker that runs fibers: one that does not switch is interrupted. */
+static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
+  if (!atomic_load(&w->driven) || atomic_load(&w->state) == LUB_ASLEEP) return false;
+  uint32_t steps = atomic_load(&w->steps);
+  w->ticks = steps == w->seen_steps ? w->ticks + 1 : 0;
+  w->seen_steps = steps;
+  if (w->ticks >= LONG_TICKS && w->ticks % LONG_TICKS == 0 && e->opts.preempt_signal)
+    (void)pthread_kill(w->thread, e->opts.preempt_signal);
+  return true;
+}
+
+/* Gives c's place to a spare; c becomes one when its slice ends. */
+static void replace_locked(lub_engine *e, lub_carrier *c) {
+  lub_place *p = atomic_load(&c->place);
+  lub_link *k = lub_list_pop(&e->spares);
+  if (k) {
+    lub_sleeper *s = lub_container(k, lub_sleeper, link);
+    for (int i = 0; i < e->threads; i++)
+      if (e->carriers[i].sleeper == s) atomic_store(&e->carriers[i].place, p);
+    lub_engine_awake_locked(e);
+    lub_sleeper_wake_locked(s);
+  } else if (e->threads == e->max_threads || start_thread_locked(e, p) != LUB_OK) {
+    if (!e->bound_told && e->opts.log)
+      e->opts.log(e->opts.ud, "every carrier is inside a C call and the bound on threads (max_carriers) is "
+                              "reached: workers wait until a call returns");
+    e->bound_told = true;
+    return;
+  }
+  atomic_store(&c->place, NULL);
+}
+
+/* A worker that was woken here and waits behind a slice that goes on: others may take it from now on. */
+static void offer_next_locked(lub_engine *e, lub_place *p) {
+  if (atomic_load(&e->idle) == 0) return;
+  lub_worker *w = pop_next(p);
+  if (w) push_place(p, w);
+  if (w || atomic_load(&p->length)) (void)wake_idler_locked(e);
+}
+
+/* c->current may be freed meanwhile: it is compared, never followed. Whether a signal is due is decided
+ * in lub_interrupted, on the carrier itself. */
+static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
+  lub_worker *w = atomic_load(&c->current);
+  lub_place *p = atomic_load(&c->place);
+  uint32_t slices = atomic_load(&c->slices);
+  if (!w || slices != c->seen_slices) {
+    c->seen_slices = slices;
+    c->ticks = 0;
+    c->blocked = false;
+    return w != NULL;
+  }
+  c->ticks++;
+  if (p) offer_next_locked(e, p);
+  if (c->ticks < LONG_TICKS) return true;
+  bool burns = used_cpu(c);
+  c->blocked = !burns;
+  /* a thread that used no CPU is blocked in a C call: a signal would only break that call */
+  if (burns && e->opts.preempt_signal && c->ticks % LONG_TICKS == 0)
+    (void)pthread_kill(c->thread, e->opts.preempt_signal);
+  bool others_wait = atomic_load(&e->waiting) || (p && (atomic_load(&p->length) || atomic_load(&p->next)));
+  if (p && others_wait && (!burns || c->ticks > LONG_TICKS) && !atomic_load(&e->idle)) replace_locked(e, c);
+  return true;
+}
+
+static bool watch_all_locked(lub_engine *e) {
+  bool busy = false;
+  for (int i = 0; i < e->threads; i++) busy |= watch_carrier_locked(e, &e->carriers[i]);
+  for (lub_link *k = lub_list_first(&e->pinned); k; k = lub_list_next(&e->pinned, k))
+    busy |= watch_pinned_locked(e, lub_container(k, lub_worker, pin));
+  return busy;
+}
+
+/* No sleeper waits for the next timer: who did was woken for something else. */
+static void keep_timers_locked(lub_engine *e) {
+  if (e->keeper_ns != LUB_NEVER || lub_timers_next(&e->timers) == LUB_NEVER) return;
+  lub_link *k = lub_list_first(&e->idlers);
+  if (k) pthread_cond_signal(&lub_container(k, lub_sleeper, link)->wakeup);
+  lub_engine_awake_locked(e);
+  pthread_mutex_unlock(&e->lock);
+  lub_engine_run_timers(e);
+  pthread_mutex_lock(&e->lock);
+  lub_engine_asleep_locked(e);
+}
+
+static int64_t complain_locked(lub_engine *e) {
+  if (lub_list_empty(&e->complaints)) return LUB_NEVER;
+  pthread_mutex_unlock(&e->lock);
+  int64_t again_ns = lub_engine_complain(e, false);
+  pthread_mutex_lock(&e->lock);
+  return again_ns;
+}
+
+static void *watch(void *arg) {
+  lub_engine *e = arg;
+  int quiet = 0;
+  pthread_mutex_lock(&e->lock);
+  while (!atomic_load(&e->stopping)) {
+    bool busy = watch_all_locked(e);
+    if (busy) keep_timers_locked(e);
+    quiet = busy ? 0 : quiet + 1;
+    if (quiet == QUIET_TICKS) {
+      atomic_store(&e->watching, true); /* and look once more: pairs with lub_carriers_watch */
+      continue;
+    }
+    int64_t complain_ns = complain_locked(e);
+    int64_t until_ns = quiet > QUIET_TICKS ? LUB_NEVER : lub_engine_now_ns(e) + TICK_NS;
+    if (!atomic_load(&e->stopping))
+      lub_engine_wait_locked(e, &e->watch, complain_ns < until_ns ? complain_ns : until_ns);
+    if (quiet > QUIET_TICKS) quiet = 0; /* who woke it may not show as running yet: look some ticks longer */
+    if (quiet == 0) atomic_store(&e->watching, false);
+  }
+  pthread_mutex_unlock(&e->lock);
+  return NULL;
+}
+
+bool lub_carriers_in_c(lub_engine *e, lub_worker *w) {
+  bool in_c = false;
+  pthread_mutex_lock(&e->lock);
+  for (int i = 0; i < e->threads && !in_c; i++) {
+    lub_carrier *c = &e->carriers[i];
+    /* one that lost its place was asked to leave, and did not */
+    in_c = atomic_load(&c->current) == w && (c->blocked || !atomic_load(&c->place));
+  }
+  pthread_mutex_unlock(&e->lock);
+  return in_c;
+}
+
+void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
+  if (!e->opts.preempt_signal) return;
+  pthread_mutex_lock(&e->lock);
+  for (int i = 0; i < e->threads; i++)
+    if (atomic_load(&e->carriers[i].current) == w && e->carriers[i].sleeper != NULL)
+      (void)pthread_kill(e->carriers[i].thread, e->opts.preempt_signal);
+  pthread_mutex_unlock(&e->lock);
+}
+
+/* ---- host-run engines -------------------------------------------------------------------------------------- */
+
+bool lub_carriers_step(lub_engine *e) {
+  lub_carrier *before = self, *c = &e->carriers[0];
+  self = c;
+  lub_worker *w = take_own(e, c, atomic_load(&c->place));
+  if (w) run_slice(w);
+  self = before;
+  return w != NULL;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------- */
+
+int lub_cpus(void) {
+#ifdef __linux__
+  cpu_set_t set;
+  if (!sched_getaffinity(0, sizeof set, &set)) return CPU_COUNT(&set);
+#endif
+  long n = sysconf(_SC_NPROCESSORS_ONLN);
+  return n < 1 ? 1 : n > LUB_CARRIERS_MAX ? LUB_CARRIERS_MAX : (int)n;
+}
+
+static lub_status make_places(lub_engine *e) {
+  e->nplaces = e->opts.carriers > 0 ? e->opts.carriers : 1;
+  if (e->opts.max_carriers < e->nplaces) e->opts.max_carriers = e->nplaces;
+  e->max_threads = e->opts.max_carriers;
+  e->places = lub_alloc(&e->mem, (size_t)e->nplaces * sizeof *e->places);
+  e->carriers = lub_alloc(&e->mem, (size_t)e->max_threads * sizeof *e->carriers);
+  if (!e->places || !e->carriers) return LUB_NOMEM;
+  memset(e->carriers, 0, (size_t)e->max_threads * sizeof *e->carriers);
+  for (int i = 0; i < e->nplaces; i++) {
+    lub_place *p = &e->places[i];
+    memset(p, 0, sizeof *p);
+    lub_list_init(&p->queue);
+    pthread_mutex_init(&p->lock, NULL);
+  }
+  e->carriers[0].engine = e;
+  atomic_store(&e->carriers[0].place, &e->places[0]);
+  return LUB_OK;
+}
+
+static void free_places(lub_engine *e) {
+  for (int i = 0; i < e->nplaces && e->places; i++) pthread_mutex_destroy(&e->places[i].lock);
+  lub_free(&e->mem, e->places);
+  lub_free(&e->mem, e->carriers);
+}
+
+static lub_status start_all(lub_engine *e) {
+  lub_status status = LUB_OK;
+  pthread_mutex_lock(&e->lock);
+  for (int i = 0; i < e->nplaces && status == LUB_OK; i++) status = start_thread_locked(e, &e->places[i]);
+  if (status == LUB_OK && pthread_create(&e->watcher, NULL, watch, e)) status = LUB_THREAD;
+  e->watcher_runs = status == LUB_OK;
+  pthread_mutex_unlock(&e->lock);
+  return status;
+}
+
+lub_status lub_carriers_open(lub_engine *e) {
+  lub_status status = make_places(e);
+  if (status == LUB_OK && e->opts.carriers > 0) status = start_all(e);
+  if (status != LUB_OK) lub_carriers_close(e);
+  return status;
+}
+
+void lub_carriers_close(lub_engine *e) {
+  pthread_mutex_lock(&e->lock);
+  atomic_store(&e->stopping, true);
+  pthread_cond_broadcast(&e->watch);
+  pthread_mutex_unlock(&e->lock);
+  if (e->watcher_runs) pthread_join(e->watcher, NULL); /* first: it is the only one who starts more carriers */
+  pthread_mutex_lock(&e->lock);
+  while (wake_idler_locked(e)) continue;
+  for (lub_link *k; (k = lub_list_pop(&e->spares));) {
+    lub_engine_awake_locked(e);
+    lub_sleeper_wake_locked(lub_container(k, lub_sleeper, link));
+  }
+  pthread_mutex_unlock(&e->lock);
+  for (int i = 0; i < e->threads; i++) pthread_join(e->carriers[i].thread, NULL);
+  free_places(e);
+}

@@ -1,0 +1,58 @@
+/* carrier.h - the threads that run workers, after Go's runtime/proc.go: a carrier is an M, a place a P, the watcher
+ * is sysmon.
+ *
+ * A place is the right to run, with a queue; there are as many as CPUs. A carrier without a place is a spare. What a
+ * carrier wakes goes to its own place, the latest first (`next`), so that two workers that talk stay on one CPU; an idle
+ * carrier steals from others' queues, but not their `next`, unless the watcher finds that it has waited for a tick.
+ * A carrier that is inside a C call for 10 ms loses its place to a spare.
+ * Floor 3. Uses worker. Part of engine. */
+#ifndef LUB_CARRIER_H
+#define LUB_CARRIER_H
+
+#include "worker.h"
+
+enum { LUB_CARRIERS_MAX = 4096, LUB_THREADS_MAX = 65536 };
+
+typedef struct lub_place {
+  lub_worker *_Atomic next; /* runs before the queue */
+  atomic_int length;    /* of the queue; written under lock, read without as a hint */
+  pthread_mutex_t lock; /* guards queue */
+  lub_list queue;       /* lub_worker.link, oldest first */
+  char apart[LUB_CACHE_LINE]; /* from the next place, which another CPU writes */
+} lub_place;
+
+typedef struct lub_carrier {
+  pthread_t thread;
+  lub_engine *engine;
+  lub_place *_Atomic place;      /* NULL: a spare. Taken away by the watcher, under engine.lock */
+  atomic_uint slices;            /* counts slices; the watcher tells a long one by its not moving */
+  lub_worker *_Atomic current;   /* NULL between slices */
+  struct lub_sleeper *sleeper;   /* its own, NULL before and after its life; engine.lock */
+  uint32_t turns;                /* its own */
+  uint32_t seen_slices, ticks;   /* the watcher's */
+  int64_t seen_cpu_ns;
+  bool blocked;                  /* the slice is long, and its thread has used no CPU of late; the watcher's */
+} lub_carrier;
+
+/* CPUs that this process may use; at least 1. */
+int lub_cpus(void);
+/* Starts the carriers and the watcher. On failure those that run are stopped. LUB_NOMEM, LUB_THREAD. */
+lub_status lub_carriers_open(lub_engine *e);
+/* Stops them all at the end of their slices and frees the places. */
+void lub_carriers_close(lub_engine *e);
+
+/* Queues a worker that has just become ready; `again`: it was running, and goes behind those that wait. Any thread. */
+void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again);
+/* Runs one queued worker for one slice on the calling thread, which holds the only place of a host-run engine.
+ * False: there was none. */
+bool lub_carriers_step(lub_engine *e);
+/* Whether any queue holds a worker; with engine.lock. */
+bool lub_carriers_have_work_locked(lub_engine *e);
+/* A pinned worker's thread or a carrier begins to run: see that the watcher is awake. */
+void lub_carriers_watch(lub_engine *e);
+/* Whether w, which runs, is inside a C call that has lasted for 10 ms. Any thread. */
+bool lub_carriers_in_c(lub_engine *e, lub_worker *w);
+/* Makes whoever runs w leave soon. Any thread. */
+void lub_carriers_interrupt(lub_engine *e, lub_worker *w);
+
+#endif

@@ -1,0 +1,69 @@
+/* park.c - see park.h. */
+#include "park.h"
+
+#include "chan.h"
+#include "engine.h"
+
+static void deadline_passed(lub_timer *t, int64_t now_ns) {
+  (void)now_ns;
+  lub_wait *w = lub_container(t, lub_wait, timer);
+  if (!lub_wait_claim(w)) return;
+  w->status = LUB_TIMEOUT;
+  w->wake(w);
+}
+
+static const lub_timer_kind deadline_kind = {.fire = deadline_passed};
+
+lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline) {
+  if (deadline != LUB_NEVER && !w->timer.reserved) {
+    w->timer.kind = &deadline_kind;
+    if (lub_timer_reserve(&w->engine->timers, &w->timer)) return LUB_NOMEM;
+  }
+  w->waiters = waiters;
+  w->count = count;
+  return LUB_OK;
+}
+
+void lub_wait_open(lub_wait *w) {
+  w->parked = true;
+  w->since_ns = lub_engine_coarse_ns(w->engine);
+  /* release: pairs with the acquire in lub_wait_claim */
+  atomic_store_explicit(&w->open, true, memory_order_release);
+}
+
+void lub_wait_arm(lub_wait *w, int64_t deadline) {
+  if (deadline == LUB_NEVER) return;
+  bool earliest; /* nobody need be told: the thread that parks keeps its timers, or the watcher does */
+  w->armed = true;
+  (void)lub_timer_start(&w->engine->timers, &w->timer, deadline, &earliest);
+}
+
+lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
+  if (lub_wait_begin(w, NULL, 0, deadline)) return LUB_NOMEM;
+  lub_wait_open(w);
+  lub_wait_arm(w, deadline);
+  return LUB_PARK;
+}
+
+lub_status lub_wait_finish(lub_wait *w) {
+  if (w->armed) (void)lub_timer_stop(&w->engine->timers, &w->timer);
+  w->armed = false;
+  /* the one who came through the only waiter took it out of its queue */
+  bool one_done = w->count == 1 && (w->status == LUB_OK || w->status == LUB_CLOSED);
+  for (uint32_t i = 0; i < w->count && !one_done; i++) {
+    lub_waiter *one = &w->waiters[i];
+    if (!one->ch) continue;
+    lub_chan_lock(one->ch);
+    if (lub_link_queued(&one->link)) lub_list_remove(&one->link);
+    lub_chan_unlock(one->ch);
+  }
+  w->parked = false;
+  return w->status;
+}
+
+bool lub_wait_abort(lub_wait *w, lub_status status) {
+  if (!lub_wait_claim(w)) return false;
+  w->status = (uint8_t)status;
+  w->wake(w);
+  return true;
+}

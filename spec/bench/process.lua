@@ -1,0 +1,36 @@
+-- Child processes.
+local process = {}
+
+function process.quote(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
+
+--- All that a command printed (errors too), and whether it succeeded.
+function process.output(command)
+  local pipe = assert(io.popen(command .. " 2>&1"))
+  local text = pipe:read("a")
+  return text, pipe:close() == true
+end
+
+--- Whether a program can be found.
+function process.exists(program)
+  return select(2, process.output("command -v " .. process.quote(program)))
+end
+
+function process.check(program)
+  if process.exists(program) then return end
+  io.stderr:write("bench: no ", program, ": run make first, or set LUBDUB\n")
+  os.exit(1)
+end
+
+-- A workload that hangs is a failure, not the end of the bench.
+local limit = process.exists("timeout") and "timeout 120 " or ""
+
+--- Runs one measurement. -> amount, operations | nil, reason
+function process.run(command)
+  local text, ok = process.output(limit .. command)
+  local amount, operations = text:match("result (%S+) (%S+)")
+  if ok and amount then return tonumber(amount), tonumber(operations) end
+  local line = text:match("[^\n]+")
+  return nil, line or (limit ~= "" and "no result within 120 s" or "no result")
+end
+
+return process
