@@ -89,7 +89,8 @@ demo: deps ## install what is missing, build, run the seed's heartbeat
 test: deps ## install what is missing, build, run every suite (SAN=address|thread; SUITE=part of a name)
 	$(V)test -z "$(SAN)" || sh spec/build/lua.sh || :
 	$(V)$(MAKE) --no-print-directory all tests
-	$(V)B=$(B) SAN=$(SAN) LUA="$(LUA)" CC="$(CC)" MAKE="$(MAKE)" PKG_CONFIG="$(PKG_CONFIG)" sh spec/run.sh $(SUITE)
+	$(V)B=$(B) SAN=$(SAN) LUA="$(LUA)" CC="$(CC)" CC_SAN="$(CC) $(SAN_$(SAN))" MAKE="$(MAKE)" \
+	  PKG_CONFIG="$(PKG_CONFIG)" sh spec/run.sh $(SUITE)
 
 tests: $(CORETEST) $(LUATEST) ## build the C suites, run nothing
 	@:

@@ -89,7 +89,11 @@ static bool have_work(lub_engine *e) {
   return false;
 }
 
-bool lub_carriers_have_work_locked(lub_engine *e) { return have_work(e); }
+bool lub_carriers_have_work_locked(lub_engine *e) {
+  bool any = have_work(e);
+  for (int i = 0; i < e->nplaces && !any; i++) any = atomic_load(&e->places[i].next) != NULL;
+  return any;
+}
 
 bool lub_engine_others_wait(lub_engine *e) {
   lub_place *p = self ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
@@ -324,6 +328,10 @@ static void replace_locked(lub_engine *e, lub_carrier *c) {
   atomic_store(&c->place, NULL);
 }
 
+void lub_carriers_leave_place_locked(lub_engine *e) {
+  if (self && self->engine == e && e->threads && atomic_load(&self->place)) replace_locked(e, self);
+}
+
 /* A worker that was woken here and waits behind a slice that goes on: others may take it from now on. */
 static void offer_next_locked(lub_engine *e, lub_place *p) {
   if (atomic_load(&e->idle) == 0) return;
@@ -365,9 +373,10 @@ static bool watch_all_locked(lub_engine *e) {
   return busy;
 }
 
-/* No sleeper waits for the next timer: who did was woken for something else. */
+/* No sleeper waits for the next timer: who did was woken for something else, or it was started since by a thread that
+ * still runs. */
 static void keep_timers_locked(lub_engine *e) {
-  if (e->keeper_ns != LUB_NEVER || lub_timers_next(&e->timers) == LUB_NEVER) return;
+  if (lub_timers_next(&e->timers) >= e->keeper_ns) return;
   lub_link *k = lub_list_first(&e->idlers);
   if (k) pthread_cond_signal(&lub_container(k, lub_sleeper, link)->wakeup);
   lub_engine_awake_locked(e);
@@ -455,16 +464,16 @@ static lub_status make_places(lub_engine *e) {
   e->nplaces = e->opts.carriers > 0 ? e->opts.carriers : 1;
   if (e->opts.max_carriers < e->nplaces) e->opts.max_carriers = e->nplaces;
   e->max_threads = e->opts.max_carriers;
-  e->places = lub_alloc(&e->mem, (size_t)e->nplaces * sizeof *e->places);
-  e->carriers = lub_alloc(&e->mem, (size_t)e->max_threads * sizeof *e->carriers);
-  if (!e->places || !e->carriers) return LUB_NOMEM;
-  memset(e->carriers, 0, (size_t)e->max_threads * sizeof *e->carriers);
+  if (!(e->places = lub_alloc(&e->mem, (size_t)e->nplaces * sizeof *e->places))) return LUB_NOMEM;
   for (int i = 0; i < e->nplaces; i++) {
     lub_place *p = &e->places[i];
     memset(p, 0, sizeof *p);
     lub_list_init(&p->queue);
     pthread_mutex_init(&p->lock, NULL);
   }
+  size_t nbytes = (size_t)e->max_threads * sizeof *e->carriers;
+  if (!(e->carriers = lub_alloc(&e->mem, nbytes))) return LUB_NOMEM;
+  memset(e->carriers, 0, nbytes);
   e->carriers[0].engine = e;
   atomic_store(&e->carriers[0].place, &e->places[0]);
   return LUB_OK;

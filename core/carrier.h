@@ -46,6 +46,8 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again);
 /* Runs one queued worker for one slice on the calling thread, which holds the only place of a host-run engine.
  * False: there was none. */
 bool lub_carriers_step(lub_engine *e);
+/* The calling carrier is about to sleep in the midst of a slice: a spare gets its place. */
+void lub_carriers_leave_place_locked(lub_engine *e);
 /* Whether any queue holds a worker; with engine.lock. */
 bool lub_carriers_have_work_locked(lub_engine *e);
 /* A pinned worker's thread or a carrier begins to run: see that the watcher is awake. */

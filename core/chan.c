@@ -13,6 +13,9 @@ static void free_chan(lub_object *o) {
   lub_engine *e = ch->engine;
   lub_assert(lub_list_empty(&ch->recvq) && lub_list_empty(&ch->sendq));
   if (ch->tick) lub_tick_free(ch->tick);
+  pthread_mutex_lock(&e->lock);
+  lub_list_remove(&ch->link);
+  pthread_mutex_unlock(&e->lock);
   for (uint32_t i = 0; i < ch->len; i++) lub_value_drop(&ch->slots[(ch->head + i) % ch->cap]);
   lub_free(&e->mem, ch->slots);
   if (*ch->name) lub_free(&e->mem, ch->name);
@@ -38,6 +41,9 @@ lub_status lub_chan_open(lub_engine *e, size_t capacity, const char *name, lub_c
   lub_list_init(&ch->recvq);
   lub_list_init(&ch->sendq);
   ch->id = atomic_fetch_add_explicit(&e->chan_ids, 1, memory_order_relaxed) + 1;
+  pthread_mutex_lock(&e->lock);
+  lub_list_push(&e->chans, &ch->link);
+  pthread_mutex_unlock(&e->lock);
   *out = ch;
   return LUB_OK;
 no_slots:
@@ -137,6 +143,19 @@ lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, l
   if (*woken) ch->last_sender = (*woken)->id;
   ch->last_receiver = by;
   return LUB_OK;
+}
+
+void lub_chan_drain(lub_chan *ch) {
+  lub_value v;
+  lub_wait *woken;
+  lub_status status;
+  do {
+    lub_chan_lock(ch);
+    status = lub_chan_try_recv_locked(ch, &v, 0, &woken);
+    lub_chan_unlock(ch);
+    if (woken) woken->wake(woken);
+    if (status == LUB_OK) lub_value_drop(&v);
+  } while (status == LUB_OK);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------------ */

@@ -19,6 +19,7 @@ struct lub_chan {
   pthread_mutex_t lock; /* guards every field but obj, cap, name. ORDER LOCKS; two channels by address */
   lub_list recvq;       /* lub_waiter.link, oldest first */
   lub_list sendq;       /* same, of senders that found no room */
+  lub_link link;        /* in engine->chans; engine.lock */
   uint64_t id;          /* number in the engine */
   uint64_t last_sender, last_receiver; /* fibers, for the graph of waits */
   uint64_t whose;       /* the fiber whose end closes it, 0: none; written once, before it is shared */
@@ -36,6 +37,9 @@ struct lub_chan {
 lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline);
 /* Receives into *out, or queues w to receive. LUB_CLOSED: closed and drained. Otherwise as above. */
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline);
+
+/* Drops what is buffered. */
+void lub_chan_drain(lub_chan *ch);
 
 /* The steps that select shares. The channel is locked; *woken is to be woken after unlock, NULL: nobody.
  * Each does the operation at once, or returns LUB_TIMEOUT without effect; LUB_NOMEM: a ring could not be made. */

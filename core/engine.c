@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "park.h"
+#include "chan.h"
 
 static const char *const texts[] = {
 #define LUB_STATUS_TEXT(name, text) text,
@@ -219,6 +219,21 @@ static void *libc_realloc(void *ud, void *block, size_t nbytes) {
   return NULL;
 }
 
+/* Channels that only lie in each other's buffers, or in their own, go with the engine. */
+static void free_lost_chans(lub_engine *e) {
+  lub_list all;
+  lub_link *k;
+  lub_list_init(&all);
+  lub_list_splice(&all, &e->chans);
+  while ((k = lub_list_pop(&all))) {
+    lub_chan *ch = lub_container(k, lub_chan, link);
+    lub_list_push(&e->chans, k);
+    lub_chan_ref(ch);
+    lub_chan_drain(ch);
+    lub_chan_drop(ch);
+  }
+}
+
 static void free_engine(lub_engine *e) {
   while (e->names) {
     lub_name *n = e->names;
@@ -226,6 +241,7 @@ static void free_engine(lub_engine *e) {
     lub_value_drop(&n->value);
     lub_free(&e->mem, n);
   }
+  free_lost_chans(e);
   lub_timers_close(&e->timers);
   pthread_cond_destroy(&e->watch);
   pthread_cond_destroy(&e->gone);
@@ -237,7 +253,7 @@ static void free_engine(lub_engine *e) {
 static void init_engine(lub_engine *e, const lub_options *o) {
   *e = (lub_engine){.mem = {o->realloc, o->ud}, .opts = *o, .holds = 1, .keeper_ns = LUB_NEVER};
   e->real_clock = o->clock == real_clock;
-  lub_list *lists[] = {&e->queue, &e->workers, &e->pinned, &e->sleepers, &e->idlers, &e->spares, &e->complaints};
+  lub_list *lists[] = {&e->queue, &e->workers, &e->pinned, &e->sleepers, &e->idlers, &e->spares, &e->complaints, &e->chans};
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) lub_list_init(lists[i]);
   lub_timers_init(&e->timers, &e->mem);
   pthread_mutex_init(&e->lock, NULL);

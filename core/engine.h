@@ -43,6 +43,7 @@ struct lub_engine {
   lub_list pinned;      /* lub_worker.pin: those with a thread of their own */
   lub_list sleepers;    /* lub_sleeper.link: host threads and pinned workers that wait */
   lub_list idlers;      /* lub_sleeper.link: carriers with a place and nothing to do, newest last */
+  lub_list chans;       /* lub_chan.link: all of them */
   lub_list complaints;  /* lub_worker.complains, oldest first */
   lub_list spares;      /* lub_sleeper.link: carriers without a place */
   int64_t keeper_ns;    /* what the sleeper that waits for the next timer waits for; LUB_NEVER: there is none */

@@ -64,7 +64,7 @@ typedef enum lub_type {
   LUB_OBJECT,  /* a counted reference to a channel, worker, ... */
 } lub_type;
 
-#define LUB_SHORT_MAX 14
+#define LUB_SHORT_MAX 13
 
 typedef struct lub_value {
   union {
@@ -81,7 +81,7 @@ typedef struct lub_value {
     struct {
       uint8_t type; /* the same byte */
       uint8_t len;
-      char text[LUB_SHORT_MAX];
+      char text[LUB_SHORT_MAX + 1];
     } s;
   };
 } lub_value;
@@ -93,7 +93,7 @@ lub_value lub_num(double n);
 lub_value lub_of_chan(lub_chan *ch);
 /* Copies nbytes of text (zeros allowed). LUB_NOMEM. */
 lub_status lub_string(lub_engine *e, const char *text, size_t nbytes, lub_value *out);
-/* The bytes of a string value and their count, or NULL for other types; valid while *v lives. */
+/* The bytes of a string value, with a zero behind them, and their count; NULL for other types. Valid while *v lives. */
 const char *lub_text(const lub_value *v, size_t *nbytes);
 /* The channel in a value, or NULL; the value keeps its reference. */
 lub_chan *lub_to_chan(const lub_value *v);

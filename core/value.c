@@ -16,12 +16,13 @@ lub_value lub_of_object(lub_object *o, uint8_t flags) {
 }
 
 lub_block *lub_block_new(const lub_allocator *mem, size_t nbytes, uint32_t nobjects) {
-  size_t padded = (nbytes + sizeof(void *) - 1) & ~(sizeof(void *) - 1);
-  if (padded < nbytes) return NULL;
+  size_t padded = (nbytes + 1 + sizeof(void *) - 1) & ~(sizeof(void *) - 1); /* 1: lub_text ends with a zero */
+  if (padded <= nbytes) return NULL;
   lub_block *b = lub_alloc(mem, sizeof *b + padded + nobjects * sizeof(void *));
   if (!b) return NULL;
   b->mem = mem;
   b->nbytes = nbytes;
+  b->bytes[nbytes] = 0;
   b->nobjects = nobjects;
   b->objects = (lub_object **)(void *)(b->bytes + padded);
   return b;

@@ -322,6 +322,7 @@ void lub_worker_sleep(lub_worker *w, lub_wait *root) {
   int running = LUB_RUNNING;
   if (atomic_compare_exchange_strong(&w->state, &running, LUB_ASLEEP)) {
     lub_list_push(&e->sleepers, &s.link);
+    lub_carriers_leave_place_locked(e);
     lub_engine_asleep_locked(e);
     while (!s.woken) {
       lub_sleep_locked(e, &s, LUB_NEVER);

@@ -13,7 +13,7 @@ export LUA_PATH LUA_CPATH LUBDUB
 unset LUA_INIT LUA_PATH_5_4 LUA_CPATH_5_4 LUA_INIT_5_4
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_stack_use_after_return=0:allocator_may_return_null=1}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
-export TSAN_OPTIONS="${TSAN_OPTIONS:-detect_deadlocks=0:atexit_sleep_ms=0}"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-detect_deadlocks=0:allocator_may_return_null=1:atexit_sleep_ms=0}"
 
 # ThreadSanitizer does not start where the kernel spreads addresses too widely
 calm=
@@ -81,7 +81,9 @@ lua=
 for l in "${LUA:-lua5.4}" lua5.4 lua54 lua; do
   [ -n "$lua" ] || ! "$l" -e 'assert(_VERSION == "Lua 5.4")' 2>/dev/null || lua=$l
 done
-[ -z "$SAN" ] || lua=$B/lua5.4
+[ -z "$SAN" ] || lua=$PWD/$B/lua5.4
+LUA=$lua
+export LUA
 
 have_lua=yes
 if [ -n "$SAN" ] && [ ! -e "$lua" ]; then

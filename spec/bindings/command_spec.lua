@@ -625,7 +625,7 @@ end)
 describe("a script in a stock Lua", function()
   local function stock(text)
     local path = helper.file(text)
-    local code, out, err = shell("lua5.4 " .. path)
+    local code, out, err = shell(helper.lua .. " " .. path)
     os.remove(path)
     return code, out, err, path
   end

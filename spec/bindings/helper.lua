@@ -7,6 +7,8 @@ helper.capacities = { 0, 1, 2, 64 }
 helper.long = 20 -- seconds: longer than any healthy wait, so that a broken one fails instead of hanging
 helper.nan = 0 / 0
 helper.command = os.getenv "LUBDUB" or "build/lubdub"
+helper.lua = os.getenv "LUA" or "lua5.4" -- one that can load the module
+helper.cc = os.getenv "CC_SAN" or "cc" -- one whose programs can link the library
 
 --- Yields until `ready()` is true; an error after `helper.long` seconds.
 function helper.eventually(ready)

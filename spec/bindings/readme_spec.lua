@@ -50,7 +50,7 @@ describe("the README", function()
 
     it("has a snippet " .. i .. " that runs in a stock Lua too", function()
       local path = helper.file(snippet)
-      local code, _, err = helper.shell("lua5.4 " .. path)
+      local code, _, err = helper.shell(helper.lua .. " " .. path)
       os.remove(path)
       assert.equals("", err)
       assert.equals(0, code)
@@ -64,7 +64,7 @@ describe("the README", function()
       local f = assert(io.open(name .. ".c", "w"))
       f:write(source, "\n")
       f:close()
-      local line = "cc -std=c11 -Wall -Werror -Icore %s.c %s/liblubdub.a -o %s -pthread -lm && %s"
+      local line = helper.cc .. " -std=c11 -Wall -Werror -Icore %s.c %s/liblubdub.a -o %s -pthread -lm && %s"
       local code, _, err = helper.shell(line:format(name, build, name, name))
       os.remove(name)
       os.remove(name .. ".c")

@@ -75,7 +75,7 @@ local bodies = {
   function() while true do pcall(lub.sleep, 600) end end,
   function(ch) coroutine.wrap(function() coroutine.wrap(ch.recv)(ch) end)() end,
   function(ch) table.sort({ 3, 2, 1 }, function() return ch:recv() end) end,
-  function(ch) lub.select(ch, ch << 1, lub.chan()) end,
+  function(ch) lub.select(ch, lub.chan() << 1, lub.chan()) end,
   function() lub.go(function() while true do lub.yield() end end):join() end,
   function() while true do lub.spawn(function() lub.sleep(600) end) lub.sleep(0.001) end end,
 }
