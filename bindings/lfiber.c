@@ -165,15 +165,21 @@ static int fiber_gc(lua_State *L) {
   return 0;
 }
 
+/* What a worker needs that never asks for the module: its main fiber's handle is freed. */
 void lub_open_fiber(lua_State *L) {
+  luaL_newmetatable(L, LUB_FIBER_TYPE);
+  lua_pushcfunction(L, fiber_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pop(L, 1);
+}
+
+void lub_open_fiber_methods(lua_State *L) {
   static const luaL_Reg methods[] = {{"join", fiber_join},   {"done", fiber_done},   {"cancel", fiber_cancel},
                                      {"kill", fiber_kill},   {"state", fiber_state}, {"name", fiber_name},
                                      {"traceback", fiber_traceback}, {NULL, NULL}};
   luaL_newmetatable(L, LUB_FIBER_TYPE);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");
-  lua_pushcfunction(L, fiber_gc);
-  lua_setfield(L, -2, "__gc");
   lua_pushcfunction(L, fiber_tostring);
   lua_setfield(L, -2, "__tostring");
   lua_pop(L, 1);

@@ -52,6 +52,13 @@ typedef struct lfiber {
   bool turn;
 } lfiber;
 
+typedef struct lpaths { /* where modules are found: a worker and its children share them until one changes */
+  const lub_allocator *mem;
+  atomic_uint refs;
+  const char *cpath; /* behind path */
+  char path[];
+} lpaths;
+
 typedef struct lworker {
   lub_worker *core;
   lua_State *L;
@@ -69,8 +76,8 @@ typedef struct lworker {
   bool script;      /* a host started it, and may ask for its first result */
   int64_t closing_ns; /* when the last close from outside began */
   int depth;        /* of fibers that drive siblings */
-  lfiber last;      /* runs while the state closes: its finalizers may still poll and send */
   int anchors, handles, pool, npool; /* references in the registry; coroutines in the pool */
+  lpaths *paths;    /* NULL: Lua's own */
   lpack pack;       /* the message under construction */
   lub_random random;
   lub_value result, first; /* of an ended worker: its results, or the error; of a script, the first; published by its
@@ -103,6 +110,9 @@ void lub_open_libraries(lua_State *L, lworker *lw);
 void lub_require(lua_State *L, const char *name);
 /* Pushes package.path and package.cpath, as they are or will be. */
 void lub_push_paths(lua_State *L);
+/* Gives lw, which has opened nothing yet, its parent's paths, as they are now. LUB_NOMEM. */
+lub_status lub_inherit_paths(lworker *lw, lworker *parent, const char *path, const char *cpath);
+void lub_drop_paths(lworker *lw);
 
 /* Fibers: how they run (lrun.c). */
 lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs);
@@ -194,5 +204,6 @@ void lub_open_time(lua_State *L);
 /* lub.go(fn, ...) -> fiber */
 int lub_go(lua_State *L);
 void lub_open_fiber(lua_State *L);
+void lub_open_fiber_methods(lua_State *L);
 
 #endif

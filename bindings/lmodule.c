@@ -68,6 +68,7 @@ int luaopen_lubdub(lua_State *L) {
     lua_pop(L, 1);
     adopt_host(L);
   }
+  lub_open_fiber_methods(L);
   lua_createtable(L, 0, 24);
   const luaL_Reg *const parts[] = {lub_chan_functions, lub_select_functions, lub_time_functions, lub_fiber_functions,
                                    lub_worker_functions};

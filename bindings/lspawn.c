@@ -30,16 +30,14 @@ void lub_push_worker(lua_State *L, lub_worker *w) {
 
 typedef struct seed { /* of a new worker, for begin_worker in its state */
   const lub_value *message; /* the function or path and its arguments */
+  lworker *parent;
   const char *path, *cpath;
 } seed;
 
 static int begin_worker(lua_State *L) {
   lworker *lw = lub_lworker(L);
   const seed *s = lua_touserdata(L, 1);
-  lua_pushstring(L, s->path);
-  lua_setfield(L, LUA_REGISTRYINDEX, "lub.path");
-  lua_pushstring(L, s->cpath);
-  lua_setfield(L, LUA_REGISTRYINDEX, "lub.cpath");
+  if (lub_inherit_paths(lw, s->parent, s->path, s->cpath)) return luaL_error(L, "not enough memory");
   lua_State *co = lua_newthread(L);
   int n = lub_unpack_list(L, s->message);
   if (lua_type(L, 3) == LUA_TSTRING) {
@@ -109,7 +107,7 @@ static int spawn(lua_State *L) {
   luaL_checkstack(L, n + 8, "spawn: too many arguments");
   lub_push_paths(L);
   lub_value message = lub_pack_list(L, 1, n, "spawn");
-  seed s = {&message, lua_tostring(L, n + 1), lua_tostring(L, n + 2)};
+  seed s = {&message, self, lua_tostring(L, n + 1), lua_tostring(L, n + 2)};
   lworker *lw = start_worker(L, self, name, (size_t)memory, &s);
   lub_value_drop(&message);
   if (!lw) return lua_error(L);

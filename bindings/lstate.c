@@ -89,13 +89,18 @@ static int open_package(lua_State *L) {
   lua_setfield(L, LUA_REGISTRYINDEX, "lub.require");
   lua_pushvalue(L, -2);
   lua_setfield(L, -4, "require");
-  for (int i = 0; i < 2; i++) /* those of the worker that spawned this one */
-    if (lua_getfield(L, LUA_REGISTRYINDEX, i ? "lub.cpath" : "lub.path") == LUA_TSTRING)
-      lua_setfield(L, -2, i ? "cpath" : "path");
-    else lua_pop(L, 1);
+  const lpaths *paths = lub_lworker(L)->paths; /* those of the worker that spawned this one */
+  for (int i = 0; i < 2 && paths; i++) {
+    lua_pushstring(L, i ? paths->cpath : paths->path);
+    lua_setfield(L, -2, i ? "cpath" : "path");
+  }
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_pushvalue(L, -2);
   lua_setfield(L, -2, LUA_LOADLIBNAME);
+  lua_pop(L, 1);
+  lua_getfield(L, -1, "preload");
+  lua_pushcfunction(L, luaopen_lubdub);
+  lua_setfield(L, -2, "lubdub");
   lua_pop(L, 1);
   open_all(L);
   return 1;
@@ -190,14 +195,46 @@ static int base_setmetatable(lua_State *L) {
 /* ---- modules ----------------------------------------------------------------------------------------------------- */
 
 void lub_push_paths(lua_State *L) {
+  const lpaths *paths = lub_lworker(L)->paths;
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   bool open = lua_getfield(L, -1, LUA_LOADLIBNAME) == LUA_TTABLE;
   lua_replace(L, -2);
   for (int i = 0; i < 2; i++) {
     if (open) lua_getfield(L, -1 - i, i ? "cpath" : "path");
-    else lua_getfield(L, LUA_REGISTRYINDEX, i ? "lub.cpath" : "lub.path");
+    else lua_pushstring(L, !paths ? NULL : i ? paths->cpath : paths->path);
   }
   lua_remove(L, -3);
+}
+
+static lpaths *make_paths(const lub_allocator *mem, const char *path, const char *cpath) {
+  size_t n = strlen(path) + 1, m = strlen(cpath) + 1;
+  lpaths *p = lub_alloc(mem, sizeof *p + n + m);
+  if (!p) return NULL;
+  p->mem = mem;
+  atomic_init(&p->refs, 1);
+  memcpy(p->path, path, n);
+  p->cpath = memcpy(p->path + n, cpath, m);
+  return p;
+}
+
+lub_status lub_inherit_paths(lworker *lw, lworker *parent, const char *path, const char *cpath) {
+  lpaths *p = parent->paths;
+  if (!path || !cpath) return LUB_OK;
+  if (!p || strcmp(p->path, path) != 0 || strcmp(p->cpath, cpath) != 0) {
+    if (!(p = make_paths(&lw->core->engine->mem, path, cpath))) return LUB_NOMEM;
+    lub_drop_paths(parent);
+    parent->paths = p;
+  }
+  atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+  lw->paths = p;
+  return LUB_OK;
+}
+
+void lub_drop_paths(lworker *lw) {
+  lpaths *p = lw->paths;
+  lw->paths = NULL;
+  /* acq_rel: whoever frees it sees that all others are done with it */
+  if (p && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1) lub_free(p->mem, p);
 }
 
 void lub_require(lua_State *L, const char *name) {

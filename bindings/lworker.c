@@ -31,6 +31,7 @@ static void free_lworker(lub_worker *w) {
   lworker *lw = w->data;
   lub_value_drop(&lw->result);
   lub_value_drop(&lw->first);
+  lub_drop_paths(lw);
   lub_free(&w->engine->mem, lw);
 }
 
@@ -57,16 +58,18 @@ static int pack_results(lua_State *L) {
 
 static void close_state(lworker *lw) {
   lua_State *L = lw->L;
-  lw->last = (lfiber){.owner = lw, .kill = true, .killed = true, .closing = true};
-  lw->last.core.worker = lw->core;
-  lw->last.core.wait.engine = lw->core->engine;
-  lw->running = &lw->last;
+  /* runs meanwhile: finalizers may still poll and send */
+  lfiber last = {.owner = lw, .kill = true, .killed = true, .closing = true};
+  last.core.worker = lw->core;
+  last.core.wait.engine = lw->core->engine;
+  lw->running = &last;
   lw->innermost = NULL;
   lub_here = lw;
   lua_close(L);
   lub_here = NULL;
   lw->L = NULL;
-  lub_free(&lw->core->engine->mem, lw->last.cases);
+  lub_free(&lw->core->engine->mem, last.cases);
+  lw->running = NULL;
   lub_pack_free(lw);
 }
 

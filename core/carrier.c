@@ -31,17 +31,19 @@ static LUB_THREAD_LOCAL lub_carrier *self;
 
 /* ---- queues --------------------------------------------------------------------------------------------- */
 
-static void push_global(lub_engine *e, lub_worker *w) {
+static void push_global(lub_engine *e, lub_worker *w, bool again) {
   pthread_mutex_lock(&e->lock);
-  lub_list_push(&e->queue, &w->link);
+  lub_list_push(again ? &e->preempted : &e->queue, &w->link);
   atomic_fetch_add(&e->waiting, 1); /* IDLE */
   pthread_mutex_unlock(&e->lock);
 }
 
-static lub_worker *pop_global(lub_engine *e) {
+/* Those that were woken come before those that had their slice, unless it is the others' turn. */
+static lub_worker *pop_global(lub_engine *e, bool others) {
   if (atomic_load_explicit(&e->waiting, memory_order_relaxed) == 0) return NULL;
   pthread_mutex_lock(&e->lock);
-  lub_link *k = lub_list_pop(&e->queue);
+  lub_link *k = lub_list_pop(others ? &e->preempted : &e->queue);
+  if (!k) k = lub_list_pop(others ? &e->queue : &e->preempted);
   if (k) atomic_fetch_sub(&e->waiting, 1);
   pthread_mutex_unlock(&e->lock);
   return k ? lub_container(k, lub_worker, link) : NULL;
@@ -126,7 +128,7 @@ static void wake_one(lub_engine *e) {
 void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   lub_place *p = self && self->engine == e ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
   if (!p || again) {
-    push_global(e, w);
+    push_global(e, w, again);
     wake_one(e);
     return;
   }
@@ -167,17 +169,17 @@ static lub_worker *take_own(lub_engine *e, lub_carrier *c, lub_place *p) {
   lub_worker *w = NULL;
   uint32_t turn = ++c->turns;
   if (turn % TIMER_TURNS == 0) lub_engine_run_timers(e);
-  if (turn % GLOBAL_TURNS == 0) w = pop_global(e);
+  if (turn % GLOBAL_TURNS == 0) w = pop_global(e, true);
   if (!w && turn % FAIR_TURNS == 0) w = pop_place(p);
   if (!w) w = pop_next(p);
   if (!w) w = pop_place(p);
-  return w ? w : pop_global(e);
+  return w ? w : pop_global(e, false);
 }
 
 static lub_worker *search(lub_engine *e, lub_place *p) {
   int rounds = e->nplaces > 1 ? SPIN : 1;
   for (int i = 0; i < rounds; i++) {
-    lub_worker *w = pop_global(e);
+    lub_worker *w = pop_global(e, false);
     for (int k = 1; k < e->nplaces && !w; k++) w = steal(p, &e->places[(p - e->places + k) % e->nplaces]);
     if (w) return w;
     lub_pause();
@@ -192,6 +194,7 @@ static bool wait_for_place(lub_carrier *c) {
   if (!atomic_load(&c->place) && !atomic_load(&e->stopping)) {
     lub_list_push(&e->spares, &c->sleeper->link);
     c->sleeper->woken = false;
+    lub_engine_stir_locked(e, NULL); /* a spare keeps no timers */
     lub_engine_asleep_locked(e);
     while (!c->sleeper->woken) pthread_cond_wait(&c->sleeper->wakeup, &e->lock);
     if (lub_link_queued(&c->sleeper->link)) lub_list_remove(&c->sleeper->link);
@@ -377,8 +380,7 @@ static bool watch_all_locked(lub_engine *e) {
  * still runs. */
 static void keep_timers_locked(lub_engine *e) {
   if (lub_timers_next(&e->timers) >= e->keeper_ns) return;
-  lub_link *k = lub_list_first(&e->idlers);
-  if (k) pthread_cond_signal(&lub_container(k, lub_sleeper, link)->wakeup);
+  lub_engine_stir_locked(e, NULL);
   lub_engine_awake_locked(e);
   pthread_mutex_unlock(&e->lock);
   lub_engine_run_timers(e);
@@ -400,7 +402,7 @@ static void *watch(void *arg) {
   pthread_mutex_lock(&e->lock);
   while (!atomic_load(&e->stopping)) {
     bool busy = watch_all_locked(e);
-    if (busy) keep_timers_locked(e);
+    keep_timers_locked(e);
     quiet = busy ? 0 : quiet + 1;
     if (quiet == QUIET_TICKS) {
       atomic_store(&e->watching, true); /* and look once more: pairs with lub_carriers_watch */

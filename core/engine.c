@@ -60,8 +60,9 @@ void lub_engine_wait_locked(lub_engine *e, pthread_cond_t *c, int64_t deadline_n
   (void)pthread_cond_timedwait(c, &e->lock, &t);
 }
 
-/* Somebody else who sleeps looks at the timers again. */
-static void stir_locked(lub_engine *e, const lub_sleeper *self) {
+/* If nobody keeps the next timer, somebody else who sleeps looks at them again. */
+void lub_engine_stir_locked(lub_engine *e, const lub_sleeper *self) {
+  if (lub_timers_next(&e->timers) >= e->keeper_ns) return;
   lub_link *k = lub_list_first(lub_list_empty(&e->idlers) ? &e->sleepers : &e->idlers);
   if (k && self && k == &self->link) k = lub_list_next(&e->sleepers, k);
   if (k) pthread_cond_signal(&lub_container(k, lub_sleeper, link)->wakeup);
@@ -73,7 +74,7 @@ bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns) {
   /* a thread that runs a worker of e keeps its timers itself before it sleeps; meanwhile the watcher does */
   if (!earliest || (w && w->engine == e)) return running;
   pthread_mutex_lock(&e->lock);
-  if (when_ns < e->keeper_ns) stir_locked(e, NULL);
+  lub_engine_stir_locked(e, NULL);
   pthread_mutex_unlock(&e->lock);
   return running;
 }
@@ -106,7 +107,7 @@ void lub_sleep_locked(lub_engine *e, lub_sleeper *s, int64_t until_ns) {
     if (keeper && e->keeper_ns == next) e->keeper_ns = LUB_NEVER;
   }
   /* the timers need another keeper. A carrier comes back to sleep, or the watcher sees it busy; a host's thread not */
-  if (keeper && s->wait) stir_locked(e, s);
+  if (keeper && s->wait) lub_engine_stir_locked(e, s);
 }
 
 static bool all_parked_locked(lub_engine *e) {
@@ -253,7 +254,8 @@ static void free_engine(lub_engine *e) {
 static void init_engine(lub_engine *e, const lub_options *o) {
   *e = (lub_engine){.mem = {o->realloc, o->ud}, .opts = *o, .holds = 1, .keeper_ns = LUB_NEVER};
   e->real_clock = o->clock == real_clock;
-  lub_list *lists[] = {&e->queue, &e->workers, &e->pinned, &e->sleepers, &e->idlers, &e->spares, &e->complaints, &e->chans};
+  lub_list *lists[] = {&e->queue,  &e->preempted, &e->workers,    &e->pinned, &e->sleepers,
+                       &e->idlers, &e->spares,    &e->complaints, &e->chans};
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) lub_list_init(lists[i]);
   lub_timers_init(&e->timers, &e->mem);
   pthread_mutex_init(&e->lock, NULL);
@@ -267,7 +269,8 @@ static void init_engine(lub_engine *e, const lub_options *o) {
 
 lub_status lub_engine_open(const lub_options *opts, lub_engine **out) {
   lub_options o = opts ? *opts : (lub_options){0};
-  if (o.carriers < -1 || o.carriers > LUB_CARRIERS_MAX || o.max_carriers < 0 || o.max_carriers > LUB_THREADS_MAX)
+  if (o.carriers < -1 || o.carriers > LUB_CARRIERS_MAX || o.max_carriers < 0 ||
+      o.max_carriers > LUB_THREADS_MAX)
     return LUB_INVALID;
   if (!o.realloc) o.realloc = libc_realloc;
   if (!o.clock) o.clock = real_clock;

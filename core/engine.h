@@ -26,7 +26,7 @@ struct lub_engine {
   lub_timers timers;
   bool real_clock;
   atomic_ullong chan_ids, worker_ids, fiber_ids;
-  atomic_int waiting;   /* workers in `queue`: read without lock as a hint */
+  atomic_int waiting;   /* workers in `queue` and `preempted`: read without lock as a hint */
   atomic_int idle;      /* carriers in `idlers`: pairs with the queues' lengths (carrier.c, IDLE) */
   atomic_int searching; /* carriers that look for work */
   atomic_bool watching; /* the watcher sleeps and wants to be told of a slice */
@@ -38,7 +38,8 @@ struct lub_engine {
   pthread_mutex_t lock; /* guards everything below */
   pthread_cond_t watch; /* for the watcher */
   pthread_cond_t gone;  /* a worker has ended */
-  lub_list queue;       /* lub_worker.link: what was preempted or woken by no carrier, oldest first */
+  lub_list queue;       /* lub_worker.link: what was woken by no carrier, oldest first */
+  lub_list preempted;   /* the same: what had its slice and wants another */
   lub_list workers;     /* lub_worker.all */
   lub_list pinned;      /* lub_worker.pin: those with a thread of their own */
   lub_list sleepers;    /* lub_sleeper.link: host threads and pinned workers that wait */
@@ -72,6 +73,8 @@ void lub_sleeper_close(lub_sleeper *s);
 /* With engine.lock. Sleeps until woken, or until a timer is due that this sleeper was to keep (the caller then
  * runs timers), or until `until_ns`. */
 void lub_sleep_locked(lub_engine *e, lub_sleeper *s, int64_t until_ns);
+/* Sees to it that a sleeper other than `self` keeps the next timer; with engine.lock. */
+void lub_engine_stir_locked(lub_engine *e, const lub_sleeper *self);
 static inline void lub_sleeper_wake_locked(lub_sleeper *s) {
   s->woken = true;
   pthread_cond_signal(&s->wakeup);
