@@ -1,0 +1,223 @@
+/* timer_test.c - the heap of deadlines by itself; then after and tick on a clock that the test moves. */
+#include "engine.h"
+#include "random.h"
+#include "test.h"
+#include "tick.h"
+
+enum { TIMERS = 1000, SECOND = 1000000000 };
+
+/* ---- the heap ------------------------------------------------------------------------------------------- */
+
+typedef struct entry {
+  lub_timer timer; /* first */
+  int fired;
+  int64_t at;
+} entry;
+
+static lub_timers heap;
+static int64_t latest;
+static bool in_order;
+static int again;
+
+static void note(lub_timer *t, int64_t now) {
+  entry *x = lub_container(t, entry, timer);
+  in_order = in_order && t->when_ns >= latest && t->when_ns <= now;
+  latest = t->when_ns;
+  x->fired++;
+  x->at = now;
+  if (again > 0 && again--) lub_timer_again(&heap, t, now + 1);
+}
+
+static bool never_wakes(lub_timer *t) { return t == NULL; }
+static const lub_timer_kind noting = {.fire = note}, idle = {.fire = note, .could_wake = never_wakes};
+
+static void *plain_realloc(void *ud, void *block, size_t nbytes) {
+  (void)ud;
+  if (nbytes) return realloc(block, nbytes);
+  free(block);
+  return NULL;
+}
+
+static void order_of_deadlines(void) {
+  static entry all[TIMERS];
+  bool earliest, reserved = true, none_ran = true, told = true, stopped = true, moved = true, right = true;
+  int64_t first = INT64_MAX;
+  lub_random r;
+  lub_random_seed(&r, 1);
+  for (int i = 0; i < TIMERS; i++) {
+    all[i].timer.kind = &noting;
+    reserved = reserved && lub_timer_reserve(&heap, &all[i].timer) == LUB_OK;
+    int64_t when = 1 + lub_random_below(&r, 500);
+    none_ran &= !lub_timer_start(&heap, &all[i].timer, when, &earliest);
+    told &= !earliest || when <= first;
+    if (when < first) first = when;
+  }
+  CHECK("there is room for all", reserved);
+  CHECK("a new timer was not running", none_ran);
+  CHECK("each tells whether it is the next to fire", told);
+  CHECK("the heap knows the next deadline", lub_timers_next(&heap) == first);
+  for (int i = 0; i < TIMERS; i += 3) stopped &= lub_timer_stop(&heap, &all[i].timer);
+  CHECK("a running timer stops", stopped);
+  for (int i = 1; i < TIMERS; i += 3) moved &= lub_timer_start(&heap, &all[i].timer, 501 + i, &earliest);
+  CHECK("a running timer moves", moved);
+  latest = 0;
+  in_order = true;
+  CHECK("nothing is due before its time", lub_timers_run(&heap, 0) == 0);
+  uint32_t fired = lub_timers_run(&heap, 500);
+  CHECK("what is due fires, in the order of deadlines", in_order && fired == TIMERS / 3);
+  fired = lub_timers_run(&heap, 501 + TIMERS);
+  CHECK("then what was moved", in_order && fired == TIMERS / 3);
+  CHECK("nothing is left", lub_timers_next(&heap) == LUB_NEVER);
+  for (int i = 0; i < TIMERS; i++) {
+    right &= all[i].fired == (i % 3 != 0) && !lub_timer_stop(&heap, &all[i].timer);
+    lub_timer_forget(&heap, &all[i].timer);
+  }
+  CHECK("each fired once, a stopped one never; none runs any more", right);
+  CHECK("all room is given back", heap.reserved == 0);
+}
+
+static void from_inside(void) {
+  entry x = {.timer.kind = &noting}, y = {.timer.kind = &idle};
+  bool earliest;
+  (void)lub_timer_reserve(&heap, &x.timer);
+  (void)lub_timer_reserve(&heap, &y.timer);
+  again = 3;
+  latest = 0;
+  (void)lub_timer_start(&heap, &x.timer, 10, &earliest);
+  CHECK("a timer may start itself again", lub_timers_run(&heap, 10) == 1 && lub_timers_next(&heap) == 11);
+  CHECK("it could wake somebody", lub_timers_could_wake(&heap));
+  (void)lub_timers_run(&heap, 11);
+  (void)lub_timers_run(&heap, 12);
+  (void)lub_timers_run(&heap, 13);
+  CHECK("as long as it likes", x.fired == 4 && lub_timers_next(&heap) == LUB_NEVER);
+  (void)lub_timer_start(&heap, &y.timer, 20, &earliest);
+  CHECK("a timer to which nobody listens could not", !lub_timers_could_wake(&heap));
+  lub_timer_forget(&heap, &y.timer); /* running */
+  CHECK("a forgotten one does not fire", lub_timers_run(&heap, 30) == 0 && y.fired == 0);
+  lub_timer_forget(&heap, &x.timer);
+}
+
+/* ---- after and tick ------------------------------------------------------------------------------------- */
+
+static int64_t now;
+static int64_t clock_now(void *ud) {
+  (void)ud;
+  return now;
+}
+
+static lub_engine *e;
+
+/* The clock goes on by so many seconds, and what is due fires. */
+static void pass(double seconds) {
+  now += (int64_t)(seconds * SECOND);
+  while (lub_engine_step(e, 0) == LUB_OK) continue;
+}
+
+static double time_on(lub_chan *ch) {
+  lub_value v;
+  return lub_chan_recv(ch, &v, 0) == LUB_OK ? v.as.n : -1;
+}
+
+static void after(void) {
+  lub_chan *ch;
+  double begin = lub_engine_now(e);
+  CHECK("after opens", lub_tick_open(e, "after", 2LL * SECOND, 0, &ch) == LUB_OK && !lub_tick_is_periodic(ch));
+  pass(1.5);
+  CHECK("nothing before its time", time_on(ch) < 0);
+  pass(0.5);
+  CHECK("then the time", time_on(ch) == begin + 2);
+  pass(10);
+  CHECK("once", time_on(ch) < 0);
+  CHECK("stop says that it did not run", !lub_tick_stop(ch));
+  CHECK("nor does reset find it running", !lub_tick_reset(ch, SECOND));
+  CHECK("but starts it", lub_tick_stop(ch));
+  (void)lub_tick_reset(ch, SECOND);
+  pass(1);
+  CHECK("fired and not received counts as running", lub_tick_stop(ch));
+  CHECK("and after stop no stale value comes", time_on(ch) < 0);
+  (void)lub_tick_reset(ch, SECOND);
+  pass(1);
+  CHECK("reset too takes the stale value", lub_tick_reset(ch, 3LL * SECOND) && time_on(ch) < 0);
+  begin = lub_engine_now(e);
+  pass(3);
+  CHECK("and the new time counts", time_on(ch) == begin + 3);
+  CHECK("an after channel does not close", !lub_chan_closed(ch));
+  lub_chan_drop(ch);
+}
+
+static void tick(void) {
+  lub_chan *ch;
+  double begin = lub_engine_now(e);
+  CHECK("tick opens", lub_tick_open(e, "tick", SECOND, SECOND, &ch) == LUB_OK && lub_tick_is_periodic(ch));
+  for (int i = 1; i <= 3; i++) {
+    pass(1);
+    CHECK("it ticks", time_on(ch) == begin + i);
+  }
+  pass(5.5);
+  CHECK("a slow receiver finds one tick", time_on(ch) >= begin + 4 && time_on(ch) < 0);
+  pass(0.5);
+  CHECK("and the next keeps time", time_on(ch) == begin + 9);
+  CHECK("stop says that it ran", lub_tick_stop(ch));
+  CHECK("stop again says that it did not", !lub_tick_stop(ch));
+  pass(5);
+  CHECK("a stopped one does not tick", time_on(ch) < 0);
+  begin = lub_engine_now(e);
+  (void)lub_tick_reset(ch, 2LL * SECOND);
+  pass(2);
+  CHECK("reset gives it another period", time_on(ch) == begin + 2);
+  pass(2);
+  CHECK("for good", time_on(ch) == begin + 4);
+  lub_chan_drop(ch);
+  CHECK("it goes with its channel", lub_timers_next(&e->timers) == LUB_NEVER);
+}
+
+static void deadlines_of_waits(void) {
+  lub_chan *slow, *fast;
+  (void)lub_tick_open(e, "slow", 3LL * SECOND, 0, &slow);
+  (void)lub_tick_open(e, "fast", 1LL * SECOND, 0, &fast);
+  now += 10LL * SECOND; /* all are due at once */
+  CHECK("one step fires all that is due", lub_engine_step(e, 0) == LUB_OK);
+  CHECK("in one moment", time_on(fast) == time_on(slow));
+  lub_chan_drop(slow);
+  lub_chan_drop(fast);
+}
+
+/* ---- in real time ------------------------------------------------------------------------------------------ */
+
+static void real_time(void) {
+  lub_engine *real;
+  lub_chan *ch;
+  lub_value v;
+  if (lub_engine_open(NULL, &real)) abort();
+  double begin = lub_engine_now(real), last = begin;
+  (void)lub_tick_open(real, "tick", SECOND / 1000, SECOND / 1000, &ch);
+  for (int i = 0; i < 5; i++) {
+    CHECK("it ticks", lub_chan_recv(ch, &v, 60) == LUB_OK && v.as.n > last);
+    last = v.as.n;
+  }
+  CHECK("never too early", lub_engine_now(real) - begin >= 0.005);
+  lub_chan_drop(ch);
+  (void)lub_chan_open(real, 0, "", &ch);
+  begin = lub_engine_now(real);
+  CHECK("a wait is never too short",
+        lub_chan_recv(ch, &v, 0.01) == LUB_TIMEOUT && lub_engine_now(real) - begin >= 0.01);
+  lub_chan_drop(ch);
+  (void)lub_engine_close(real);
+}
+
+int main(void) {
+  lub_allocator mem = {plain_realloc, NULL};
+  lub_options virtual = {.carriers = -1, .clock = clock_now};
+  lub_timers_init(&heap, &mem);
+  order_of_deadlines();
+  from_inside();
+  lub_timers_close(&heap);
+  now = 100LL * SECOND;
+  if (lub_engine_open(&virtual, &e)) return 2;
+  after();
+  tick();
+  deadlines_of_waits();
+  CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
+  real_time();
+  return TEST_END();
+}
