@@ -146,8 +146,14 @@ void lub_engine_asleep_locked(lub_engine *e) {
   e->awake--;
   e->changes++;
   if (!parked_for_ever_locked(e)) return;
-  for (lub_link *k = lub_list_first(&e->sleepers); k; k = lub_list_next(&e->sleepers, k))
-    if (fail_sleeper_locked(e, lub_container(k, lub_sleeper, link))) return;
+  bool told = false;
+  for (lub_link *k = lub_list_first(&e->sleepers); k; k = lub_list_next(&e->sleepers, k)) {
+    lub_sleeper *s = lub_container(k, lub_sleeper, link);
+    /* all threads of the host: what the first does then is not known to the engine, and the others would sleep on */
+    if (s->wait && s->wait->host) told |= fail_sleeper_locked(e, s);
+  }
+  for (lub_link *k = lub_list_first(&e->sleepers); k && !told; k = lub_list_next(&e->sleepers, k))
+    told = fail_sleeper_locked(e, lub_container(k, lub_sleeper, link));
 }
 
 void lub_engine_hold(lub_engine *e) {

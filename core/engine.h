@@ -106,7 +106,8 @@ int64_t lub_engine_complain(lub_engine *e, bool all);
 bool lub_engine_others_wait(lub_engine *e);
 
 /* A thread is about to sleep, or has come back; with `lock` held. asleep finds out whether everything is parked,
- * and if so fails the oldest sleeper with LUB_DEADLOCK; it may release the lock meanwhile. */
+ * and if so fails with LUB_DEADLOCK the host's threads, or, without any, the oldest sleeper; it may release the lock
+ * meanwhile. */
 void lub_engine_asleep_locked(lub_engine *e);
 static inline void lub_engine_awake_locked(lub_engine *e) { e->awake++; }
 
