@@ -1,0 +1,355 @@
+/* worker_test.c - workers without Lua: what runs in their slices is C, so that the state word, ends and kills are
+ * tested by themselves. A worker here sums what it receives until its channel closes, and sends the sum. */
+#include "worker.h"
+
+#include <string.h>
+
+#include "engine.h"
+#include "memory.h"
+#include "test.h"
+#include "threads.h"
+#include "tick.h"
+
+enum { FIBERS = 3, ITEMS = 3000, WORKERS = 50 };
+
+typedef struct job {
+  lub_fiber fibers[FIBERS];
+  bool begun[FIBERS], sending[FIBERS];
+  int nfibers, alive;
+  lub_chan *in, *out;
+  int64_t sum;
+  atomic_bool stuck, let_go; /* the run function stays inside, as in a C call that blocks */
+  atomic_int slices, freed;
+  lub_status last;
+} job;
+
+static void end_fiber(job *j, lub_fiber *f) {
+  lub_fiber_close(f);
+  j->alive--;
+}
+
+/* One fiber, from where it parked to where it parks again. */
+static void step(job *j, lub_fiber *f) {
+  size_t i = (size_t)(f - j->fibers);
+  lub_value v = {0};
+  lub_status s = LUB_OK;
+  if (j->begun[i]) {
+    s = lub_wait_finish(&f->wait);
+    v = f->one.value;
+    if (s == LUB_OK && !j->sending[i]) j->sum += v.as.i;
+  }
+  j->begun[i] = true;
+  while (s == LUB_OK && !j->sending[i]) {
+    s = lub_wait_recv(&f->wait, &f->one, j->in, &v, LUB_NEVER);
+    if (s == LUB_OK) j->sum += v.as.i;
+  }
+  if (s == LUB_CLOSED && !j->sending[i] && j->alive == 1) {
+    v = lub_int(j->sum);
+    j->sending[i] = true;
+    s = lub_wait_send(&f->wait, &f->one, j->out, &v, LUB_NEVER);
+  }
+  if (s == LUB_PARK) return;
+  j->last = s;
+  end_fiber(j, f);
+}
+
+static void abort_all(job *j, lub_worker *w, lub_status status) {
+  for (lub_link *k = lub_list_first(&w->fibers); k; k = lub_list_next(&w->fibers, k)) {
+    lub_fiber *f = lub_container(k, lub_fiber, link);
+    if (f->wait.parked) (void)lub_wait_abort(&f->wait, status);
+  }
+  (void)j;
+}
+
+static void look_at_requests(job *j, lub_worker *w) {
+  if (!atomic_exchange(&w->requested, false)) return;
+  if (atomic_load(&w->killed)) abort_all(j, w, LUB_KILLED);
+  else if (atomic_load(&w->cancelled)) abort_all(j, w, LUB_CANCELLED);
+}
+
+static void run(lub_worker *w) {
+  job *j = w->data;
+  lub_fiber *f;
+  atomic_fetch_add(&j->slices, 1);
+  while (atomic_load(&j->stuck) && !atomic_load(&j->let_go)) sched_yield();
+  look_at_requests(j, w);
+  while ((f = lub_worker_next(w))) {
+    step(j, f);
+    look_at_requests(j, w);
+  }
+  if (j->alive == 0) lub_worker_end(w);
+}
+
+static void freed(lub_worker *w) { atomic_fetch_add(&((job *)w->data)->freed, 1); }
+
+static lub_worker *prepare(lub_engine *e, job *j, int nfibers, lub_chan *in, lub_chan *out) {
+  lub_worker *w;
+  if (lub_worker_open(e, "sum", false, &w)) return NULL;
+  *j = (job){.in = in, .out = out, .nfibers = nfibers, .alive = nfibers};
+  w->data = j;
+  w->run = run;
+  w->free_data = freed;
+  for (int i = 0; i < nfibers; i++) {
+    lub_fiber_init(&j->fibers[i], w);
+    lub_fiber_inbox(&j->fibers[i]);
+  }
+  return w;
+}
+
+static lub_worker *start(lub_engine *e, job *j, int nfibers, lub_chan *in, lub_chan *out) {
+  lub_worker *w = prepare(e, j, nfibers, in, out);
+  if (!w) abort();
+  lub_worker_start(w);
+  return w;
+}
+
+static lub_engine *open_engine(int carriers) {
+  lub_options o = {.carriers = carriers};
+  lub_engine *e = NULL;
+  if (lub_engine_open(&o, &e)) abort();
+  return e;
+}
+
+static lub_chan *open_chan(lub_engine *e, size_t capacity) {
+  lub_chan *ch = NULL;
+  if (lub_chan_open(e, capacity, NULL, &ch)) abort();
+  return ch;
+}
+
+static void life(lub_engine *e) {
+  lub_chan *in = open_chan(e, 0), *out = open_chan(e, 0);
+  job j;
+  lub_worker *w = start(e, &j, 1, in, out);
+  lub_value got;
+  CHECK("a worker has a name and a number", strcmp(lub_worker_name(w), "sum") == 0 && lub_worker_id(w) > 0);
+  CHECK("it runs on: a join in no time is a timeout", lub_worker_join(w, 0) == LUB_TIMEOUT);
+  for (int i = 1; i <= 10; i++) {
+    lub_value v = lub_int(i);
+    (void)lub_chan_send(in, &v, LUB_FOREVER);
+  }
+  lub_chan_close(in);
+  CHECK("it has received all", lub_chan_recv(out, &got, LUB_FOREVER) == LUB_OK && got.as.i == 55);
+  CHECK("it ends", lub_worker_join(w, LUB_FOREVER) == LUB_OK);
+  CHECK("and stays so", lub_worker_join(w, 0) == LUB_OK && lub_workers_count(e) == 0);
+  lub_worker_cancel(w, "late");
+  lub_worker_kill(w, "late");
+  CHECK("what has ended cannot be killed", atomic_load(&w->fate) == LUB_ENDED && atomic_load(&j.freed) == 0);
+  lub_worker_ref(w);
+  lub_worker_drop(w);
+  lub_worker_drop(w);
+  while (!atomic_load(&j.freed)) sched_yield(); /* its carrier lets go of it after its slice */
+  lub_chan_drop(in);
+  lub_chan_drop(out);
+}
+
+static void cancelled(lub_engine *e) {
+  lub_chan *in = open_chan(e, 0);
+  job j;
+  lub_worker *w = start(e, &j, FIBERS, in, NULL);
+  until_parked(in, FIBERS);
+  lub_worker_cancel(w, "enough");
+  CHECK("a cancel ends the waits of all fibers", lub_worker_join(w, LUB_FOREVER) == LUB_OK);
+  CHECK("which say why", j.last == LUB_CANCELLED && strcmp(w->why, "enough") == 0);
+  CHECK("nobody is left in the queue", waiters(in) == 0);
+  lub_worker_drop(w);
+  while (!atomic_load(&j.freed)) sched_yield();
+  lub_chan_drop(in);
+}
+
+static void killed(lub_engine *e) {
+  lub_chan *in = open_chan(e, 0);
+  job j;
+  lub_worker *w = start(e, &j, FIBERS, in, NULL);
+  until_parked(in, FIBERS);
+  lub_worker_kill(w, "die");
+  CHECK("a kill ends a worker that waits", lub_worker_join(w, LUB_FOREVER) == LUB_OK && j.last == LUB_KILLED);
+  lub_worker_drop(w);
+  while (!atomic_load(&j.freed)) sched_yield();
+  lub_chan_drop(in);
+}
+
+static void zombie(lub_engine *e) {
+  lub_chan *in = open_chan(e, 0);
+  job j;
+  lub_worker *w = prepare(e, &j, 1, in, NULL);
+  if (!w) abort();
+  atomic_store(&j.stuck, true);
+  lub_worker_start(w);
+  while (!atomic_load(&j.slices)) sched_yield();
+  lub_worker_kill(w, "stuck");
+  CHECK("a worker that is stuck is dead to those who join it", lub_worker_join(w, 60) == LUB_OK);
+  while (lub_engine_zombies(e) != 1) sched_yield();
+  CHECK("it counts as a zombie", atomic_load(&w->fate) == LUB_FATE_KILLED);
+  CHECK("the engine cannot end it", lub_engine_end_workers(e, 60) == LUB_TIMEOUT);
+  lub_chan_close(in);
+  atomic_store(&j.let_go, true);
+  while (lub_workers_count(e)) sched_yield();
+  CHECK("when its call returns it is gone", lub_engine_zombies(e) == 0 && lub_engine_end_workers(e, 60) == LUB_OK);
+  lub_worker_drop(w);
+  while (!atomic_load(&j.freed)) sched_yield();
+  lub_chan_drop(in);
+}
+
+/* Each value wakes a worker that is about to go idle, or has just done so: none of the wakes may be lost. */
+static void wake_while_going_idle(lub_engine *e) {
+  lub_chan *in = open_chan(e, 0), *out = open_chan(e, 1);
+  job j;
+  lub_worker *w = start(e, &j, 1, in, out);
+  lub_value got = {0};
+  bool all = true;
+  for (int i = 1; i <= ITEMS; i++) {
+    lub_value v = lub_int(i);
+    all &= lub_chan_send(in, &v, 60) == LUB_OK;
+    for (volatile int k = 0; k < i % 200; k++) continue;
+  }
+  lub_chan_close(in);
+  CHECK("no wake is lost", all && lub_chan_recv(out, &got, 60) == LUB_OK);
+  CHECK("nor a value", got.as.i == (int64_t)ITEMS * (ITEMS + 1) / 2);
+  (void)lub_worker_join(w, LUB_FOREVER);
+  lub_worker_drop(w);
+  while (!atomic_load(&j.freed)) sched_yield();
+  lub_chan_drop(in);
+  lub_chan_drop(out);
+}
+
+static void *feed(void *arg) {
+  for (int i = 1; i <= ITEMS; i++) {
+    lub_value v = lub_int(1);
+    if (lub_chan_send(arg, &v, LUB_FOREVER)) return "refused";
+  }
+  return NULL;
+}
+
+static void crowd(int carriers) {
+  lub_engine *e = open_engine(carriers);
+  lub_chan *in = open_chan(e, 4), *out = open_chan(e, WORKERS);
+  static job jobs[WORKERS];
+  lub_worker *workers[WORKERS];
+  pthread_t feeders[4];
+  int64_t total = 0;
+  for (int i = 0; i < WORKERS; i++) workers[i] = start(e, &jobs[i], i % FIBERS + 1, in, out);
+  for (int i = 0; i < 4; i++) pthread_create(&feeders[i], NULL, feed, in);
+  for (int i = 0; i < WORKERS; i += 5) lub_worker_kill(workers[i], "chance"); /* these keep what they have */
+  for (int i = 1; i < WORKERS; i += 5) lub_worker_cancel(workers[i], "chance");
+  for (int i = 0; i < 4; i++) pthread_join(feeders[i], NULL);
+  lub_chan_close(in);
+  for (int i = 0; i < WORKERS; i++) CHECK("each worker ends", lub_worker_join(workers[i], 60) == LUB_OK);
+  for (int i = 0; i < WORKERS; i++) total += jobs[i].sum;
+  CHECK("each value was received once", total == 4LL * ITEMS);
+  for (int i = 0; i < WORKERS; i++) lub_worker_drop(workers[i]);
+  CHECK("all are gone", lub_engine_end_workers(e, 60) == LUB_OK);
+  lub_chan_drop(in);
+  lub_chan_drop(out);
+  (void)lub_engine_close(e);
+  bool all = true;
+  for (int i = 0; i < WORKERS; i++) all &= atomic_load(&jobs[i].freed) == 1;
+  CHECK("and freed once", all);
+}
+
+/* ---- on the host's own thread ------------------------------------------------------------------------------ */
+
+static void stepped(void) {
+  lub_engine *e = open_engine(-1);
+  lub_chan *in = open_chan(e, 2), *out = open_chan(e, 1);
+  job j;
+  lub_worker *w = start(e, &j, 1, in, out);
+  lub_value v = lub_int(20), got;
+  CHECK("a step runs one slice", lub_engine_step(e, 0) == LUB_OK && atomic_load(&j.slices) == 1);
+  CHECK("then there is nothing to do", lub_engine_step(e, 0) == LUB_TIMEOUT);
+  (void)lub_chan_send(in, &v, 0);
+  CHECK("a send makes it ready", lub_engine_step(e, 0) == LUB_OK && j.sum == 20);
+  lub_engine_release(e);
+  CHECK("it waits for what nobody will send", lub_engine_step(e, 60) == LUB_DEADLOCK);
+  lub_engine_hold(e);
+  lub_chan_close(in);
+  while (lub_engine_step(e, 0) == LUB_OK) continue;
+  CHECK("it has ended", lub_worker_join(w, 0) == LUB_OK && lub_chan_recv(out, &got, 0) == LUB_OK && got.as.i == 20);
+  lub_worker_drop(w);
+  lub_chan_drop(in);
+  lub_chan_drop(out);
+  (void)lub_engine_close(e);
+}
+
+static void *let_go_when_parked(void *arg) {
+  job *j = arg;
+  operation op = {.ch = j->out, .wait = LUB_FOREVER};
+  start_parked(&op, do_recv, 1);
+  for (volatile int i = 0; i < 1000000; i++) continue;
+  lub_chan_close(j->in);
+  atomic_store(&j->let_go, true);
+  return ended(&op) == LUB_OK ? NULL : "told of a deadlock";
+}
+
+/* A thread that steps is no sleeper: while it runs a worker, others may wait for that worker. */
+static void waited_for_in_a_step(void) {
+  lub_engine *e = open_engine(-1);
+  lub_chan *in = open_chan(e, 0), *out = open_chan(e, 0);
+  pthread_t other;
+  void *why;
+  job j;
+  lub_worker *w = prepare(e, &j, 1, in, out);
+  if (!w) abort();
+  atomic_store(&j.stuck, true);
+  lub_worker_start(w);
+  lub_engine_release(e);
+  pthread_create(&other, NULL, let_go_when_parked, &j);
+  CHECK("the slice ends", lub_engine_step(e, 0) == LUB_OK);
+  lub_engine_hold(e);
+  pthread_join(other, &why);
+  CHECK("a worker in the midst of a step is no deadlock for who waits for it", why == NULL);
+  while (lub_engine_step(e, 0) == LUB_OK) continue;
+  lub_worker_kill(w, "test");
+  while (lub_engine_step(e, 0) == LUB_OK) continue;
+  lub_worker_drop(w);
+  lub_chan_drop(in);
+  lub_chan_drop(out);
+  (void)lub_engine_close(e);
+}
+
+/* ---- memory that ends -------------------------------------------------------------------------------------- */
+
+static void out_of_memory(void) {
+  memory m = {0};
+  lub_worker *w = NULL;
+  long n = 0;
+  bool whole = true;
+  for (; !w && n < 100; n++) {
+    memory_set(&m, LONG_MAX, 0);
+    lub_options o = {.carriers = -1, .realloc = memory_realloc, .ud = &m};
+    lub_engine *e;
+    if (lub_engine_open(&o, &e)) abort();
+    lub_chan *in = open_chan(e, 0);
+    job j;
+    memory_set(&m, n, 1);
+    if ((w = prepare(e, &j, 1, in, NULL))) {
+      lub_worker_start(w);
+      lub_worker_kill(w, "test"); /* needs no memory */
+      while (lub_engine_step(e, 0) == LUB_OK) continue;
+      whole &= lub_worker_join(w, 0) == LUB_OK;
+      lub_worker_drop(w);
+    }
+    lub_chan_drop(in);
+    (void)lub_engine_close(e);
+    whole &= atomic_load(&m.blocks) == 0;
+  }
+  CHECK("every allocation of a new worker that fails is told", n > 4 && n < 100);
+  CHECK("nothing leaks", whole);
+}
+
+int main(void) {
+  static const int carriers[] = {1, 2, 4};
+  for (size_t i = 0; i < sizeof carriers / sizeof *carriers; i++) {
+    lub_engine *e = open_engine(carriers[i]);
+    life(e);
+    cancelled(e);
+    killed(e);
+    zombie(e);
+    wake_while_going_idle(e);
+    CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
+    crowd(carriers[i]);
+  }
+  stepped();
+  waited_for_in_a_step();
+  out_of_memory();
+  return TEST_END();
+}
