@@ -46,8 +46,8 @@ static lchan *check_chan(lua_State *L, int arg, const char *function) {
 static lchan *check_view(lua_State *L, const char *function, int forbidden) {
   lchan *box = check_chan(L, 1, function);
   if (box->view == forbidden)
-    luaL_error(L, "%s: channel '%s' is a %s here: it cannot %s", function + 1, box->ch->name, view_names[box->view],
-               forbidden == LUB_VIEW_SEND ? "receive" : "send or close");
+    luaL_error(L, "%s: channel '%s' is a %s here: it cannot %s", function + 1, box->ch->name,
+               view_names[box->view], forbidden == LUB_VIEW_SEND ? "receive" : "send or close");
   return box;
 }
 
@@ -168,8 +168,9 @@ static int chan_name(lua_State *L) {
 
 static int chan_tostring(lua_State *L) {
   lchan *box = check_chan(L, 1, "tostring");
-  lua_pushfstring(L, "%s '%s' (%I/%I%s)", view_names[box->view], box->ch->name, (LUAI_UACINT)lub_chan_len(box->ch),
-                  (LUAI_UACINT)box->ch->cap, lub_chan_closed(box->ch) ? ", closed" : "");
+  lua_pushfstring(L, "%s '%s' (%I/%I%s)", view_names[box->view], box->ch->name,
+                  (LUAI_UACINT)lub_chan_len(box->ch), (LUAI_UACINT)box->ch->cap,
+                  lub_chan_closed(box->ch) ? ", closed" : "");
   return 1;
 }
 
@@ -214,7 +215,8 @@ static int new_chan(lua_State *L) {
     if (!exact || lua_type(L, 1) != LUA_TNUMBER || capacity < 0 || capacity > (lua_Integer)LUB_CHAN_MAX)
       lub_arg_error(L, "chan", 1, "a capacity (an integer from 0 to 2^31)");
   }
-  if (!lua_isnoneornil(L, 2) && lua_type(L, 2) != LUA_TSTRING) lub_arg_error(L, "chan", 2, "a name (a string)");
+  if (!lua_isnoneornil(L, 2) && lua_type(L, 2) != LUA_TSTRING)
+    lub_arg_error(L, "chan", 2, "a name (a string)");
   lub_check_surplus(L, 2, "chan");
   lub_engine *e = lub_lworker(L)->core->engine;
   lub_chan *ch;
@@ -228,9 +230,9 @@ static int new_chan(lua_State *L) {
 
 void lub_open_chan(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"send", chan_send},     {"recv", chan_recv}, {"close", chan_close},   {"capacity", chan_capacity},
-      {"closed", chan_closed}, {"name", chan_name}, {"sender", chan_sender}, {"receiver", chan_receiver},
-      {NULL, NULL}};
+      {"send", chan_send},         {"recv", chan_recv},         {"close", chan_close},
+      {"capacity", chan_capacity}, {"closed", chan_closed},     {"name", chan_name},
+      {"sender", chan_sender},     {"receiver", chan_receiver}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__len", chan_len}, {"__tostring", chan_tostring}, {"__eq", chan_eq},
                                   {"__gc", chan_gc},   {"__call", chan_iterate},      {NULL, NULL}};
   if (!luaL_newmetatable(L, LUB_CHAN_MAGIC)) return;

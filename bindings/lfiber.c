@@ -24,7 +24,8 @@ int lub_go(lua_State *L) {
   if (lua_type(L, 1) != LUA_TFUNCTION) lub_arg_error(L, "go", 1, "a function");
   int64_t deadline = 0;
   (void)lub_may_wait(L, lw, &deadline); /* a killed fiber starts nothing */
-  if (atomic_load_explicit(&lw->core->closing, memory_order_relaxed)) return luaL_error(L, "go: the worker ends");
+  if (atomic_load_explicit(&lw->core->closing, memory_order_relaxed))
+    return luaL_error(L, "go: the worker ends");
   int n = lua_gettop(L);
   luaL_checkstack(L, n + 6, "go: too many arguments");
   lua_State *co = lub_coroutine(L, lw);
@@ -115,7 +116,8 @@ static int fiber_kill(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lfiber *f = lub_check_fiber(L, ":kill");
   const char *why = lub_check_why(L, 2, ":kill");
-  if (f->main && lw->core->pinned) return luaL_error(L, "kill: the main fiber of a host's state is its host's");
+  if (f->main && lw->core->pinned)
+    return luaL_error(L, "kill: the main fiber of a host's state is its host's");
   lub_fiber_kill(lw, f, why);
   return f == lw->running && !f->ended ? lub_die(L, lw) : 0;
 }
@@ -174,9 +176,9 @@ void lub_open_fiber(lua_State *L) {
 }
 
 void lub_open_fiber_methods(lua_State *L) {
-  static const luaL_Reg methods[] = {{"join", fiber_join},   {"done", fiber_done},   {"cancel", fiber_cancel},
-                                     {"kill", fiber_kill},   {"state", fiber_state}, {"name", fiber_name},
-                                     {"traceback", fiber_traceback}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"join", fiber_join},   {"done", fiber_done}, {"cancel", fiber_cancel},       {"kill", fiber_kill},
+      {"state", fiber_state}, {"name", fiber_name}, {"traceback", fiber_traceback}, {NULL, NULL}};
   luaL_newmetatable(L, LUB_FIBER_TYPE);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");

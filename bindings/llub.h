@@ -40,15 +40,15 @@ typedef struct lfiber {
   lua_State *co;
   struct lworker *owner;
   lub_chan *done, *cancel; /* made when first asked for */
-  lcases *cases;   /* kept from one select to the next */
-  char *why;       /* of the cancel or kill; owned */
-  int ref;         /* in the worker's anchors, until it ends */
-  int line;        /* of the lub.go that started it, in the function that is its handle's second user value */
-  int nargs;       /* of a first resume; -1 when it has begun */
-  int nresults;    /* when it has ended: 0; 1: the handle's first user value; more: in a table there */
+  lcases *cases;           /* kept from one select to the next */
+  char *why;               /* of the cancel or kill; owned */
+  int ref;                 /* in the worker's anchors, until it ends */
+  int line;     /* of the lub.go that started it, in the function that is its handle's second user value */
+  int nargs;    /* of a first resume; -1 when it has begun */
+  int nresults; /* when it has ended: 0; 1: the handle's first user value; more: in a table there */
   bool main, ended, failed, joined, cancelled, kill, killed, closing;
-  bool exposed;    /* its coroutine was seen by the script: it is not used again */
-  bool drives;     /* it cannot yield: it runs its siblings until `turn` comes */
+  bool exposed; /* its coroutine was seen by the script: it is not used again */
+  bool drives;  /* it cannot yield: it runs its siblings until `turn` comes */
   bool turn;
 } lfiber;
 
@@ -66,21 +66,25 @@ typedef struct lworker {
   lfiber *running, *main;
   lua_State *volatile innermost; /* the coroutine that runs; a signal handler arms its hook */
   lua_State *volatile hooked;    /* whose hook the signal handler armed */
-  struct { lua_Hook f; int mask, count; } saved_hook;
-  bool chain_ok;    /* every coroutine between the fiber and the innermost can yield */
-  bool held;        /* the yield under way is the engine's, not the script's */
-  bool forced;      /* ... and came from the hook */
+  struct {
+    lua_Hook f;
+    int mask, count;
+  } saved_hook;
+  bool chain_ok; /* every coroutine between the fiber and the innermost can yield */
+  bool held;     /* the yield under way is the engine's, not the script's */
+  bool forced;   /* ... and came from the hook */
   bool failed, closed;
-  bool lazy;        /* the state is ours, and some libraries are not open yet */
-  bool bytecode;    /* `load` takes binary chunks too */
-  bool script;      /* a host started it, and may ask for its first result */
-  int64_t closing_ns; /* when the last close from outside began */
-  int depth;        /* of fibers that drive siblings */
+  bool lazy;                         /* the state is ours, and some libraries are not open yet */
+  bool bytecode;                     /* `load` takes binary chunks too */
+  bool script;                       /* a host started it, and may ask for its first result */
+  int64_t closing_ns;                /* when the last close from outside began */
+  int depth;                         /* of fibers that drive siblings */
   int anchors, handles, pool, npool; /* references in the registry; coroutines in the pool */
-  lpaths *paths;    /* NULL: Lua's own */
-  lpack pack;       /* the message under construction */
+  lpaths *paths;                     /* NULL: Lua's own */
+  lpack pack;                        /* the message under construction */
   lub_random random;
-  lub_value result, first; /* of an ended worker: its results, or the error; of a script, the first; published by its
+  lub_value result,
+      first; /* of an ended worker: its results, or the error; of a script, the first; published by its
                               fate */
   size_t memory, memory_limit;
   char site[64];
@@ -94,7 +98,8 @@ static inline lworker *lub_lworker(lua_State *L) {
   return lw && lw->registry == lua_topointer(L, LUA_REGISTRYINDEX) ? lw : lub_find_lworker(L);
 }
 /* host: the state of a pinned worker, or NULL for one of its own. `like`: whose settings it inherits, or NULL. */
-lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, const lworker *like, lworker **out);
+lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, const lworker *like,
+                            lworker **out);
 /* Gives up a worker that was never started. */
 void lub_lworker_abandon(lworker *lw);
 /* The worker ends with this error, unless one came before. */
@@ -135,7 +140,9 @@ int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k);
  * fiber. */
 lub_status lub_finish(lua_State *L, lworker *lw);
 /* Whether lub_finish raises for this outcome: what the wait owned is to be dropped before. */
-static inline bool lub_must_raise(lub_status s) { return s == LUB_DEADLOCK || s == LUB_KILLED || s == LUB_FAILED; }
+static inline bool lub_must_raise(lub_status s) {
+  return s == LUB_DEADLOCK || s == LUB_KILLED || s == LUB_FAILED;
+}
 /* nil, reason. */
 int lub_push_reason(lua_State *L, lub_status status);
 /* Never returns to the running fiber, which was killed. */
@@ -194,8 +201,8 @@ int lub_join(lua_State *L, lub_chan *done, lua_CFunction push);
 
 /* The module (lmodule.c) and its parts. */
 int luaopen_lubdub(lua_State *L);
-extern const luaL_Reg lub_chan_functions[], lub_select_functions[], lub_time_functions[], lub_fiber_functions[],
-    lub_worker_functions[];
+extern const luaL_Reg lub_chan_functions[], lub_select_functions[], lub_time_functions[],
+    lub_fiber_functions[], lub_worker_functions[];
 /* These two push the handles' metatables, opening them if need be. */
 void lub_open_chan(lua_State *L);
 void lub_open_worker(lua_State *L);

@@ -52,7 +52,8 @@ static void describe_wait(FILE *out, const lfiber *f) {
   for (uint32_t i = 0; i < w->count; i++) {
     const lub_waiter *one = &w->waiters[i];
     if (!one->ch) continue;
-    if (one->ch->whose) (void)fprintf(out, "%sjoin of fiber '%llu'", before, (unsigned long long)one->ch->whose);
+    if (one->ch->whose)
+      (void)fprintf(out, "%sjoin of fiber '%llu'", before, (unsigned long long)one->ch->whose);
     else if (one->ch->of_worker) (void)fprintf(out, "%sjoin of worker '%s'", before, one->ch->name);
     else (void)fprintf(out, "%s%s '%s'", before, one->send ? "send on" : "recv on", one->ch->name);
     before = " or ";
@@ -99,7 +100,11 @@ static char *describe(lworker *lw, const lfiber *f) {
 
 /* Fibers that do the same at the same place are told once. */
 static void describe_worker(FILE *out, lworker *lw) {
-  struct { char *text; lfiber *first; size_t count; } kinds[KINDS];
+  struct {
+    char *text;
+    lfiber *first;
+    size_t count;
+  } kinds[KINDS];
   size_t nkinds = 0, others = 0, nfibers = 0;
   lub_worker *w = lw->core;
   for (lub_link *k = lub_list_first(&w->fibers); k; k = lub_list_next(&w->fibers, k), nfibers++) {
@@ -126,7 +131,8 @@ static void describe_worker(FILE *out, lworker *lw) {
     if (kinds[i].first->main) (void)fprintf(out, "  fiber 'main' ");
     else (void)fprintf(out, "  fiber '%llu' ", (unsigned long long)kinds[i].first->core.wait.id);
     (void)fprintf(out, "%s\n", kinds[i].text);
-    if (kinds[i].count > 1) (void)fprintf(out, "  ... and %zu more that do the same there\n", kinds[i].count - 1);
+    if (kinds[i].count > 1)
+      (void)fprintf(out, "  ... and %zu more that do the same there\n", kinds[i].count - 1);
     free(kinds[i].text);
   }
   if (others) (void)fprintf(out, "  ... and %zu other fibers\n", others);
@@ -290,8 +296,8 @@ int lub_worker_traceback(lua_State *L, lub_worker *w) {
 typedef struct node {
   lworker *lw;
   lfiber *f;
-  uint32_t from;   /* the search's: who led here */
-  uint8_t seen;    /* 0 not yet, 1 on the path, 2 done with */
+  uint32_t from; /* the search's: who led here */
+  uint8_t seen;  /* 0 not yet, 1 on the path, 2 done with */
 } node;
 
 typedef struct graph {
@@ -335,8 +341,9 @@ static bool waits_for(const node *a, const node *b) {
     if (!ch) continue;
     if (ch->whose || ch->of_worker) {
       if (ch->whose ? ch->whose == b->f->core.wait.id : ch == b->lw->core->done && b->f->main) return true;
-    } else if (a->f != b->f && (knows(lub_innermost(b->f->co), ch, w->waiters[i].send) ||
-                                (b->f->co != lub_innermost(b->f->co) && knows(b->f->co, ch, w->waiters[i].send)))) {
+    } else if (a->f != b->f &&
+               (knows(lub_innermost(b->f->co), ch, w->waiters[i].send) ||
+                (b->f->co != lub_innermost(b->f->co) && knows(b->f->co, ch, w->waiters[i].send)))) {
       return true;
     }
   }

@@ -7,7 +7,7 @@
 
 enum {
   MAX_DRIVES = 100,
-  POOL = 64,             /* coroutines kept for new fibers */
+  POOL = 64,              /* coroutines kept for new fibers */
   CLOSING_NS = 100000000, /* what the close handlers of a killed fiber get */
 };
 

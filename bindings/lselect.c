@@ -54,7 +54,8 @@ static int push_selected(lua_State *L, lfiber *f, lub_status status, uint32_t at
   lcases *cs = f->cases;
   if (status != LUB_OK && status != LUB_CLOSED) {
     drop_cases(cs);
-    return status == LUB_NOMEM ? luaL_error(L, "select: not enough memory to wait") : lub_push_reason(L, status);
+    return status == LUB_NOMEM ? luaL_error(L, "select: not enough memory to wait")
+                               : lub_push_reason(L, status);
   }
   lub_waiter *one = &cs->one[at];
   int arg = (int)at + 1;
@@ -107,7 +108,8 @@ static lub_chan *read_receive(lua_State *L, int arg, const char *function) {
   lchan *box = lub_test_chan(L, arg);
   if (!box) lub_arg_error(L, function, arg, "a channel, channel << value, nil or seconds");
   if (box->view == LUB_VIEW_SEND)
-    luaL_error(L, "%s: argument %d: channel '%s' is a sender here: it cannot receive", function, arg, box->ch->name);
+    luaL_error(L, "%s: argument %d: channel '%s' is a sender here: it cannot receive", function, arg,
+               box->ch->name);
   return box->ch;
 }
 
@@ -145,8 +147,8 @@ static int choose(lua_State *L, bool ordered, const char *function) {
   int64_t deadline = read_cases(L, lw, cs, n, function), wanted = deadline;
   uint32_t at = 0;
   lub_status refused = lub_may_wait(L, lw, &deadline);
-  lub_status status =
-      lub_wait_select(&f->core.wait, cs->one, (uint32_t)n, cs->order, ordered ? NULL : &lw->random, deadline, &at);
+  lub_status status = lub_wait_select(&f->core.wait, cs->one, (uint32_t)n, cs->order,
+                                      ordered ? NULL : &lw->random, deadline, &at);
   if (status == LUB_PARK) return lub_park(L, lw, 0, selected);
   if (status == LUB_TIMEOUT && refused && wanted) status = refused;
   return push_selected(L, f, status, at);

@@ -28,7 +28,7 @@ void lub_push_worker(lua_State *L, lub_worker *w) {
 
 /* ---- spawn ----------------------------------------------------------------------------------------------------- */
 
-typedef struct seed { /* of a new worker, for begin_worker in its state */
+typedef struct seed {       /* of a new worker, for begin_worker in its state */
   const lub_value *message; /* the function or path and its arguments */
   lworker *parent;
   const char *path, *cpath;
@@ -52,7 +52,8 @@ static int begin_worker(lua_State *L) {
 }
 
 /* NULL, with the error on L. */
-static lworker *start_worker(lua_State *L, const lworker *parent, const char *name, size_t memory, const seed *s) {
+static lworker *start_worker(lua_State *L, const lworker *parent, const char *name, size_t memory,
+                             const seed *s) {
   lworker *lw, *here = lub_here;
   lua_Debug ar;
   if (lub_lworker_open(parent->core->engine, name, NULL, parent, &lw)) {
@@ -79,14 +80,16 @@ static lua_Integer read_options(lua_State *L, char *name, size_t size) {
   lua_Integer memory = 0;
   if (!lua_istable(L, 1)) return 0;
   if (lua_getfield(L, 1, "name") != LUA_TNIL) {
-    if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "spawn: name: expected a string, got %s", luaL_typename(L, -1));
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "spawn: name: expected a string, got %s", luaL_typename(L, -1));
     (void)snprintf(name, size, "%s", lua_tostring(L, -1));
   }
   if (lua_getfield(L, 1, "memory") != LUA_TNIL) {
     int exact;
     memory = lua_tointegerx(L, -1, &exact);
     if (!exact || lua_type(L, -1) != LUA_TNUMBER || memory <= 0)
-      luaL_error(L, "spawn: memory: expected bytes (an integer above 0), got %s", luaL_tolstring(L, -1, NULL));
+      luaL_error(L, "spawn: memory: expected bytes (an integer above 0), got %s",
+                 luaL_tolstring(L, -1, NULL));
   }
   lua_pop(L, 2);
   lua_remove(L, 1);
@@ -99,7 +102,8 @@ static int spawn(lua_State *L) {
   char name[64];
   int64_t deadline = 0;
   (void)lub_may_wait(L, self, &deadline); /* a killed fiber starts nothing */
-  (void)snprintf(name, sizeof name, "%llu", (unsigned long long)atomic_load(&self->core->engine->worker_ids) + 1);
+  (void)snprintf(name, sizeof name, "%llu",
+                 (unsigned long long)atomic_load(&self->core->engine->worker_ids) + 1);
   lua_Integer memory = read_options(L, name, sizeof name);
   if (lua_type(L, 1) != LUA_TFUNCTION && lua_type(L, 1) != LUA_TSTRING)
     lub_arg_error(L, "spawn", 1, "a function or the path of a script");
@@ -125,7 +129,8 @@ static int spawn(lua_State *L) {
 static int push_results(lua_State *L) {
   lub_worker *w = lub_check_worker(L, ":join");
   lworker *lw = w->data;
-  if (atomic_load_explicit(&w->fate, memory_order_acquire) == LUB_FATE_KILLED) return lub_push_reason(L, LUB_KILLED);
+  if (atomic_load_explicit(&w->fate, memory_order_acquire) == LUB_FATE_KILLED)
+    return lub_push_reason(L, LUB_KILLED);
   if (!lw->failed) return lub_unpack_list(L, &lw->result);
   lua_pushnil(L);
   if (lw->result.type == LUB_NIL) lua_pushliteral(L, "not enough memory");
@@ -159,7 +164,8 @@ static int worker_kill(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lub_worker *w = lub_check_worker(L, ":kill");
   const char *why = lub_check_why(L, 2, ":kill");
-  if (w->pinned) return luaL_error(L, "kill: worker '%s' runs in a host's state: only its host may end it", w->name);
+  if (w->pinned)
+    return luaL_error(L, "kill: worker '%s' runs in a host's state: only its host may end it", w->name);
   lub_worker_kill(w, why);
   return w == lw->core && !lw->running->closing ? lub_die(L, lw) : 0;
 }
@@ -175,7 +181,9 @@ static int worker_name(lua_State *L) {
 }
 
 /* What its fibers do, as text. */
-static int worker_traceback(lua_State *L) { return lub_worker_traceback(L, lub_check_worker(L, ":traceback")); }
+static int worker_traceback(lua_State *L) {
+  return lub_worker_traceback(L, lub_check_worker(L, ":traceback"));
+}
 
 static int worker_tostring(lua_State *L) {
   lub_worker *w = lub_check_worker(L, ":tostring");
@@ -192,9 +200,9 @@ static int worker_gc(lua_State *L) {
 
 /* Pushes the workers' metatable. */
 void lub_open_worker(lua_State *L) {
-  static const luaL_Reg methods[] = {{"join", worker_join}, {"done", worker_done},   {"cancel", worker_cancel},
-                                     {"kill", worker_kill}, {"state", worker_state}, {"name", worker_name},
-                                     {"traceback", worker_traceback}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"join", worker_join},   {"done", worker_done}, {"cancel", worker_cancel},       {"kill", worker_kill},
+      {"state", worker_state}, {"name", worker_name}, {"traceback", worker_traceback}, {NULL, NULL}};
   if (!luaL_newmetatable(L, LUB_WORKER_TYPE)) return;
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");
@@ -254,9 +262,5 @@ static int named(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg lub_worker_functions[] = {{"spawn", spawn},
-                                         {"workers", workers},
-                                         {"named", named},
-                                         {"register", lub_register},
-                                         {"dump", lub_dump},
-                                         {NULL, NULL}};
+const luaL_Reg lub_worker_functions[] = {{"spawn", spawn},           {"workers", workers}, {"named", named},
+                                         {"register", lub_register}, {"dump", lub_dump},   {NULL, NULL}};

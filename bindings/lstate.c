@@ -11,8 +11,8 @@
 static int open_package(lua_State *L);
 
 static const luaL_Reg lazy[] = {
-    {LUA_TABLIBNAME, luaopen_table}, {LUA_MATHLIBNAME, luaopen_math},     {LUA_IOLIBNAME, luaopen_io},
-    {LUA_OSLIBNAME, luaopen_os},     {LUA_UTF8LIBNAME, luaopen_utf8},     {LUA_DBLIBNAME, luaopen_debug},
+    {LUA_TABLIBNAME, luaopen_table},      {LUA_MATHLIBNAME, luaopen_math}, {LUA_IOLIBNAME, luaopen_io},
+    {LUA_OSLIBNAME, luaopen_os},          {LUA_UTF8LIBNAME, luaopen_utf8}, {LUA_DBLIBNAME, luaopen_debug},
     {LUA_COLIBNAME, lub_open_coroutines}, {LUA_LOADLIBNAME, open_package}, {NULL, NULL}};
 
 void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes) {
@@ -186,7 +186,8 @@ static int base_setmetatable(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_argexpected(L, lua_isnil(L, 2) || lua_istable(L, 2), 2, "nil or table");
   if_globals(L);
-  if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL) return luaL_error(L, "cannot change a protected metatable");
+  if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
+    return luaL_error(L, "cannot change a protected metatable");
   lua_settop(L, 2);
   lua_setmetatable(L, 1);
   return 1;
@@ -258,7 +259,8 @@ void lub_require(lua_State *L, const char *name) {
 static int base_require(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   const luaL_Reg *r = find_lazy(name);
-  if (lub_lworker(L)->lazy && (r || !strcmp(name, "lubdub") || !strcmp(name, LUA_STRLIBNAME) || !strcmp(name, "_G"))) {
+  if (lub_lworker(L)->lazy &&
+      (r || !strcmp(name, "lubdub") || !strcmp(name, LUA_STRLIBNAME) || !strcmp(name, "_G"))) {
     lub_require(L, name);
     return 1;
   }

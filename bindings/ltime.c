@@ -76,7 +76,8 @@ static int sleep_for(lua_State *L) {
   if (deadline == 0) deadline = 1; /* long past: others have their turn first */
   lub_status refused = lub_may_wait(L, lw, &deadline);
   if (refused) return lub_push_reason(L, refused);
-  if (lub_wait_sleep(&lw->running->core.wait, deadline) != LUB_PARK) return luaL_error(L, "sleep: not enough memory");
+  if (lub_wait_sleep(&lw->running->core.wait, deadline) != LUB_PARK)
+    return luaL_error(L, "sleep: not enough memory");
   return lub_park(L, lw, 0, slept);
 }
 
@@ -141,7 +142,8 @@ static int after_body(lua_State *L) {
   int64_t deadline = lua_tointeger(L, 2);
   lub_status refused = lub_may_wait(L, lw, &deadline);
   if (refused) return 0;
-  if (lub_wait_sleep(&lw->running->core.wait, deadline) != LUB_PARK) return luaL_error(L, "after: not enough memory");
+  if (lub_wait_sleep(&lw->running->core.wait, deadline) != LUB_PARK)
+    return luaL_error(L, "after: not enough memory");
   return lub_park(L, lw, 0, run_after);
 }
 

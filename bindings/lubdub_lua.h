@@ -13,14 +13,14 @@ extern "C" {
 #endif
 
 typedef struct lub_script {
-  const char *path;  /* a file; or NULL, and then */
-  const char *text;  /* ... the script itself */
-  size_t nbytes;     /* of text */
-  const char *name;  /* of the worker, and of the chunk of a text; NULL: the path, or "script" */
-  int argc;          /* what the script finds in `...` and in the global `arg` */
+  const char *path; /* a file; or NULL, and then */
+  const char *text; /* ... the script itself */
+  size_t nbytes;    /* of text */
+  const char *name; /* of the worker, and of the chunk of a text; NULL: the path, or "script" */
+  int argc;         /* what the script finds in `...` and in the global `arg` */
   const char *const *argv;
-  size_t memory;     /* bytes that its state may use; 0: no limit. Out of it: an error in the script */
-  bool bytecode;     /* whether this script and `load` in it take binary chunks: only if nobody can slip one in */
+  size_t memory; /* bytes that its state may use; 0: no limit. Out of it: an error in the script */
+  bool bytecode; /* whether this script and `load` in it take binary chunks: only if nobody can slip one in */
 } lub_script;
 
 /* As lub_engine_open, with preemption: where opts leave preempt_signal 0, SIGURG gets a handler, unless it has one. */

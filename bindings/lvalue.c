@@ -23,8 +23,25 @@
 enum { MAX_DEPTH = 200, FEW = 16, LONG_STRING = 128, KEEP_BYTES = 1 << 16, KEEP_MET = 1 << 10 };
 
 enum { SHARED = 0x80 }; /* ORDER TAGS: fits beside every tag */
-typedef enum tag { T_NIL, T_FALSE, T_TRUE, T_INT, T_NUM, T_POINTER, T_STR, T_HANDLE, T_ENV, T_REF, T_TABLE, T_OBJECT,
-                   T_MODULE, T_FUNCTION, T_UPVALUE, T_LIBRARY, T_METHOD } tag;
+typedef enum tag {
+  T_NIL,
+  T_FALSE,
+  T_TRUE,
+  T_INT,
+  T_NUM,
+  T_POINTER,
+  T_STR,
+  T_HANDLE,
+  T_ENV,
+  T_REF,
+  T_TABLE,
+  T_OBJECT,
+  T_MODULE,
+  T_FUNCTION,
+  T_UPVALUE,
+  T_LIBRARY,
+  T_METHOD
+} tag;
 
 /* How a value was reached, for the error message. */
 typedef struct path {
@@ -38,10 +55,10 @@ typedef struct packer {
   lworker *lw;
   lpack *out;
   const lub_allocator *mem;
-  const char *what;    /* "argument 2", the path's beginning; may be empty */
+  const char *what; /* "argument 2", the path's beginning; may be empty */
   const void *globals;
-  bool spawned;        /* the value is the function of a spawn: paths begin with its upvalue */
-  bool knows_modules;  /* the loaded modules are among what was met */
+  bool spawned;       /* the value is the function of a spawn: paths begin with its upvalue */
+  bool knows_modules; /* the loaded modules are among what was met */
   int depth;
 } packer;
 
@@ -52,7 +69,11 @@ typedef struct text {
   size_t n;
 } text;
 
-enum { PATH_HEAD = 8, PATH_TAIL = 8, NAME_SHOWN = 40 }; /* what is longer is abbreviated; ends fit into text */
+enum {
+  PATH_HEAD = 8,
+  PATH_TAIL = 8,
+  NAME_SHOWN = 40
+}; /* what is longer is abbreviated; ends fit into text */
 
 __attribute__((format(printf, 2, 3))) static void put(text *t, const char *format, ...) {
   va_list args;
@@ -148,7 +169,8 @@ static _Noreturn void no_memory(packer *p) {
 /* ---- the buffer ----------------------------------------------------------------------------------------- */
 
 /* Room for n more elements of `size` in an array of *room; false without memory. */
-static bool make_room(const lub_allocator *mem, void *array, size_t *room, size_t used, size_t n, size_t size) {
+static bool make_room(const lub_allocator *mem, void *array, size_t *room, size_t used, size_t n,
+                      size_t size) {
   void *old, *grown;
   if (*room - used >= n) return true;
   if (n > SIZE_MAX / 4 / size - used) return false;
@@ -299,13 +321,14 @@ static bool is_one_of(const char *name, const char *const *names) {
 
 /* How sure the receiver finds a function there too: aliases in modules and globals are the script's own. */
 static int rank(const char *module, const char *name) {
-  static const char *const libraries[] = {LUA_STRLIBNAME, LUA_TABLIBNAME, LUA_MATHLIBNAME, LUA_IOLIBNAME,
-                                          LUA_OSLIBNAME,  LUA_UTF8LIBNAME, LUA_COLIBNAME,  LUA_DBLIBNAME,
-                                          LUA_LOADLIBNAME, "lubdub", NULL};
-  static const char *const base[] = {
-      "assert", "collectgarbage", "dofile", "error",   "getmetatable", "ipairs",       "load",     "loadfile", "next",
-      "pairs",  "pcall",          "print",  "rawequal", "rawget",      "rawlen",       "rawset",   "require",  "select",
-      "setmetatable", "tonumber", "tostring", "type",  "warn",         "xpcall",       NULL};
+  static const char *const libraries[] = {
+      LUA_STRLIBNAME, LUA_TABLIBNAME, LUA_MATHLIBNAME, LUA_IOLIBNAME, LUA_OSLIBNAME, LUA_UTF8LIBNAME,
+      LUA_COLIBNAME,  LUA_DBLIBNAME,  LUA_LOADLIBNAME, "lubdub",      NULL};
+  static const char *const base[] = {"assert",   "collectgarbage", "dofile",   "error",        "getmetatable",
+                                     "ipairs",   "load",           "loadfile", "next",         "pairs",
+                                     "pcall",    "print",          "rawequal", "rawget",       "rawlen",
+                                     "rawset",   "require",        "select",   "setmetatable", "tonumber",
+                                     "tostring", "type",           "warn",     "xpcall",       NULL};
   if (!strcmp(module, LUA_GNAME)) return is_one_of(name, base) ? 3 : 1;
   return is_one_of(module, libraries) ? 4 : 2;
 }
@@ -527,7 +550,8 @@ static void pack_handle(packer *p, int index, const path *at) {
   lub_object *o = object_of(p->L, index, &flags);
   if (!o) refuse(p, at, luaL_testudata(p->L, index, LUB_FIBER_TYPE) ? "a fiber" : "a userdata");
   if (out->nobjects == UINT32_MAX) no_memory(p);
-  if (!make_room(p->mem, &out->objects, &out->objects_room, out->nobjects, 1, sizeof *out->objects)) no_memory(p);
+  if (!make_room(p->mem, &out->objects, &out->objects_room, out->nobjects, 1, sizeof *out->objects))
+    no_memory(p);
   add_tag(p, T_HANDLE);
   add(p, &flags, sizeof flags);
   add_size(p, out->nobjects);
@@ -699,7 +723,8 @@ static void unpack_c_function(unpacker *u, bool method) {
   u->at++; /* T_STR */
   push_string(u);
   const char *module = lua_tostring(L, -2), *name = lua_tostring(L, -1);
-  if (method && !strcmp(module, LUA_FILEHANDLE)) lub_require(L, LUA_IOLIBNAME), lua_pop(L, 1); /* makes the type */
+  if (method && !strcmp(module, LUA_FILEHANDLE))
+    lub_require(L, LUA_IOLIBNAME), lua_pop(L, 1); /* makes the type */
   if (method) push_methods(L, module);
   else lub_require(L, module);
   if (lua_istable(L, -1)) lua_getfield(L, -1, name);
@@ -735,7 +760,8 @@ static void unpack_object(unpacker *u, bool shared, lua_Integer place) {
   (void)luaL_getsubtable(L, LUA_REGISTRYINDEX, "lub.classes");
   lua_pushvalue(L, -2);
   if (lua_rawget(L, -2) != LUA_TTABLE)
-    luaL_error(L, "cannot receive an object of class '%s': it is not registered in this worker", lua_tostring(L, -3));
+    luaL_error(L, "cannot receive an object of class '%s': it is not registered in this worker",
+               lua_tostring(L, -3));
   lua_replace(L, -3);
   lua_pop(L, 1);
   unpack_entries(u, shared, place);
@@ -844,7 +870,7 @@ static void unpack_any(unpacker *u) {
     case T_MODULE: unpack_module(u); break;
     case T_LIBRARY:
     case T_METHOD: unpack_c_function(u, t == T_METHOD); break;
-    case T_UPVALUE: lub_assert(!"an upvalue outside a function"); break;
+    case T_UPVALUE: lub_assert(t != T_UPVALUE); break; /* inside a function only */
     case T_TABLE:
     case T_OBJECT:
     case T_FUNCTION: unpack_container(u, t, shared, place); return;

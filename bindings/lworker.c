@@ -78,7 +78,8 @@ static void decide(lworker *lw, bool killed) {
   lub_worker *w = lw->core;
   size_t n;
   const char *text = lub_text(&lw->result, &n);
-  if (!killed && lw->failed && !atomic_load(&w->joined)) lub_worker_complain(w, text ? text : "not enough memory");
+  if (!killed && lw->failed && !atomic_load(&w->joined))
+    lub_worker_complain(w, text ? text : "not enough memory");
   (void)lub_worker_decide(w, killed ? LUB_FATE_KILLED : LUB_ENDED);
 }
 
@@ -123,7 +124,8 @@ static void run_worker(lub_worker *w) {
   lfiber *f;
   lub_here = lw;
   lub_look_at_requests(lw);
-  while (!atomic_load_explicit(&w->killed, memory_order_relaxed) && (f = (lfiber *)(void *)lub_worker_next(w))) {
+  while (!atomic_load_explicit(&w->killed, memory_order_relaxed) &&
+         (f = (lfiber *)(void *)lub_worker_next(w))) {
     lub_fiber_run(lw->L, lw, f);
     if (lw->main->ended || lw->failed) break;
     if (lub_worker_must_leave(w)) {
@@ -196,7 +198,8 @@ static int adopt_main(lua_State *L) {
   return 0;
 }
 
-lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, const lworker *like, lworker **out) {
+lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, const lworker *like,
+                            lworker **out) {
   lworker *lw = lub_alloc(&e->mem, sizeof *lw);
   if (!lw) return LUB_NOMEM;
   memset(lw, 0, sizeof *lw);

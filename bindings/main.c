@@ -109,7 +109,8 @@ static int run(const char *path, int argc, char **argv) {
   lub_status status = lub_lua_engine_open(&o, &engine);
   if (status) return complain(SCRIPT_FAILED, lub_strerror(status));
   pthread_t waiter;
-  if (pthread_create(&waiter, NULL, wait_for_signals, NULL)) return complain(SCRIPT_FAILED, "cannot start a thread");
+  if (pthread_create(&waiter, NULL, wait_for_signals, NULL))
+    return complain(SCRIPT_FAILED, "cannot start a thread");
   char *error;
   lub_worker *w;
   lub_script s = {.path = path, .name = "main", .argc = argc, .argv = (const char *const *)argv};

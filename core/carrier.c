@@ -509,7 +509,8 @@ void lub_carriers_close(lub_engine *e) {
   atomic_store(&e->stopping, true);
   pthread_cond_broadcast(&e->watch);
   pthread_mutex_unlock(&e->lock);
-  if (e->watcher_runs) pthread_join(e->watcher, NULL); /* first: it is the only one who starts more carriers */
+  if (e->watcher_runs)
+    pthread_join(e->watcher, NULL); /* first: it is the only one who starts more carriers */
   pthread_mutex_lock(&e->lock);
   while (wake_idler_locked(e)) continue;
   for (lub_link *k; (k = lub_list_pop(&e->spares));) {

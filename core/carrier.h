@@ -14,24 +14,24 @@
 enum { LUB_CARRIERS_MAX = 4096, LUB_THREADS_MAX = 65536 };
 
 typedef struct lub_place {
-  lub_worker *_Atomic next; /* runs before the queue */
-  atomic_int length;    /* of the queue; written under lock, read without as a hint */
-  pthread_mutex_t lock; /* guards queue */
-  lub_list queue;       /* lub_worker.link, oldest first */
+  lub_worker *_Atomic next;   /* runs before the queue */
+  atomic_int length;          /* of the queue; written under lock, read without as a hint */
+  pthread_mutex_t lock;       /* guards queue */
+  lub_list queue;             /* lub_worker.link, oldest first */
   char apart[LUB_CACHE_LINE]; /* from the next place, which another CPU writes */
 } lub_place;
 
 typedef struct lub_carrier {
   pthread_t thread;
   lub_engine *engine;
-  lub_place *_Atomic place;      /* NULL: a spare. Taken away by the watcher, under engine.lock */
-  atomic_uint slices;            /* counts slices; the watcher tells a long one by its not moving */
-  lub_worker *_Atomic current;   /* NULL between slices */
-  struct lub_sleeper *sleeper;   /* its own, NULL before and after its life; engine.lock */
-  uint32_t turns;                /* its own */
-  uint32_t seen_slices, ticks;   /* the watcher's */
+  lub_place *_Atomic place;    /* NULL: a spare. Taken away by the watcher, under engine.lock */
+  atomic_uint slices;          /* counts slices; the watcher tells a long one by its not moving */
+  lub_worker *_Atomic current; /* NULL between slices */
+  struct lub_sleeper *sleeper; /* its own, NULL before and after its life; engine.lock */
+  uint32_t turns;              /* its own */
+  uint32_t seen_slices, ticks; /* the watcher's */
   int64_t seen_cpu_ns;
-  bool blocked;                  /* the slice is long, and its thread has used no CPU of late; the watcher's */
+  bool blocked; /* the slice is long, and its thread has used no CPU of late; the watcher's */
 } lub_carrier;
 
 /* CPUs that this process may use; at least 1. */

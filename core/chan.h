@@ -11,10 +11,10 @@
 struct lub_tick;
 
 struct lub_chan {
-  lub_object obj;       /* first: values carry it */
-  uint32_t cap;         /* slots; written once by open, then read without lock */
+  lub_object obj; /* first: values carry it */
+  uint32_t cap;   /* slots; written once by open, then read without lock */
   bool closed;
-  uint32_t head, len;   /* 0 <= len <= cap */
+  uint32_t head, len; /* 0 <= len <= cap */
   lub_engine *engine;
   pthread_mutex_t lock; /* guards every field but obj, cap, name. ORDER LOCKS; two channels by address */
   lub_list recvq;       /* lub_waiter.link, oldest first */
@@ -22,11 +22,11 @@ struct lub_chan {
   lub_link link;        /* in engine->chans; engine.lock */
   uint64_t id;          /* number in the engine */
   uint64_t last_sender, last_receiver; /* fibers, for the graph of waits */
-  uint64_t whose;       /* the fiber whose end closes it, 0: none; written once, before it is shared */
-  bool of_worker;       /* it closes when a worker ends; likewise */
+  uint64_t whose;        /* the fiber whose end closes it, 0: none; written once, before it is shared */
+  bool of_worker;        /* it closes when a worker ends; likewise */
   struct lub_tick *tick; /* the timer that feeds this channel, or NULL; freed with it */
-  char *name;           /* owned; "" without one */
-  lub_value *slots;     /* [cap], a ring from head; owned while queued */
+  char *name;            /* owned; "" without one */
+  lub_value *slots;      /* [cap], a ring from head; owned while queued */
 };
 
 /* Sends *v, or queues w to send it.

@@ -31,8 +31,8 @@ struct lub_engine {
   atomic_int searching; /* carriers that look for work */
   atomic_bool watching; /* the watcher sleeps and wants to be told of a slice */
   atomic_bool stopping;
-  atomic_int failures;  /* errors of workers that nobody joined */
-  lub_place *places;    /* [nplaces] */
+  atomic_int failures; /* errors of workers that nobody joined */
+  lub_place *places;   /* [nplaces] */
   int nplaces;
 
   pthread_mutex_t lock; /* guards everything below */
@@ -47,10 +47,10 @@ struct lub_engine {
   lub_list chans;       /* lub_chan.link: all of them */
   lub_list complaints;  /* lub_worker.complains, oldest first */
   lub_list spares;      /* lub_sleeper.link: carriers without a place */
-  int64_t keeper_ns;    /* what the sleeper that waits for the next timer waits for; LUB_NEVER: there is none */
+  int64_t keeper_ns; /* what the sleeper that waits for the next timer waits for; LUB_NEVER: there is none */
   lub_name *names;
   int awake, holds;
-  uint32_t changes;     /* counts threads that went to sleep */
+  uint32_t changes;         /* counts threads that went to sleep */
   int threads, max_threads; /* started; bound */
   int zombies;
   bool bound_told, watcher_runs;

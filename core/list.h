@@ -16,9 +16,7 @@ typedef struct lub_list {
 
 static inline void lub_list_init(lub_list *l) { l->root.next = l->root.prev = &l->root; }
 static inline bool lub_list_empty(const lub_list *l) { return l->root.next == &l->root; }
-static inline lub_link *lub_list_first(lub_list *l) {
-  return lub_list_empty(l) ? NULL : l->root.next;
-}
+static inline lub_link *lub_list_first(lub_list *l) { return lub_list_empty(l) ? NULL : l->root.next; }
 static inline lub_link *lub_list_next(lub_list *l, lub_link *k) {
   return k->next == &l->root ? NULL : k->next;
 }

@@ -23,18 +23,18 @@ extern "C" {
 #define LUB_FOREVER HUGE_VAL
 
 /* One list, from which the codes and their texts are made (lub_strerror). */
-#define LUB_STATUS_MAP(X)                        \
-  X(OK, "ok")                                    \
-  X(PARK, "queued: yield now")                   \
-  X(CLOSED, "closed")                            \
-  X(TIMEOUT, "timeout")                          \
-  X(CANCELLED, "cancelled")                      \
-  X(KILLED, "killed")                            \
-  X(DEADLOCK, "deadlock")                        \
-  X(NOMEM, "not enough memory")                  \
-  X(INVALID, "invalid argument")                 \
-  X(THREAD, "cannot start a thread")             \
-  X(BUSY, "busy")                                \
+#define LUB_STATUS_MAP(X)            \
+  X(OK, "ok")                        \
+  X(PARK, "queued: yield now")       \
+  X(CLOSED, "closed")                \
+  X(TIMEOUT, "timeout")              \
+  X(CANCELLED, "cancelled")          \
+  X(KILLED, "killed")                \
+  X(DEADLOCK, "deadlock")            \
+  X(NOMEM, "not enough memory")      \
+  X(INVALID, "invalid argument")     \
+  X(THREAD, "cannot start a thread") \
+  X(BUSY, "busy")                    \
   X(FAILED, "the script failed")
 
 typedef enum lub_status {
@@ -103,14 +103,14 @@ void lub_value_drop(lub_value *v);
 /* ---- engine ----------------------------------------------------------------------------------------- */
 
 typedef struct lub_options {
-  int carriers;     /* threads that run workers; 0: as many as CPUs; -1: none, the host calls lub_engine_step */
+  int carriers; /* threads that run workers; 0: as many as CPUs; -1: none, the host calls lub_engine_step */
   int max_carriers; /* bound on carriers plus spares for those stuck in C calls; 0: carriers + 256 */
   /* realloc's contract, size 0 frees; NULL: libc. Called from any thread. */
   void *(*realloc)(void *ud, void *block, size_t nbytes);
-  int64_t (*clock)(void *ud);                    /* ns, never back; NULL: CLOCK_MONOTONIC */
-  void (*log)(void *ud, const char *message);    /* what must not stay silent; NULL: dropped */
-  void *ud;                                      /* given to each of the above */
-  uint64_t seed;                                 /* of select's choices; 0: from the clock */
+  int64_t (*clock)(void *ud);                 /* ns, never back; NULL: CLOCK_MONOTONIC */
+  void (*log)(void *ud, const char *message); /* what must not stay silent; NULL: dropped */
+  void *ud;                                   /* given to each of the above */
+  uint64_t seed;                              /* of select's choices; 0: from the clock */
   int preempt_signal; /* sent to a carrier whose worker must yield; its handler, which the host or the
                          binding installs, should call lub_interrupted(). 0: none is sent */
 } lub_options;

@@ -34,7 +34,8 @@ static bool somebody_listens(lub_timer *timer) {
 
 static const lub_timer_kind tick_kind = {deliver, somebody_listens};
 
-lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns, lub_chan **out) {
+lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns,
+                         lub_chan **out) {
   lub_chan *ch;
   if (lub_chan_open(e, 1, name, &ch)) return LUB_NOMEM;
   lub_tick *t = lub_alloc(&e->mem, sizeof *t);

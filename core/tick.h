@@ -9,7 +9,8 @@ typedef struct lub_tick lub_tick;
 
 /* A channel of capacity 1 that receives the time (seconds): after `first_ns`, then every `period_ns`
  * (0: once). A slow receiver misses ticks, they never queue. The caller owns the reference. LUB_NOMEM. */
-lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns, lub_chan **out);
+lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns,
+                         lub_chan **out);
 /* Both return whether it was running, or had fired and nobody had received it; after either no stale value is
  * delivered (Go 1.23). */
 bool lub_tick_stop(lub_chan *ch);

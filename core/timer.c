@@ -43,8 +43,7 @@ static void sift_down(lub_timers *ts, uint32_t i, lub_slot s) {
 }
 
 static void publish_next(lub_timers *ts) {
-  atomic_store_explicit(&ts->next_ns, ts->count ? ts->heap[0].when_ns : LUB_NEVER,
-                        memory_order_relaxed);
+  atomic_store_explicit(&ts->next_ns, ts->count ? ts->heap[0].when_ns : LUB_NEVER, memory_order_relaxed);
 }
 
 static void insert(lub_timers *ts, lub_timer *t, int64_t when_ns) {
@@ -59,10 +58,8 @@ static void take(lub_timers *ts, lub_timer *t) {
   lub_slot last = ts->heap[--ts->count];
   t->place = 0;
   if (i == ts->count) return;
-  if (i > 0 && last.when_ns < ts->heap[(i - 1) / 4].when_ns)
-    sift_up(ts, i, last);
-  else
-    sift_down(ts, i, last);
+  if (i > 0 && last.when_ns < ts->heap[(i - 1) / 4].when_ns) sift_up(ts, i, last);
+  else sift_down(ts, i, last);
 }
 
 lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t) {
@@ -71,9 +68,8 @@ lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t) {
   pthread_mutex_lock(&ts->lock);
   if (ts->reserved == ts->capacity) {
     uint32_t wanted = ts->capacity ? ts->capacity * 2 : 16;
-    lub_slot *grown = wanted > ts->capacity
-                          ? ts->mem->realloc(ts->mem->ud, ts->heap, wanted * sizeof *grown)
-                          : NULL;
+    lub_slot *grown =
+        wanted > ts->capacity ? ts->mem->realloc(ts->mem->ud, ts->heap, wanted * sizeof *grown) : NULL;
     if (grown) {
       ts->heap = grown;
       ts->capacity = wanted;

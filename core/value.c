@@ -6,9 +6,7 @@
 lub_value lub_bool(bool b) { return (lub_value){.type = LUB_BOOL, .as.b = b}; }
 lub_value lub_int(int64_t i) { return (lub_value){.type = LUB_INT, .as.i = i}; }
 lub_value lub_num(double n) { return (lub_value){.type = LUB_NUM, .as.n = n}; }
-lub_value lub_of_block(lub_type type, lub_block *b) {
-  return (lub_value){.type = (uint8_t)type, .as.p = b};
-}
+lub_value lub_of_block(lub_type type, lub_block *b) { return (lub_value){.type = (uint8_t)type, .as.p = b}; }
 
 lub_value lub_of_object(lub_object *o, uint8_t flags) {
   lub_object_ref(o);
@@ -16,7 +14,8 @@ lub_value lub_of_object(lub_object *o, uint8_t flags) {
 }
 
 lub_block *lub_block_new(const lub_allocator *mem, size_t nbytes, uint32_t nobjects) {
-  size_t padded = (nbytes + 1 + sizeof(void *) - 1) & ~(sizeof(void *) - 1); /* 1: lub_text ends with a zero */
+  size_t padded =
+      (nbytes + 1 + sizeof(void *) - 1) & ~(sizeof(void *) - 1); /* 1: lub_text ends with a zero */
   if (padded <= nbytes) return NULL;
   lub_block *b = lub_alloc(mem, sizeof *b + padded + nobjects * sizeof(void *));
   if (!b) return NULL;

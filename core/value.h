@@ -10,8 +10,8 @@
 typedef struct lub_block {
   const lub_allocator *mem;
   size_t nbytes;
-  uint32_t nobjects;     /* references that the packed bytes speak of by number */
-  lub_object **objects;  /* [nobjects], behind the bytes; each holds one reference */
+  uint32_t nobjects;    /* references that the packed bytes speak of by number */
+  lub_object **objects; /* [nobjects], behind the bytes; each holds one reference */
   char bytes[];
 } lub_block;
 

@@ -14,7 +14,7 @@
 typedef struct lub_wait lub_wait;
 
 typedef struct lub_waiter {
-  lub_link link;   /* in ch->recvq or ch->sendq; guarded by ch->lock */
+  lub_link link; /* in ch->recvq or ch->sendq; guarded by ch->lock */
   lub_wait *wait;
   lub_chan *ch;    /* NULL: a case that is never ready. No reference: the fiber's stack holds one */
   lub_value value; /* a send's, until it is taken; a receive's, when it has come */
@@ -31,7 +31,7 @@ struct lub_wait {
   uint32_t count;   /* waiters */
   lub_waiter *waiters;
   void (*wake)(lub_wait *w); /* after a claim, with no channel locked */
-  lub_timer timer;  /* the longest wait */
+  lub_timer timer;           /* the longest wait */
   lub_engine *engine;
   uint64_t id;      /* of the fiber, for the graph of waits; 0: a host thread */
   int64_t since_ns; /* when it parked, within some milliseconds */

@@ -9,8 +9,8 @@
 #include "engine.h"
 
 enum {
-  LOOK_EVERY = 61,       /* fibers between two looks at the clock and at those preempted (Go's schedtick) */
-  GRACE_NS = 10000000,   /* from a kill to the zombie */
+  LOOK_EVERY = 61,        /* fibers between two looks at the clock and at those preempted (Go's schedtick) */
+  GRACE_NS = 10000000,    /* from a kill to the zombie */
   CLOSING_NS = 100000000, /* the same for one that runs its close handlers */
   COMPLAIN_NS = 1000000000, /* time for a parent to join what failed */
 };
@@ -23,10 +23,10 @@ void lub_worker_set_current(lub_worker *w) { current = w; }
 void lub_interrupted(void) {
   lub_worker *w = current;
   if (!w || !w->interrupt) return;
-  bool others_wait = w->ready.first || w->preempted.first ||
-                     atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
-                     atomic_load_explicit(&w->requested, memory_order_relaxed) ||
-                     atomic_load_explicit(&w->closing, memory_order_relaxed) || lub_engine_others_wait(w->engine);
+  bool others_wait =
+      w->ready.first || w->preempted.first || atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
+      atomic_load_explicit(&w->requested, memory_order_relaxed) ||
+      atomic_load_explicit(&w->closing, memory_order_relaxed) || lub_engine_others_wait(w->engine);
   if (!others_wait) return; /* alone, it may run as long as it likes */
   atomic_store_explicit(&w->preempt, true, memory_order_relaxed);
   w->interrupt(w);
@@ -201,10 +201,8 @@ void lub_worker_start(lub_worker *w) { notify(w); }
 
 static void append(lub_fifo *q, lub_fiber *f) {
   f->ready_next = NULL;
-  if (q->first)
-    q->last->ready_next = f;
-  else
-    q->first = f;
+  if (q->first) q->last->ready_next = f;
+  else q->first = f;
   q->last = f;
 }
 
@@ -318,7 +316,7 @@ void lub_worker_sleep(lub_worker *w, lub_wait *root) {
   lub_sleeper s;
   lub_sleeper_init(&s, root);
   pthread_mutex_lock(&e->lock);
-  w->asleep = &s;
+  w->asleep = &s; // cppcheck-suppress autoVariables; taken back below
   int running = LUB_RUNNING;
   if (atomic_compare_exchange_strong(&w->state, &running, LUB_ASLEEP)) {
     lub_list_push(&e->sleepers, &s.link);
@@ -332,7 +330,7 @@ void lub_worker_sleep(lub_worker *w, lub_wait *root) {
       lub_engine_run_timers(e);
       pthread_mutex_lock(&e->lock);
       if (s.woken) {
-        e->awake--; /* counted by us and by the wake */
+        e->awake--;                /* counted by us and by the wake */
       } else if (w->ready.first) { /* our own timers have woken a fiber, in this thread: without a notice */
         atomic_store(&w->state, LUB_RUNNING);
         break;

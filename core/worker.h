@@ -19,11 +19,11 @@
 typedef struct lub_sleeper lub_sleeper;
 
 typedef struct lub_fiber {
-  lub_wait wait;    /* first. What the fiber waits for */
-  lub_waiter one;   /* for a wait on a single channel */
+  lub_wait wait;  /* first. What the fiber waits for */
+  lub_waiter one; /* for a wait on a single channel */
   lub_worker *worker;
   struct lub_fiber *ready_next; /* in the inbox or a ready queue */
-  lub_link link;    /* in worker->fibers */
+  lub_link link;                /* in worker->fibers */
 } lub_fiber;
 
 typedef struct lub_fifo { /* of ready fibers, oldest first */
@@ -37,7 +37,7 @@ struct lub_worker {
   lub_object obj; /* first: values carry it. Being alive holds one reference */
   lub_engine *engine;
   uint64_t id;
-  char *name;     /* owned */
+  char *name;                       /* owned */
   void (*run)(lub_worker *w);       /* one slice; on return the worker may run elsewhere */
   void (*free_data)(lub_worker *w); /* gives back what `data` holds, at the last drop */
   void (*interrupt)(lub_worker *w); /* in the running thread, inside a signal handler: yield soon */
@@ -48,31 +48,31 @@ struct lub_worker {
   atomic_bool preempt;   /* leave the slice at the next fiber switch */
   atomic_bool requested; /* cancel or kill or report asked for: run must look */
   atomic_bool cancelled, killed;
-  atomic_bool blocked;   /* its main fiber waits to send; written at the end of a slice */
-  atomic_bool closing;   /* it runs its close handlers: no zombie */
-  atomic_bool joined;    /* somebody asked for its end: its error is told there */
-  atomic_uint steps;     /* fibers resumed, as the watcher's clock of progress */
+  atomic_bool blocked;        /* its main fiber waits to send; written at the end of a slice */
+  atomic_bool closing;        /* it runs its close handlers: no zombie */
+  atomic_bool joined;         /* somebody asked for its end: its error is told there */
+  atomic_uint steps;          /* fibers resumed, as the watcher's clock of progress */
   _Atomic(lub_fiber *) inbox; /* fibers made ready by other threads, newest first */
-  lub_link link;         /* in a queue; that queue's lock */
-  lub_link all, pin;     /* in engine->workers, engine->pinned; engine->lock */
-  lub_chan *done;        /* closes when its fate is decided */
-  lub_chan *report;      /* where to send what its fibers do, or NULL; engine->lock */
-  lub_timer grace;       /* of a kill, before it makes a zombie */
-  bool zombie;           /* engine->lock */
-  char *complaint;       /* the error that nobody has joined, to be logged at complain_ns; engine->lock */
+  lub_link link;              /* in a queue; that queue's lock */
+  lub_link all, pin;          /* in engine->workers, engine->pinned; engine->lock */
+  lub_chan *done;             /* closes when its fate is decided */
+  lub_chan *report;           /* where to send what its fibers do, or NULL; engine->lock */
+  lub_timer grace;            /* of a kill, before it makes a zombie */
+  bool zombie;                /* engine->lock */
+  char *complaint; /* the error that nobody has joined, to be logged at complain_ns; engine->lock */
   int64_t complain_ns;
-  lub_link complains;    /* in engine->complaints, with a reference; engine->lock */
-  char why[64];          /* of the cancel or kill; engine->lock */
+  lub_link complains; /* in engine->complaints, with a reference; engine->lock */
+  char why[64];       /* of the cancel or kill; engine->lock */
 
   /* the running thread's */
   bool ended;
   lub_fifo ready, preempted; /* those that were preempted run when no other is ready, or it is their turn */
   lub_list fibers;
   uint32_t pops;
-  atomic_bool driven;   /* pinned: its thread runs fibers now */
-  pthread_t thread;     /* ... which is this one; engine->lock */
+  atomic_bool driven;         /* pinned: its thread runs fibers now */
+  pthread_t thread;           /* ... which is this one; engine->lock */
   uint32_t seen_steps, ticks; /* the watcher's; engine->lock */
-  lub_sleeper *asleep;  /* pinned: the thread that sleeps; engine->lock */
+  lub_sleeper *asleep;        /* pinned: the thread that sleeps; engine->lock */
 };
 
 /* Makes a worker that nobody runs yet. The engine's list holds one reference until lub_worker_end,

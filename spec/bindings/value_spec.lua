@@ -215,7 +215,8 @@ describe("functions", function()
     local a, b = names("a", 150), names("b", 105)
     local ones = {}
     for i = 1, 150 do ones[i] = 1 end
-    local code = ("local %s = ... return (function(...) local %s = ... return function() return %s + %s end end)(...)"):format(
+    local code = "local %s = ... return (function(...) local %s = ... return function() return %s + %s end end)(...)"
+    code = code:format(
       table.concat(a, ","), table.concat(b, ","), table.concat(a, "+"), table.concat(b, "+"))
     local f = assert(load(code))(table.unpack(ones))
     assert.equals(255, debug.getinfo(f, "u").nups)
@@ -277,8 +278,9 @@ describe("functions", function()
 
   it("of C cross also when a module or a global has an alias", function()
     _G.an_alias, package.loaded.a_list_of_aliases = string.format, { floor = math.floor, print = print }
-    local a, b, c = call_there(function(f, g, h) return f == string.format, g == math.floor, h == print end, string.format,
-      math.floor, print)
+    local a, b, c = call_there(function(f, g, h)
+      return f == string.format, g == math.floor, h == print
+    end, string.format, math.floor, print)
     _G.an_alias, package.loaded.a_list_of_aliases = nil, nil
     assert.same({ true, true, true }, { a, b, c })
   end)
@@ -286,9 +288,9 @@ describe("functions", function()
   it("of C that the receiver's module lacks are an error there that names them", function()
     package.loaded.string.an_alias = io.lines
     local lines, pipe = io.lines, lub.chan(1)
-    io.lines = nil
+    io.lines = nil -- luacheck: ignore
     pipe:send { lines }
-    io.lines, package.loaded.string.an_alias = lines, nil
+    io.lines, package.loaded.string.an_alias = lines, nil -- luacheck: ignore
     local ok, why = call_there(function(c) return pcall(c.recv, c) end, pipe)
     assert.is_false(ok)
     assert.matches("cannot receive the function 'string.an_alias': this worker has none", why, 1, true)
@@ -301,7 +303,7 @@ describe("functions", function()
 
   it("do not need the script's string.dump or require", function()
     local dump, req, x = string.dump, require, 4
-    string.dump, _G.require = nil, nil
+    string.dump, _G.require = nil, nil -- luacheck: ignore
     local ok, got = pcall(function() return through { f = function() return x end, lib = math } end)
     string.dump, _G.require = dump, req -- luacheck: ignore
     assert.is_true(ok, got)
@@ -384,13 +386,13 @@ describe("objects", function()
 
   it("never run metamethods", function()
     local function never() error "a metamethod ran" end
-    local mt = { __index = never, __len = never, __pairs = never, __newindex = never, __tostring = never,
+    local trap = { __index = never, __len = never, __pairs = never, __newindex = never, __tostring = never,
       __eq = never, __name = never }
-    lub.register("trap", mt)
-    local t = setmetatable({ 1, 2, x = 3 }, mt)
+    lub.register("trap", trap)
+    local t = setmetatable({ 1, 2, x = 3 }, trap)
     assert.equals(3, rawget(through(t), "x"))
-    assert.equals(mt, getmetatable(through(t)))
-    local ok, why = pcall(ch.send, ch, { [setmetatable({}, mt)] = coroutine.create(print) })
+    assert.equals(trap, getmetatable(through(t)))
+    local ok, why = pcall(ch.send, ch, { [setmetatable({}, trap)] = coroutine.create(print) })
     assert.is_false(ok)
     assert.matches("argument 1 [a table])", why, 1, true)
   end)
@@ -412,7 +414,8 @@ describe("objects", function()
   end)
 
   it("are registered with a name and a metatable", function()
-    assert.has_error(function() lub.register(1, {}) end, "register: argument 1: expected a name (a string), got number 1")
+    assert.has_error(function() lub.register(1, {}) end,
+      "register: argument 1: expected a name (a string), got number 1")
     assert.has_error(function() lub.register("x", 2) end, "register: argument 2: expected a metatable, got number 2")
   end)
 end)
@@ -468,7 +471,8 @@ describe("what cannot cross", function()
     local deep = {}
     for _ = 2, 201 do deep = { deep } end
     local ends = ("[1]"):rep(8)
-    refused("cannot send a value nested more than 200 levels deep (at argument 1 " .. ends .. " ... " .. ends .. ")", deep)
+    refused("cannot send a value nested more than 200 levels deep (at argument 1 " .. ends .. " ... " .. ends .. ")",
+      deep)
     local inner = { last = { co } }
     for i = 1, 100 do inner = { ["k" .. i] = inner } end
     refused("cannot send a coroutine (at argument 1 .k100.k99.k98.k97.k96.k95.k94.k93 ... .k6.k5.k4.k3.k2.k1.last[1])",
@@ -483,7 +487,8 @@ describe("what cannot cross", function()
       local g = f
       f = function() return g end
     end
-    assert.matches("nested more than 200 levels deep .at argument 1 upvalue 'g' upvalue", select(2, pcall(ch.send, ch, f)))
+    assert.matches("nested more than 200 levels deep .at argument 1 upvalue 'g' upvalue",
+      select(2, pcall(ch.send, ch, f)))
     assert.equals(0, #ch)
   end)
 

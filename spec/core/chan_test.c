@@ -193,7 +193,8 @@ static void many_to_many(size_t capacity) {
   for (int i = 0; i < PRODUCERS; i++) pthread_join(p[i], NULL);
   lub_chan_close(c.ch);
   for (int i = 0; i < CONSUMERS; i++) pthread_join(q[i], NULL);
-  CHECK("every number arrives once", atomic_load(&c.count) == 0 && atomic_load(&c.sent) == atomic_load(&c.received));
+  CHECK("every number arrives once",
+        atomic_load(&c.count) == 0 && atomic_load(&c.sent) == atomic_load(&c.received));
   CHECK("and there were some", atomic_load(&c.sent) > ITEMS);
   CHECK("nobody is left in the queues", waiters(c.ch) == 0);
   lub_chan_drop(c.ch);

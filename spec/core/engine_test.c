@@ -21,7 +21,8 @@ static lub_chan *open_chan(lub_engine *e, size_t capacity) {
 
 static void options(void) {
   lub_engine *e = NULL;
-  lub_options bad[] = {{.carriers = -2}, {.carriers = 1 << 20}, {.max_carriers = -1}, {.max_carriers = 1 << 20}};
+  lub_options bad[] = {
+      {.carriers = -2}, {.carriers = 1 << 20}, {.max_carriers = -1}, {.max_carriers = 1 << 20}};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
     CHECK("options that make no sense are refused", lub_engine_open(&bad[i], &e) == LUB_INVALID && !e);
   CHECK("without options it opens", lub_engine_open(NULL, &e) == LUB_OK);
@@ -97,7 +98,8 @@ static void several(void) {
     start_parked(&ops[i], do_recv, i + 1);
   }
   lub_engine_release(e);
-  for (size_t i = 0; i < 3; i++) CHECK("every host thread is told of a deadlock", ended(&ops[i]) == LUB_DEADLOCK);
+  for (size_t i = 0; i < 3; i++)
+    CHECK("every host thread is told of a deadlock", ended(&ops[i]) == LUB_DEADLOCK);
   lub_chan_drop(ch);
   (void)lub_engine_close(e);
 }
@@ -110,7 +112,8 @@ static void holds(void) {
   lub_engine_hold(e);
   lub_engine_release(e); /* one is left: the opener's */
   start_parked(&op, do_recv, 1);
-  CHECK("while a hold is out, who waits goes on waiting", lub_chan_send(ch, &v, 0) == LUB_OK && ended(&op) == LUB_OK);
+  CHECK("while a hold is out, who waits goes on waiting",
+        lub_chan_send(ch, &v, 0) == LUB_OK && ended(&op) == LUB_OK);
   op = (operation){.ch = ch, .wait = LUB_FOREVER};
   start_parked(&op, do_recv, 1);
   lub_engine_release(e);

@@ -121,7 +121,8 @@ static double time_on(lub_chan *ch) {
 static void after(void) {
   lub_chan *ch;
   double begin = lub_engine_now(e);
-  CHECK("after opens", lub_tick_open(e, "after", 2LL * SECOND, 0, &ch) == LUB_OK && !lub_tick_is_periodic(ch));
+  CHECK("after opens",
+        lub_tick_open(e, "after", 2LL * SECOND, 0, &ch) == LUB_OK && !lub_tick_is_periodic(ch));
   pass(1.5);
   CHECK("nothing before its time", time_on(ch) < 0);
   pass(0.5);

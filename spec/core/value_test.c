@@ -101,7 +101,8 @@ static void names(void) {
   CHECK("a second time too", lub_engine_lookup(e, "n", &got) == LUB_OK && got.as.i == 1);
   (void)lub_string(e, "a text that is long enough", 26, &v);
   CHECK("the same name again replaces it", lub_engine_publish(e, "n", &v) == LUB_OK);
-  CHECK("a copy is found", lub_engine_lookup(e, "n", &got) == LUB_OK && is_text(&got, "a text that is long enough", 26));
+  CHECK("a copy is found",
+        lub_engine_lookup(e, "n", &got) == LUB_OK && is_text(&got, "a text that is long enough", 26));
   lub_value_drop(&got);
   memory_set(&mem, 0, 1);
   CHECK("without memory the copy is refused", lub_engine_lookup(e, "n", &got) == LUB_NOMEM);

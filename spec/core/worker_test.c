@@ -184,7 +184,8 @@ static void zombie(lub_engine *e) {
   lub_chan_close(in);
   atomic_store(&j.let_go, true);
   while (lub_workers_count(e)) sched_yield();
-  CHECK("when its call returns it is gone", lub_engine_zombies(e) == 0 && lub_engine_end_workers(e, 60) == LUB_OK);
+  CHECK("when its call returns it is gone",
+        lub_engine_zombies(e) == 0 && lub_engine_end_workers(e, 60) == LUB_OK);
   lub_worker_drop(w);
   while (!atomic_load(&j.freed)) sched_yield();
   lub_chan_drop(in);
@@ -263,7 +264,8 @@ static void stepped(void) {
   lub_engine_hold(e);
   lub_chan_close(in);
   while (lub_engine_step(e, 0) == LUB_OK) continue;
-  CHECK("it has ended", lub_worker_join(w, 0) == LUB_OK && lub_chan_recv(out, &got, 0) == LUB_OK && got.as.i == 20);
+  CHECK("it has ended",
+        lub_worker_join(w, 0) == LUB_OK && lub_chan_recv(out, &got, 0) == LUB_OK && got.as.i == 20);
   lub_worker_drop(w);
   lub_chan_drop(in);
   lub_chan_drop(out);
