@@ -62,17 +62,16 @@ endif
 # ---- what there is to build ----
 object   = $(patsubst %.c,$(B)/%.o,$(1))
 CORE    := $(call object,$(wildcard core/*.c))
-BINDING := $(call object,$(filter-out bindings/main.c,$(wildcard bindings/*.c)))
+BINDING := $(call object,$(filter-out bindings/main.c,$(wildcard bindings/*.c)) bindings/half.c)
 HEADERS := core/lubdub.h $(wildcard bindings/lubdub_lua.h)
-MODULES := $(shell test ! -d bindings/lua || find bindings/lua -name '*.lua')
-LUACOPY := $(patsubst bindings/%,$(B)/%,$(MODULES))
+MODULES := $(sort $(wildcard bindings/lua/lubdub/*.lua))
 SCRIPTS := $(shell find scripts -name '*.lua' ! -path 'scripts/examples/*')
 program  = $(patsubst spec/%.c,$(B)/tests/%,$(wildcard $(1)))
 CORETEST := $(call program,spec/core/*_test.c)
 LUATEST := $(call program,spec/bindings/*_test.c spec/host/*.c)
 
 LIBRARIES := $(B)/liblubdub.a $(B)/liblubdub.so
-PROGRAMS := $(LIBRARIES) $(B)/lubdub $(B)/lubdub.so $(B)/liblubdub-lua.a $(B)/liblubdub-lua.so $(LUACOPY) $(PROGRAMS_SAN)
+PROGRAMS := $(LIBRARIES) $(B)/lubdub $(B)/lubdub.so $(B)/liblubdub-lua.a $(B)/liblubdub-lua.so $(PROGRAMS_SAN)
 ifneq ($(SAN),)
 ifeq ($(HAVE_LUA),)
 PROGRAMS := $(LIBRARIES)
@@ -147,7 +146,6 @@ $(TIDY): tidy-%:
 
 # ---- install: what was put where is listed in share/lubdub/manifest, from which uninstall works ----
 CMOD := $(PREFIX)/lib/lua/5.4
-LMOD := $(PREFIX)/share/lua/5.4
 
 define PUT
 to() { # directories that are made are listed, so that they can go again
@@ -179,15 +177,11 @@ package() { # name, description, requires, private requires
   put 644 "$$list.pc" "$$PREFIX/lib/pkgconfig/$$1.pc"
   rm -f "$$list.pc"
 }
-modules() {
-  put 755 $$B/lubdub.so "$$CMOD/lubdub.so"
-  for f in $$MODULES; do put 644 $$f "$$LMOD/$${f#bindings/lua/}"; done
-}
 list=$$(mktemp)
 trap 'rm -f "$$list" "$$list.pc"' EXIT
 endef
 export PUT
-INSTALL = B=$(B) DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" CMOD="$(CMOD)" LMOD="$(LMOD)" MODULES="$(MODULES)" \
+INSTALL = B=$(B) DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" CMOD="$(CMOD)" \
   VERSION=$(VERSION) sh -euc
 
 install: all ## install under PREFIX (default /usr/local); DESTDIR is put before it
@@ -197,13 +191,14 @@ install: all ## install under PREFIX (default /usr/local); DESTDIR is put before
 	  for h in $(HEADERS); do put 644 $$h "$$PREFIX/include/$${h##*/}"; done; \
 	  library lubdub $(call SONAME,lubdub); library lubdub-lua $(call SONAME,lubdub-lua); \
 	  package lubdub "heartbeat engine" ""; \
-	  package lubdub-lua "heartbeat engine, with its Lua 5.4 workers" "$(LUA_PC)"; modules; \
+	  package lubdub-lua "heartbeat engine, with its Lua 5.4 workers" "$(LUA_PC)"; \
+	  put 755 $(B)/lubdub.so "$(CMOD)/lubdub.so"; \
 	  for f in $(SCRIPTS); do put 644 $$f "$$PREFIX/share/lubdub/$$f"; done; \
 	  to "$$PREFIX/share/lubdub"; echo "$$PREFIX/share/lubdub/manifest" >>"$$list"; \
 	  install -m 644 "$$list" "$$DESTDIR$$PREFIX/share/lubdub/manifest"'
 
-install-module: $(B)/lubdub.so $(LUACOPY) ## install the Lua module alone (CMOD=, LMOD=: where), as LuaRocks does
-	$(V)$(INSTALL) 'eval "$$PUT"; modules'
+install-module: $(B)/lubdub.so ## install the Lua module alone (CMOD=: where), as LuaRocks does
+	$(V)$(INSTALL) 'eval "$$PUT"; put 755 $(B)/lubdub.so "$(CMOD)/lubdub.so"'
 
 uninstall: ## remove exactly what install put there
 	$(V)list="$(DESTDIR)$(PREFIX)/share/lubdub/manifest"; [ ! -f "$$list" ] || { \
@@ -220,7 +215,7 @@ record = $(V)mkdir -p $(@D); printf '%s\n' $(call quote,$(1)) | cmp -s - $@ || p
 $(B)/.flags: FORCE
 	$(call record,$(CC) $(FLAGS) $(LDFLAGS) $(LUA_INC) $(LUA_LIBS))
 $(B)/.parts: FORCE
-	$(call record,$(CORE) $(BINDING) $(LUA_OBJ) $(VERSION))
+	$(call record,$(CORE) $(BINDING) $(MODULES) $(LUA_OBJ) $(VERSION))
 
 $(B)/core/%.o: core/%.c $(B)/.flags
 	$(V)mkdir -p $(@D)
@@ -245,9 +240,13 @@ lua:
 	$(if $(HAVE_LUA),,$(error Lua 5.4 is not known to $(PKG_CONFIG): `make deps` installs it, LUA_PC=name names it))
 	@:
 
-$(B)/lua/%.lua: bindings/lua/%.lua
+# The Lua half goes into the module, so that every worker finds it.
+$(B)/bindings/half.c: $(MODULES) $(B)/.parts
 	$(V)mkdir -p $(@D)
-	$(V)cp $< $@
+	$(V)sh bindings/half.sh $(MODULES) >$@
+
+$(B)/bindings/half.o: $(B)/bindings/half.c $(B)/.flags | lua
+	$(V)$(CC) $(FLAGS) -Ibindings $(LUA_INC) -c $< -o $@
 
 $(B)/liblubdub.a: $(CORE) $(B)/.parts
 	$(V)rm -f $@

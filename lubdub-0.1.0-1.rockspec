@@ -8,5 +8,5 @@ build = {
   build_target = "build/lubdub.so",
   build_variables = { CFLAGS = "$(CFLAGS)", LUA_INC = "-I$(LUA_INCDIR)" },
   install_target = "install-module",
-  install_variables = { CFLAGS = "$(CFLAGS)", LUA_INC = "-I$(LUA_INCDIR)", CMOD = "$(LIBDIR)", LMOD = "$(LUADIR)" },
+  install_variables = { CFLAGS = "$(CFLAGS)", LUA_INC = "-I$(LUA_INCDIR)", CMOD = "$(LIBDIR)" },
 }

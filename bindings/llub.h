@@ -11,6 +11,7 @@
 #include <lualib.h>
 
 #include "engine.h"
+#include "judge.h"
 #include "lvalue.h"
 #include "random.h"
 #include "select.h"
@@ -75,6 +76,7 @@ typedef struct lworker {
   bool forced;   /* ... and came from the hook */
   bool failed, closed;
   bool lazy;                         /* the state is ours, and some libraries are not open yet */
+  bool judging;                      /* a policy runs: it may not wait */
   bool bytecode;                     /* `load` takes binary chunks too */
   bool script;                       /* a host started it, and may ask for its first result */
   int64_t closing_ns;                /* when the last close from outside began */
@@ -199,10 +201,40 @@ void lub_check_surplus(lua_State *L, int most, const char *function);
 _Noreturn void lub_arg_error(lua_State *L, const char *function, int arg, const char *expected);
 int lub_join(lua_State *L, lub_chan *done, lua_CFunction push);
 
+/* Hearts (lheart.c), the snapshot that their policies get (lsnapshot.c). */
+lub_heart *lub_test_heart(lua_State *L, int arg);
+lub_heart *lub_check_heart(lua_State *L, const char *function);
+void lub_push_heart(lua_State *L, lub_heart *h); /* takes one reference of its own */
+/* Pushes a snapshot; it is valid until lub_end_snapshot. */
+void lub_push_snapshot(lua_State *L, lub_heart *h, const lub_snapshot *at);
+void lub_end_snapshot(lua_State *L, int index);
+
+/* The scripts of hearts (lpolicy.c): functions that cross into the judge's state, where they have a budget. */
+typedef struct lpolicy lpolicy;
+typedef struct lheart { /* what the binding hangs on a heart; owned by it */
+  lpolicy *policy, *pulse;
+  uint32_t nmembers;
+  lub_heart *members[]; /* a reference each */
+} lheart;
+/* The function, or the script that makes one with the options at `opts`, at `index`; the caller gets the reference.
+ * `wants`: where what a policy script wants to know goes (its second result), or NULL. Raises. */
+lpolicy *lub_policy_of(lua_State *L, int index, int opts, const char *what, lub_heart_options *wants);
+void lub_policy_drop(lpolicy *p);
+/* In the judge's state, with the snapshot on top, which is replaced by the results (verdict, ask again, score; or
+ * seconds). False: it failed, has been reported, and is not to be asked any more; nothing is pushed then. */
+bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nresults);
+/* What was on the stack is no answer: reports and gives up the policy. */
+void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, const char *what);
+/* Starts the judge's worker of the engine, unless it runs. Raises. */
+void lub_start_judge(lua_State *L, lworker *lw);
+
 /* The module (lmodule.c) and its parts. */
 int luaopen_lubdub(lua_State *L);
+int luaopen_lubdub_trial(lua_State *L);
+/* Fills the table on top, package.preload, with the module and its Lua half. */
+void lub_preload(lua_State *L);
 extern const luaL_Reg lub_chan_functions[], lub_select_functions[], lub_time_functions[],
-    lub_fiber_functions[], lub_worker_functions[];
+    lub_fiber_functions[], lub_worker_functions[], lub_heart_functions[];
 /* These two push the handles' metatables, opening them if need be. */
 void lub_open_chan(lua_State *L);
 void lub_open_worker(lua_State *L);

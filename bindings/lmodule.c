@@ -1,6 +1,7 @@
 /* lmodule.c - the module's table; and a stock Lua, whose state becomes the pinned worker of an engine of its own. */
 #include <stdlib.h>
 
+#include "lhalf.h"
 #include "llub.h"
 #include "lubdub_lua.h"
 
@@ -61,18 +62,76 @@ static void adopt_host(lua_State *L) {
   lub_engine_release(o->e);
 }
 
+/* ---- the Lua half ------------------------------------------------------------------------------------------------ */
+
+static int loaded(lua_State *L, int status, lua_KContext ctx) {
+  (void)L;
+  (void)status;
+  (void)ctx;
+  return 1;
+}
+
+/* The loader of the module at light userdata upvalue 1. */
+static int load_half(lua_State *L) {
+  const lhalf *m = lua_touserdata(L, lua_upvalueindex(1));
+  lua_pushfstring(L, "@%s", m->name);
+  if (luaL_loadbufferx(L, (const char *)m->text, m->nbytes, lua_tostring(L, -1), "t")) return lua_error(L);
+  lua_pushstring(L, m->name);
+  lua_callk(L, 1, 1, 0, loaded);
+  return 1;
+}
+
+/* Fills the table on top, package.preload. */
+void lub_preload(lua_State *L) {
+  static const luaL_Reg here[] = {{"lubdub", luaopen_lubdub}, {"lubdub.trial", luaopen_lubdub_trial}, {NULL, NULL}};
+  luaL_setfuncs(L, here, 0);
+  for (const lhalf *m = lub_half; m->name; m++) {
+    lua_pushlightuserdata(L, (void *)(uintptr_t)m);
+    lua_pushcclosure(L, load_half, 1);
+    lua_setfield(L, -2, m->name);
+  }
+}
+
+static int called(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  return lua_gettop(L);
+}
+
+/* lub.steward and the like: what their module, upvalue 1, returns is called. */
+static int call_half(lua_State *L) {
+  lub_require(L, lua_tostring(L, lua_upvalueindex(1)));
+  lua_insert(L, 1);
+  lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, called);
+  return lua_gettop(L);
+}
+
+static void add_half(lua_State *L) {
+  static const char *const names[] = {"steward", "supervisor"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    lua_pushfstring(L, "lubdub.%s", names[i]);
+    lua_pushcclosure(L, call_half, 1);
+    lua_setfield(L, -2, names[i]);
+  }
+}
+
 int luaopen_lubdub(lua_State *L) {
   if (!lub_lworker(L)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
     if (lua_tothread(L, -1) != L) return luaL_error(L, "lubdub: require it first from the main coroutine");
     lua_pop(L, 1);
     adopt_host(L);
+    lub_require(L, LUA_LOADLIBNAME);
+    lua_getfield(L, -1, "preload");
+    lub_preload(L);
+    lua_pop(L, 2);
   }
   lub_open_fiber_methods(L);
   lua_createtable(L, 0, 24);
-  const luaL_Reg *const parts[] = {lub_chan_functions, lub_select_functions, lub_time_functions,
-                                   lub_fiber_functions, lub_worker_functions};
+  const luaL_Reg *const parts[] = {lub_chan_functions,  lub_select_functions, lub_time_functions,
+                                   lub_fiber_functions, lub_worker_functions, lub_heart_functions};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) luaL_setfuncs(L, parts[i], 0);
+  add_half(L);
   lua_pushliteral(L, LUB_VERSION);
   lua_setfield(L, -2, "version");
   return 1;

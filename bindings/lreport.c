@@ -138,23 +138,43 @@ static void describe_worker(FILE *out, lworker *lw) {
   if (others) (void)fprintf(out, "  ... and %zu other fibers\n", others);
 }
 
-/* The worker's text as a value. */
-static lub_status answer(lworker *lw, lub_value *out) {
+static int push_traceback(lua_State *L) {
+  const lfiber *f = lua_touserdata(L, 1);
+  luaL_traceback(L, f->core.wait.parked || f != f->owner->running ? lub_innermost(f->co) : f->co, NULL, 0);
+  return 1;
+}
+
+/* The traceback of one fiber. */
+static void describe_one(FILE *out, lworker *lw, uint64_t id) {
+  for (lub_link *k = lub_list_first(&lw->core->fibers); k; k = lub_list_next(&lw->core->fibers, k)) {
+    lfiber *f = (lfiber *)(void *)lub_container(k, lub_fiber, link);
+    if (f->core.wait.id != id || !f->co) continue;
+    lua_pushcfunction(lw->L, push_traceback);
+    lua_pushlightuserdata(lw->L, f);
+    if (lua_pcall(lw->L, 1, 1, 0) == LUA_OK) (void)fputs(lua_tostring(lw->L, -1), out);
+    lua_pop(lw->L, 1);
+  }
+}
+
+/* The text of the worker, or of one of its fibers, as a value. */
+static lub_status answer(lworker *lw, uint64_t fiber, lub_value *out) {
   char *text = NULL;
   size_t n = 0;
   FILE *stream = open_memstream(&text, &n);
   if (!stream) return LUB_NOMEM;
-  describe_worker(stream, lw);
+  if (fiber) describe_one(stream, lw, fiber);
+  else describe_worker(stream, lw);
   lub_status status = fclose(stream) ? LUB_NOMEM : lub_string(lw->core->engine, text, n, out);
   free(text);
   return status;
 }
 
 void lub_report_answer(lworker *lw) {
-  lub_chan *ch = lub_worker_report_wanted(lw->core);
+  uint64_t fiber;
+  lub_chan *ch = lub_worker_report_wanted(lw->core, &fiber);
   lub_value v;
   if (!ch) return;
-  if (answer(lw, &v) == LUB_OK && lub_chan_send(ch, &v, 0) != LUB_OK) lub_value_drop(&v);
+  if (answer(lw, fiber, &v) == LUB_OK && lub_chan_send(ch, &v, 0) != LUB_OK) lub_value_drop(&v);
   lub_chan_drop(ch);
 }
 
@@ -164,7 +184,7 @@ static void describe_silent(lub_worker *w, void *ud) {
   bool silent = w->report != NULL;
   pthread_mutex_unlock(&w->engine->lock);
   if (!silent) return;
-  lub_chan *ch = lub_worker_report_wanted(w);
+  lub_chan *ch = lub_worker_report_wanted(w, NULL);
   if (ch) lub_chan_drop(ch);
   (void)fprintf(ud, "worker '%s' [%s] no answer: in a C call\n", w->name, lub_worker_state(w));
 }
@@ -274,7 +294,7 @@ int lub_worker_traceback(lua_State *L, lub_worker *w) {
   lworker *lw = lub_lworker(L);
   lub_chan *ch;
   lub_value v;
-  if (lub_worker_ask(w, &ch)) return luaL_error(L, "traceback: not enough memory");
+  if (lub_worker_ask(w, 0, &ch)) return luaL_error(L, "traceback: not enough memory");
   v = lub_of_chan(ch);
   lub_chan_drop(ch);
   lub_take(L, &v);

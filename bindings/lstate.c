@@ -99,8 +99,7 @@ static int open_package(lua_State *L) {
   lua_setfield(L, -2, LUA_LOADLIBNAME);
   lua_pop(L, 1);
   lua_getfield(L, -1, "preload");
-  lua_pushcfunction(L, luaopen_lubdub);
-  lua_setfield(L, -2, "lubdub");
+  lub_preload(L);
   lua_pop(L, 1);
   open_all(L);
   return 1;

@@ -539,6 +539,9 @@ static lub_object *object_of(lua_State *L, int index, uint8_t *flags) {
     *flags = (uint8_t)chan->view;
     return chan->ch ? &chan->ch->obj : NULL;
   }
+  lub_heart *h = lub_test_heart(L, index);
+  *flags = LUB_HEART_FLAGS;
+  if (h) return &h->obj;
   lub_worker **w = luaL_testudata(L, index, LUB_WORKER_TYPE);
   *flags = UINT8_MAX;
   return w && *w ? &(*w)->obj : NULL;
@@ -814,6 +817,7 @@ static void unpack_function(unpacker *u, bool shared, lua_Integer place) {
 
 static void push_object(lua_State *L, lub_object *o, uint8_t flags) {
   if (flags == UINT8_MAX) lub_push_worker(L, lub_container(o, lub_worker, obj));
+  else if (flags == LUB_HEART_FLAGS) lub_push_heart(L, lub_container(o, lub_heart, obj));
   else lub_push_chan(L, lub_container(o, lub_chan, obj), flags);
 }
 

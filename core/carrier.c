@@ -396,6 +396,15 @@ static int64_t complain_locked(lub_engine *e) {
   return again_ns;
 }
 
+/* The judge of hearts may have been as late as the watcher. */
+static void tell_late_locked(lub_engine *e, int64_t due_ns) {
+  const lub_judging *judging = atomic_load(&e->judging);
+  if (!judging || due_ns == LUB_NEVER) return;
+  pthread_mutex_unlock(&e->lock);
+  judging->late(e, due_ns, lub_engine_now_ns(e));
+  pthread_mutex_lock(&e->lock);
+}
+
 static void *watch(void *arg) {
   lub_engine *e = arg;
   int quiet = 0;
@@ -412,6 +421,7 @@ static void *watch(void *arg) {
     int64_t until_ns = quiet > QUIET_TICKS ? LUB_NEVER : lub_engine_now_ns(e) + TICK_NS;
     if (!atomic_load(&e->stopping))
       lub_engine_wait_locked(e, &e->watch, complain_ns < until_ns ? complain_ns : until_ns);
+    tell_late_locked(e, until_ns);
     if (quiet > QUIET_TICKS) quiet = 0; /* who woke it may not show as running yet: look some ticks longer */
     if (quiet == 0) atomic_store(&e->watching, false);
   }

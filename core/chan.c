@@ -145,6 +145,19 @@ lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, l
   return LUB_OK;
 }
 
+void lub_chan_replace(lub_chan *ch, lub_value *v) {
+  lub_value old = {0};
+  lub_wait *woken, *none;
+  lub_chan_lock(ch);
+  lub_status status = lub_chan_try_send_locked(ch, v, 0, &woken);
+  if (status == LUB_TIMEOUT && lub_chan_try_recv_locked(ch, &old, 0, &none) == LUB_OK)
+    (void)lub_chan_try_send_locked(ch, v, 0, &woken);
+  lub_chan_unlock(ch);
+  if (woken) woken->wake(woken);
+  lub_value_drop(&old);
+  lub_value_drop(v);
+}
+
 void lub_chan_drain(lub_chan *ch) {
   lub_value v;
   lub_wait *woken;
@@ -169,7 +182,12 @@ static void queue_waiter(lub_list *q, lub_wait *w, lub_waiter *one, lub_chan *ch
 
 static lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t deadline, bool send) {
   if (!send) one->value.type = LUB_NIL;
-  lub_wait_open(w);
+  bool join = ch->whose || ch->of_worker;
+  lub_wait_open(w, send ? LUB_STATE_BLOCKED_SEND : LUB_STATE_IDLE,
+                join   ? "join"
+                : send ? "send"
+                       : "recv",
+                ch->name);
   queue_waiter(send ? &ch->sendq : &ch->recvq, w, one, ch, send);
   lub_chan_unlock(ch);
   lub_wait_arm(w, deadline);

@@ -38,6 +38,9 @@ lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *
 /* Receives into *out, or queues w to receive. LUB_CLOSED: closed and drained. Otherwise as above. */
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline);
 
+/* Sends *v, which is taken; where there is no room, the oldest value makes it. For channels to which nobody sends
+ * otherwise. */
+void lub_chan_replace(lub_chan *ch, lub_value *v);
 /* Drops what is buffered. */
 void lub_chan_drain(lub_chan *ch);
 

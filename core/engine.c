@@ -79,8 +79,11 @@ bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns) {
   return running;
 }
 
-void lub_engine_run_timers(lub_engine *e) {
-  if (lub_timers_next(&e->timers) != LUB_NEVER) (void)lub_timers_run(&e->timers, lub_engine_now_ns(e));
+uint32_t lub_engine_run_timers(lub_engine *e) {
+  if (lub_timers_next(&e->timers) == LUB_NEVER) return 0;
+  uint32_t fired = lub_timers_run(&e->timers, lub_engine_now_ns(e));
+  if (atomic_load_explicit(&e->judge_is_due, memory_order_relaxed)) atomic_load(&e->judging)->ask(e);
+  return fired;
 }
 
 /* ---- who sleeps, and the deadlock --------------------------------------------------------------------- */
@@ -248,6 +251,7 @@ static void free_engine(lub_engine *e) {
     lub_value_drop(&n->value);
     lub_free(&e->mem, n);
   }
+  if (atomic_load(&e->judging)) atomic_load(&e->judging)->close(e);
   free_lost_chans(e);
   lub_timers_close(&e->timers);
   pthread_cond_destroy(&e->watch);
@@ -310,7 +314,7 @@ lub_status lub_engine_step(lub_engine *e, double wait) {
   lub_sleeper_init(&s, NULL);
   lub_status status = LUB_PARK;
   while (status == LUB_PARK) {
-    uint32_t fired = lub_timers_run(&e->timers, lub_engine_now_ns(e));
+    uint32_t fired = lub_engine_run_timers(e);
     (void)lub_engine_complain(e, false);
     if (lub_carriers_step(e) || fired) {
       status = LUB_OK;

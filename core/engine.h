@@ -14,6 +14,14 @@
 #include "random.h"
 #include "worker.h"
 
+/* What a judge (floor 5) does for the engine: asks C policies after timers have run, on the thread that ran them; hears
+ * that the watcher, due at due_ns, came at now_ns; ends. */
+typedef struct lub_judging {
+  void (*ask)(lub_engine *e);
+  void (*late)(lub_engine *e, int64_t due_ns, int64_t now_ns);
+  void (*close)(lub_engine *e);
+} lub_judging;
+
 typedef struct lub_name {
   struct lub_name *next;
   lub_value value;
@@ -31,8 +39,11 @@ struct lub_engine {
   atomic_int searching; /* carriers that look for work */
   atomic_bool watching; /* the watcher sleeps and wants to be told of a slice */
   atomic_bool stopping;
-  atomic_int failures; /* errors of workers that nobody joined */
-  lub_place *places;   /* [nplaces] */
+  atomic_int failures;                /* errors of workers that nobody joined */
+  const lub_judging *_Atomic judging; /* NULL until there is a heart */
+  struct lub_judge *judge;
+  atomic_bool judge_is_due; /* a C policy is to be asked */
+  lub_place *places;        /* [nplaces] */
   int nplaces;
 
   pthread_mutex_t lock; /* guards everything below */
@@ -97,8 +108,8 @@ int64_t lub_engine_coarse_ns(lub_engine *e);
 int64_t lub_engine_deadline(lub_engine *e, double wait);
 /* Starts t, and sees to it that somebody awake or sleeping will fire it. Returns whether it was running. */
 bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns);
-/* Fires what is due. The calling thread counts as awake. */
-void lub_engine_run_timers(lub_engine *e);
+/* Fires what is due; returns how many. The calling thread counts as awake. */
+uint32_t lub_engine_run_timers(lub_engine *e);
 
 /* Logs the errors that nobody has joined and whose time has come; `all`: every one. Returns when to call it again. */
 int64_t lub_engine_complain(lub_engine *e, bool all);

@@ -46,9 +46,32 @@ typedef enum lub_status {
 /* The text of a status; never NULL. */
 const char *lub_strerror(lub_status status);
 
+/* What a heart's owner does. */
+#define LUB_STATE_MAP(X)                                                                 \
+  X(IDLE, "idle")                 /* waits to receive, for a select, or sleeps */        \
+  X(BLOCKED_SEND, "blocked_send") /* waits to send */                                    \
+  X(BUSY, "busy")                 /* runs */                                             \
+  X(RUNNABLE, "runnable")         /* could run, and waits for a carrier */               \
+  X(IN_C, "in_c")                 /* runs, and has been in a C call for 10 ms */         \
+  X(STARTING, "starting")         /* its first beat is still awaited */                  \
+  X(PAUSED, "paused")             /* is not judged */                                    \
+  X(STOPPING, "stopping")         /* was cancelled or killed */                          \
+  X(ZOMBIE, "zombie")             /* was killed inside a C call that has not returned */ \
+  X(DEAD, "dead")                 /* has ended */
+
+typedef enum lub_state {
+#define LUB_STATE_ENUM(name, text) LUB_STATE_##name,
+  LUB_STATE_MAP(LUB_STATE_ENUM)
+#undef LUB_STATE_ENUM
+} lub_state;
+
+/* The text of a state; never NULL. */
+const char *lub_state_name(lub_state state);
+
 typedef struct lub_engine lub_engine;
 typedef struct lub_chan lub_chan;
 typedef struct lub_worker lub_worker;
+typedef struct lub_heart lub_heart;
 
 /* ---- values: one message, owned by whoever holds the struct ---------------------------------------- */
 
@@ -102,6 +125,18 @@ void lub_value_drop(lub_value *v);
 
 /* ---- engine ----------------------------------------------------------------------------------------- */
 
+typedef struct lub_verdict lub_verdict;
+
+typedef struct lub_event { /* lives for the call only */
+  double time;             /* on the engine's clock */
+  const char *heart;
+  uint64_t id;      /* of the heart: one for each incarnation */
+  const char *what; /* "open", "beat", "unit", "rest", "park", "wake", "verdict", "close" */
+  const char *text; /* of a park: the state; of a verdict: its name; otherwise "" */
+  double interval;
+  const lub_value *unit; /* of a unit: its id; otherwise NULL */
+} lub_event;
+
 typedef struct lub_options {
   int carriers; /* threads that run workers; 0: as many as CPUs; -1: none, the host calls lub_engine_step */
   int max_carriers; /* bound on carriers plus spares for those stuck in C calls; 0: carriers + 256 */
@@ -109,8 +144,13 @@ typedef struct lub_options {
   void *(*realloc)(void *ud, void *block, size_t nbytes);
   int64_t (*clock)(void *ud);                 /* ns, never back; NULL: CLOCK_MONOTONIC */
   void (*log)(void *ud, const char *message); /* what must not stay silent; NULL: dropped */
-  void *ud;                                   /* given to each of the above */
-  uint64_t seed;                              /* of select's choices; 0: from the clock */
+  /* Each verdict, once for a silence; by any of the engine's threads, one at a time: be quick, do not call the engine
+   * but for lub_worker_cancel and _kill. NULL: deaths that nobody watches are logged. */
+  void (*verdict)(void *ud, const lub_verdict *v);
+  /* What becomes of hearts, for a record; called within the beat. NULL: none. */
+  void (*record)(void *ud, const lub_event *event);
+  void *ud;           /* given to each of the above */
+  uint64_t seed;      /* of select's choices; 0: from the clock */
   int preempt_signal; /* sent to a carrier whose worker must yield; its handler, which the host or the
                          binding installs, should call lub_interrupted(). 0: none is sent */
 } lub_options;
@@ -190,6 +230,86 @@ typedef struct lub_case {
  * LUB_TIMEOUT, LUB_NOMEM, LUB_DEADLOCK. Host threads only. */
 lub_status lub_select(lub_engine *e, lub_case *cases, size_t ncases, bool ordered, double wait,
                       size_t *index);
+
+/* ---- hearts --------------------------------------------------------------------------------------------
+ * A heart is the record of one life: a host's thread, or a fiber (see the binding). The engine's judge asks its policy
+ * whether a silence means anything. A beat is for one thread at a time; the rest is for any. */
+
+/* What a policy may look at: one heart at one instant. Spans in seconds. */
+typedef struct lub_snapshot {
+  const char *name;
+  const char *verdict; /* the last that was announced, or "alive" */
+  lub_state state;
+  bool startup; /* the first beat is still awaited */
+  bool in_unit; /* a unit of work is in flight */
+  double now;   /* on the engine's clock */
+  double age;   /* in which it could have beaten and did not: 0 while it waits, still while it is runnable */
+  double state_age, unit_age, progress_age; /* in this state; of the unit; since the last beat */
+  double interval, limit;
+  uint64_t beats, units;
+  uint32_t misses;           /* silences in a row with a verdict against it */
+  uint32_t samples;          /* intervals between beats that were learned */
+  double mean, sd, min, max; /* ... of these; population deviation */
+} lub_snapshot;
+
+/* Returns a verdict ("alive", "late", "missed", "dead", "unknown", or a name of its own; at most 64 of those an engine)
+ * and sets *ask_again, which is LUB_FOREVER before, to the seconds after which it wants to be asked again. Called by one
+ * of the engine's threads, one at a time; must be quick, and must not call the engine. */
+typedef const char *(*lub_policy)(void *ud, const lub_snapshot *h, double *ask_again);
+
+typedef struct lub_heart_options {
+  const char *name;  /* copied; NULL: "" */
+  double interval;   /* from one pulse to the next; 0: 0.5 */
+  double limit;      /* what silence the built-in policy allows; 0: 2 * interval */
+  double startup;    /* the first beat must come within; 0: opening it is the first sign of life */
+  double estimate;   /* first guess of the interval between beats: seeds the statistics; 0: none */
+  uint32_t window;   /* how many intervals the statistics look back on; 0: all */
+  lub_policy policy; /* NULL: fixed, "dead" when age > limit */
+  void *ud;          /* given to policy */
+} lub_heart_options;
+
+/* Opens a heart of the calling thread, or of any other of the host's. The caller owns the reference; the engine keeps one
+ * until the heart is closed. LUB_INVALID: a span that is negative, infinite or NaN, a window beyond 2^20. LUB_NOMEM. */
+lub_status lub_heart_open(lub_engine *e, const lub_heart_options *o, lub_heart **out);
+void lub_heart_ref(lub_heart *h);
+void lub_heart_drop(lub_heart *h);
+/* It is watched no longer. LUB_CLOSED: it was closed before. */
+lub_status lub_heart_close(lub_heart *h);
+
+/* A sign of life. LUB_CLOSED. */
+lub_status lub_beat(lub_heart *h);
+/* The same with what was achieved so far: the latest is kept. *progress is taken on LUB_OK. LUB_CLOSED, LUB_NOMEM. */
+lub_status lub_beat_progress(lub_heart *h, lub_value *progress);
+/* A unit of work begins; *id is taken on LUB_OK. LUB_CLOSED, LUB_NOMEM. */
+lub_status lub_unit(lub_heart *h, lub_value *id);
+/* The unit is over. LUB_CLOSED. */
+lub_status lub_rest(lub_heart *h);
+/* Copies of the latest progress and of the id of the unit in flight; nil: there is none. The caller drops them.
+ * LUB_NOMEM. */
+lub_status lub_heart_progress(lub_heart *h, lub_value *out);
+lub_status lub_heart_unit(lub_heart *h, lub_value *out);
+
+/* It says itself that it has failed: "dead" at once. LUB_CLOSED. */
+lub_status lub_heart_fail(lub_heart *h, const char *why);
+/* Pauses are counted, and lapse after 10 minutes. LUB_CLOSED; resume: LUB_INVALID when it is not paused. */
+lub_status lub_heart_pause(lub_heart *h, const char *why);
+lub_status lub_heart_resume(lub_heart *h);
+/* Excuses `seconds` more of this silence and unit, at most 10 * limit in all; *granted is what it got. LUB_CLOSED,
+ * LUB_INVALID. */
+lub_status lub_heart_extend(lub_heart *h, double seconds, double *granted);
+
+const char *lub_heart_name(const lub_heart *h);
+void lub_heart_look(lub_heart *h, lub_snapshot *out);
+
+struct lub_verdict { /* lives for the call only */
+  lub_heart *heart;
+  const char *verdict, *reason; /* reason: "" without one */
+  double score;                 /* NaN without one */
+  lub_snapshot h;
+};
+
+/* Hearts that were found dead, and neither came back nor were closed by somebody who watched them. */
+int lub_engine_deaths(lub_engine *e);
 
 /* ---- workers ---------------------------------------------------------------------------------------- */
 

@@ -24,9 +24,13 @@ lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int6
   return LUB_OK;
 }
 
-void lub_wait_open(lub_wait *w) {
+void lub_wait_open(lub_wait *w, lub_state state, const char *what, const char *name) {
   w->parked = true;
   w->since_ns = lub_engine_coarse_ns(w->engine);
+  if (w->life) {
+    lub_life_wait_for(w->life, what, name);
+    lub_life_enter(w->life, state, lub_engine_now_ns(w->engine));
+  }
   /* release: pairs with the acquire in lub_wait_claim */
   atomic_store_explicit(&w->open, true, memory_order_release);
 }
@@ -40,7 +44,7 @@ void lub_wait_arm(lub_wait *w, int64_t deadline) {
 
 lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
   if (lub_wait_begin(w, NULL, 0, deadline)) return LUB_NOMEM;
-  lub_wait_open(w);
+  lub_wait_open(w, LUB_STATE_IDLE, "sleep", NULL);
   lub_wait_arm(w, deadline);
   return LUB_PARK;
 }

@@ -7,8 +7,9 @@
 
 /* Prepares w for waiting; LUB_NOMEM when its timer finds no room. */
 lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline);
-/* From here on w may be claimed. Before it is queued anywhere, or with the channels locked. */
-void lub_wait_open(lub_wait *w);
+/* From here on w may be claimed. Before it is queued anywhere, or with the channels locked. For a heart: the state it
+ * waits in, and for what ("recv", the channel's name or NULL). */
+void lub_wait_open(lub_wait *w, lub_state state, const char *what, const char *name);
 /* Starts the deadline of a wait that has been queued. */
 void lub_wait_arm(lub_wait *w, int64_t deadline);
 /* Queues w for nothing but its deadline. LUB_PARK | LUB_NOMEM. */

@@ -7,6 +7,7 @@
 #ifndef LUB_WAITER_H
 #define LUB_WAITER_H
 
+#include "life.h"
 #include "list.h"
 #include "timer.h"
 #include "value.h"
@@ -33,6 +34,7 @@ struct lub_wait {
   void (*wake)(lub_wait *w); /* after a claim, with no channel locked */
   lub_timer timer;           /* the longest wait */
   lub_engine *engine;
+  lub_life *life;   /* of a fiber that has a heart; or NULL */
   uint64_t id;      /* of the fiber, for the graph of waits; 0: a host thread */
   int64_t since_ns; /* when it parked, within some milliseconds */
 };

@@ -212,18 +212,27 @@ static lub_fiber *take(lub_fifo *q) {
   return f;
 }
 
+static void enter(lub_fiber *f, lub_state state) {
+  if (f->wait.life) lub_life_enter(f->wait.life, state, lub_engine_now_ns(f->worker->engine));
+}
+
 void lub_fiber_inbox(lub_fiber *f) {
+  enter(f, LUB_STATE_RUNNABLE);
   lub_fiber *head = atomic_load_explicit(&f->worker->inbox, memory_order_relaxed);
   do f->ready_next = head; /* release: pairs with look_into_inbox */
   while (!atomic_compare_exchange_weak_explicit(&f->worker->inbox, &head, f, memory_order_release,
                                                 memory_order_relaxed));
 }
 
-void lub_fiber_preempted(lub_fiber *f) { append(&f->worker->preempted, f); }
+void lub_fiber_preempted(lub_fiber *f) {
+  enter(f, LUB_STATE_RUNNABLE);
+  append(&f->worker->preempted, f);
+}
 
 void lub_fiber_ready(lub_fiber *f) {
   lub_worker *w = f->worker;
   if (w == current) {
+    enter(f, LUB_STATE_RUNNABLE);
     append(&w->ready, f);
     return;
   }
@@ -267,6 +276,7 @@ void lub_fiber_await(lub_fiber *f) {
 bool lub_fiber_withdraw(lub_fiber *f) {
   if (!lub_wait_claim(&f->wait)) return false; /* what claims a wait wakes it: we do not */
   f->wait.status = LUB_CANCELLED;
+  enter(f, LUB_STATE_BUSY);
   (void)lub_wait_finish(&f->wait);
   return true;
 }
@@ -295,7 +305,9 @@ lub_fiber *lub_worker_next(lub_worker *w) {
   }
   look_into_inbox(w); /* at every switch, or a slow sibling would keep others' wakes waiting */
   if (!f) f = take(&w->ready);
-  return f ? f : take(&w->preempted);
+  if (!f) f = take(&w->preempted);
+  if (f) enter(f, LUB_STATE_BUSY);
+  return f;
 }
 
 void lub_worker_drive(lub_worker *w, bool begin) {
@@ -413,6 +425,7 @@ size_t lub_workers_count(lub_engine *e) {
 }
 
 typedef struct asked {
+  uint64_t fiber;
   lub_chan *ch;
   size_t n;
 } asked;
@@ -425,6 +438,7 @@ static void ask_for_report(lub_worker *w, void *ud) {
   pthread_mutex_lock(&w->engine->lock);
   lub_chan *old = w->report;
   w->report = a->ch;
+  w->report_fiber = a->fiber;
   pthread_mutex_unlock(&w->engine->lock);
   if (old) lub_chan_drop(old);
   atomic_store(&w->requested, true);
@@ -432,8 +446,8 @@ static void ask_for_report(lub_worker *w, void *ud) {
   lub_carriers_interrupt(w->engine, w);
 }
 
-lub_status lub_worker_ask(lub_worker *w, lub_chan **out) {
-  asked a = {.n = 0};
+lub_status lub_worker_ask(lub_worker *w, uint64_t fiber, lub_chan **out) {
+  asked a = {.fiber = fiber};
   if (lub_chan_open(w->engine, 1, "report", &a.ch)) return LUB_NOMEM;
   if (atomic_load(&w->fate) == LUB_ALIVE) ask_for_report(w, &a);
   else (void)lub_chan_close(a.ch);
@@ -453,10 +467,11 @@ lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *n) {
   return LUB_OK;
 }
 
-lub_chan *lub_worker_report_wanted(lub_worker *w) {
+lub_chan *lub_worker_report_wanted(lub_worker *w, uint64_t *fiber) {
   pthread_mutex_lock(&w->engine->lock);
   lub_chan *ch = w->report;
   w->report = NULL;
+  if (fiber) *fiber = w->report_fiber;
   pthread_mutex_unlock(&w->engine->lock);
   return ch;
 }
@@ -503,5 +518,7 @@ void lub_fiber_init(lub_fiber *f, lub_worker *w) {
 void lub_fiber_close(lub_fiber *f) {
   lub_assert(!f->wait.parked);
   lub_timer_forget(&f->worker->engine->timers, &f->wait.timer);
+  if (f->wait.life) f->wait.life->ended(f->wait.life);
+  f->wait.life = NULL;
   lub_list_remove(&f->link);
 }

@@ -57,6 +57,7 @@ struct lub_worker {
   lub_link all, pin;          /* in engine->workers, engine->pinned; engine->lock */
   lub_chan *done;             /* closes when its fate is decided */
   lub_chan *report;           /* where to send what its fibers do, or NULL; engine->lock */
+  uint64_t report_fiber;      /* only this one; 0: all */
   lub_timer grace;            /* of a kill, before it makes a zombie */
   bool zombie;                /* engine->lock */
   char *complaint; /* the error that nobody has joined, to be logged at complain_ns; engine->lock */
@@ -96,10 +97,10 @@ lub_status lub_workers_each(lub_engine *e, void (*f)(lub_worker *w, void *ud), v
 /* Asks every worker for its part of a report: strings on a new channel, of which the caller gets the reference; the
  * number asked goes to *asked. LUB_NOMEM. */
 lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *asked);
-/* The same of one worker; a closed channel if it has ended. */
-lub_status lub_worker_ask(lub_worker *w, lub_chan **out);
+/* The same of one worker, or of one of its fibers (0: all); a closed channel if it has ended. */
+lub_status lub_worker_ask(lub_worker *w, uint64_t fiber, lub_chan **out);
 /* The channel that w was asked to report to, or NULL; the caller gets the reference. */
-lub_chan *lub_worker_report_wanted(lub_worker *w);
+lub_chan *lub_worker_report_wanted(lub_worker *w, uint64_t *fiber);
 
 /* The next ready fiber, or NULL: leave the slice. The running thread's. */
 lub_fiber *lub_worker_next(lub_worker *w);

@@ -95,10 +95,6 @@ fi
 check "the command runs a script" says hello "$at/bin/lubdub" run "$tmp/script.lua"
 check "a stock Lua runs it with the module" says hello env LUA_PATH="$at/share/lua/5.4/?.lua;;" \
   LUA_CPATH="$at/lib/lua/5.4/?.so" $LUA "$tmp/script.lua"
-if [ -d bindings/lua ]; then
-  (cd bindings/lua && find . -name '*.lua') | sed 's,^\./,,' >"$tmp/modules"
-  while IFS= read -r f; do check "has $f" cmp "bindings/lua/$f" "$at/share/lua/5.4/$f"; done <"$tmp/modules"
-fi
 find scripts -name '*.lua' ! -path 'scripts/examples/*' >"$tmp/scripts"
 while IFS= read -r f; do check "has $f" cmp "$f" "$at/share/lubdub/$f"; done <"$tmp/scripts"
 check "leaves the examples out" test ! -e "$at/share/lubdub/scripts/examples"

@@ -1,0 +1,492 @@
+/* lheart.c - hearts in Lua: lub.heart, and what a handle can do; the judge's figures. */
+#include <math.h>
+#include <string.h>
+
+#include "llub.h"
+
+#define LONGEST 3e8 /* seconds: ten years */
+
+static const char HEART_MAGIC[] = "lub.heart";
+
+typedef struct heart_box {
+  const void *magic;
+  lub_heart *heart; /* one reference */
+  char pad;         /* no other handle has this size */
+} heart_box;
+
+/* ---- handles -------------------------------------------------------------------------------------------- */
+
+lub_heart *lub_test_heart(lua_State *L, int arg) {
+  if (lua_type(L, arg) != LUA_TUSERDATA || lua_rawlen(L, arg) != sizeof(heart_box)) return NULL;
+  heart_box *box = lua_touserdata(L, arg);
+  return box->magic == HEART_MAGIC ? box->heart : NULL;
+}
+
+lub_heart *lub_check_heart(lua_State *L, const char *function) {
+  lub_heart *h = lub_test_heart(L, 1);
+  if (!h) lub_arg_error(L, function, 1, "a heart");
+  return h;
+}
+
+static int heart_gc(lua_State *L) {
+  heart_box *box = lua_touserdata(L, 1);
+  if (box->heart) lub_heart_drop(box->heart);
+  box->heart = NULL;
+  return 0;
+}
+
+static void open_heart(lua_State *L);
+
+void lub_push_heart(lua_State *L, lub_heart *h) {
+  lworker *lw = lub_lworker(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
+  if (lua_rawgetp(L, -1, h) != LUA_TUSERDATA) {
+    lua_pop(L, 1);
+    heart_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = (heart_box){.magic = HEART_MAGIC};
+    open_heart(L);
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, -3, h);
+    lub_heart_ref(h);
+    box->heart = h;
+  }
+  lua_remove(L, -2);
+}
+
+/* ---- signs of life ----------------------------------------------------------------------------------------- */
+
+static int push_done(lua_State *L, lub_status status) {
+  if (status == LUB_OK) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  if (status == LUB_NOMEM) return luaL_error(L, "heart: not enough memory");
+  return lub_push_reason(L, status);
+}
+
+/* A progress that cannot cross leaves the one before; it is told once. */
+static int pack_progress(lua_State *L) {
+  *(lub_value *)lua_touserdata(L, 2) = lub_pack(L, 1, "argument 1");
+  return 0;
+}
+
+static bool take_progress(lua_State *L, lub_heart *h, lub_value *out) {
+  lworker *lw = lub_lworker(L);
+  lua_pushcfunction(L, pack_progress);
+  lua_pushvalue(L, 2);
+  lua_pushlightuserdata(L, out);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return true;
+  const lub_options *o = &lw->core->engine->opts;
+  if (h->lost++ == 0 && o->log) {
+    lua_pushfstring(L, "heart '%s': a progress is lost, the one before stays: %s", lub_heart_name(h),
+                    lua_tostring(L, -1));
+    o->log(o->ud, lua_tostring(L, -1));
+  }
+  return false;
+}
+
+/* heart:beat([progress]) -> true | nil, "closed" */
+static int heart_beat(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":beat");
+  int n = lua_gettop(L);
+  if (n == 1 || (n == 2 && lua_isnil(L, 2))) return push_done(L, lub_beat(h));
+  lub_check_surplus(L, 2, ":beat");
+  lub_value v;
+  if (!take_progress(L, h, &v)) return push_done(L, lub_beat(h));
+  lub_status status = lub_beat_progress(h, &v);
+  if (status != LUB_OK) lub_value_drop(&v);
+  return push_done(L, status);
+}
+
+/* heart:unit([id]) -> true | nil, "closed" */
+static int heart_unit(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":unit");
+  lub_value id;
+  int type = lua_type(L, 2);
+  lub_check_surplus(L, 2, ":unit");
+  if (type == LUA_TNONE || type == LUA_TNIL) {
+    lub_units *u = atomic_load(&h->units);
+    id = lub_int(u ? (int64_t)atomic_load(&u->count) + 1 : 1);
+  } else if (type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TBOOLEAN) {
+    id = lub_pack(L, 2, "argument 1");
+  } else {
+    lub_arg_error(L, ":unit", 2, "an id (a string, number or boolean)");
+  }
+  lub_status status = lub_unit(h, &id);
+  if (status != LUB_OK) lub_value_drop(&id);
+  return push_done(L, status);
+}
+
+/* heart:rest() -> true | nil, "closed" */
+static int heart_rest(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":rest");
+  lub_check_surplus(L, 1, ":rest");
+  return push_done(L, lub_rest(h));
+}
+
+/* ---- who listens --------------------------------------------------------------------------------------------- */
+
+static int push_ear(lua_State *L, const char *function, lub_status (*get)(lub_heart *h, lub_chan **out)) {
+  lub_heart *h = lub_check_heart(L, function);
+  lub_chan *ch;
+  lub_check_surplus(L, 1, function);
+  if (get(h, &ch)) return luaL_error(L, "%s: not enough memory", function + 1);
+  lub_value v = lub_of_object(&ch->obj, LUB_VIEW_RECV);
+  lub_chan_drop(ch);
+  lub_take(L, &v);
+  return 1;
+}
+
+/* heart:pulses() -> a channel of what it does; the newest wins */
+static int heart_pulses(lua_State *L) { return push_ear(L, ":pulses", lub_heart_pulses); }
+/* heart:verdicts() -> a channel of verdicts */
+static int heart_verdicts(lua_State *L) { return push_ear(L, ":verdicts", lub_heart_verdicts); }
+
+static void set_number(lua_State *L, const char *name, double n) {
+  lua_pushnumber(L, n);
+  lua_setfield(L, -2, name);
+}
+
+static void set_integer(lua_State *L, const char *name, uint64_t n) {
+  lua_pushinteger(L, (lua_Integer)n);
+  lua_setfield(L, -2, name);
+}
+
+static void push_value_of(lua_State *L, lub_heart *h, lub_status (*get)(lub_heart *h, lub_value *out)) {
+  lub_value v;
+  if (get(h, &v)) luaL_error(L, "heart: not enough memory");
+  lub_take(L, &v);
+}
+
+/* The times of the last beats, newest last, as far as the statistics look back. */
+static void push_last(lua_State *L, lub_heart *h, double last) {
+  size_t most = h->ring ? h->ring->size : 0;
+  double *all = lua_newuserdatauv(L, (most + 1) * sizeof *all, 0);
+  size_t n = lub_heart_window(h, all, most);
+  lua_createtable(L, (int)n + 1, 0);
+  for (size_t i = n + 1; last > 0 && i > 0; i--) {
+    lua_pushnumber(L, last);
+    lua_rawseti(L, -2, (lua_Integer)i);
+    if (i > 1) last -= all[i - 2];
+  }
+  lua_remove(L, -2);
+}
+
+/* heart:stats() -> what it has done so far */
+static int heart_stats(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":stats");
+  lub_snapshot at;
+  lub_heart_figures f;
+  lub_check_surplus(L, 1, ":stats");
+  lub_heart_look(h, &at);
+  lub_heart_count(h, &f);
+  lua_createtable(L, 0, 28);
+  set_integer(L, "beats", at.beats);
+  set_integer(L, "units", at.units);
+  set_integer(L, "samples", at.samples);
+  set_integer(L, "misses", at.misses);
+  set_integer(L, "pulses", f.pulses);
+  set_integer(L, "lost", h->lost);
+  set_number(L, "mean", at.mean);
+  set_number(L, "sd", at.sd);
+  set_number(L, "min", at.min);
+  set_number(L, "max", at.max);
+  set_number(L, "mean_unit", f.mean_unit);
+  set_number(L, "max_unit", f.max_unit);
+  set_number(L, "excused", f.excused);
+  set_number(L, "extended", f.extended);
+  for (int i = 0; i < LUB_STATES; i++) set_number(L, lub_state_name((lub_state)i), f.spent[i]);
+  lua_pushstring(L, at.verdict);
+  lua_setfield(L, -2, "verdict");
+  if (at.in_unit) {
+    push_value_of(L, h, lub_heart_unit);
+    lua_setfield(L, -2, "unit");
+    set_number(L, "unit_age", at.unit_age);
+  }
+  push_last(L, h, f.last_beat);
+  lua_setfield(L, -2, "last");
+  return 1;
+}
+
+static int heart_state(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":state");
+  lub_snapshot at;
+  lub_check_surplus(L, 1, ":state");
+  lub_heart_look(h, &at);
+  lua_pushstring(L, lub_state_name(at.state));
+  return 1;
+}
+
+/* heart:progress() -> a copy of the latest | nil */
+static int heart_progress(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":progress");
+  lub_check_surplus(L, 1, ":progress");
+  push_value_of(L, h, lub_heart_progress);
+  return 1;
+}
+
+static int heart_name(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":name");
+  lub_check_surplus(L, 1, ":name");
+  lua_pushstring(L, lub_heart_name(h));
+  return 1;
+}
+
+static int heart_tostring(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":tostring");
+  lub_snapshot at;
+  lub_heart_look(h, &at);
+  lua_pushfstring(L, "heart '%s' (%s, %s)", at.name, lub_state_name(at.state), at.verdict);
+  return 1;
+}
+
+/* ---- steering it ----------------------------------------------------------------------------------------------- */
+
+/* heart:fail([why]): "dead" at once */
+static int heart_fail(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":fail");
+  return push_done(L, lub_heart_fail(h, lub_check_why(L, 2, ":fail")));
+}
+
+/* heart:pause([why]), heart:resume(): counted */
+static int heart_pause(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":pause");
+  return push_done(L, lub_heart_pause(h, lub_check_why(L, 2, ":pause")));
+}
+
+static int heart_resume(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":resume");
+  lub_check_surplus(L, 1, ":resume");
+  lub_status status = lub_heart_resume(h);
+  if (status == LUB_INVALID) return luaL_error(L, "resume: heart '%s' is not paused", lub_heart_name(h));
+  return push_done(L, status);
+}
+
+/* heart:extend(s) -> the seconds granted */
+static int heart_extend(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":extend");
+  double s = lub_check_seconds(L, 2, ":extend"), granted;
+  lub_check_surplus(L, 2, ":extend");
+  if (s < 0 || s > LONGEST) lub_arg_error(L, ":extend", 2, "seconds (not negative, finite)");
+  lub_status status = lub_heart_extend(h, s, &granted);
+  if (status != LUB_OK) return push_done(L, status);
+  lua_pushnumber(L, granted);
+  return 1;
+}
+
+/* heart:close() -> true | nil, "closed" */
+static int heart_close(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, ":close");
+  lub_check_surplus(L, 1, ":close");
+  return push_done(L, lub_heart_close(h));
+}
+
+/* Pushes the hearts' metatable. */
+static void open_heart(lua_State *L) {
+  static const luaL_Reg methods[] = {
+      {"beat", heart_beat},     {"unit", heart_unit},         {"rest", heart_rest},
+      {"pulses", heart_pulses}, {"verdicts", heart_verdicts}, {"stats", heart_stats},
+      {"state", heart_state},   {"progress", heart_progress}, {"name", heart_name},
+      {"fail", heart_fail},     {"pause", heart_pause},       {"resume", heart_resume},
+      {"extend", heart_extend}, {"close", heart_close},       {NULL, NULL}};
+  if (!luaL_newmetatable(L, HEART_MAGIC)) return;
+  luaL_newlib(L, methods);
+  lua_setfield(L, -2, "__index");
+  lua_pushcfunction(L, heart_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pushcfunction(L, heart_tostring);
+  lua_setfield(L, -2, "__tostring");
+}
+
+/* ---- lub.heart ------------------------------------------------------------------------------------------------- */
+
+static _Noreturn void bad_option(lua_State *L, const char *name, const char *expected) {
+  luaL_error(L, "heart: %s: expected %s, got %s", name, expected, luaL_tolstring(L, -1, NULL));
+  abort();
+}
+
+/* Seconds above 0; 0 without the option. */
+static double option_span(lua_State *L, const char *name) {
+  double s = 0;
+  if (lua_getfield(L, 1, name) != LUA_TNIL) {
+    s = lua_tonumber(L, -1);
+    if (lua_type(L, -1) != LUA_TNUMBER || !(s > 0) || s > LONGEST)
+      bad_option(L, name, "seconds (above 0, finite)");
+  }
+  lua_pop(L, 1);
+  return s;
+}
+
+static void read_window(lua_State *L, lub_heart_options *o) {
+  if (lua_getfield(L, 1, "window") != LUA_TNIL) {
+    int exact;
+    lua_Integer n = lua_tointegerx(L, -1, &exact);
+    if (!exact || lua_type(L, -1) != LUA_TNUMBER || n < 0 || n > LUB_WINDOW_MAX)
+      bad_option(L, "window", "a number of intervals (an integer from 0 to 2^20)");
+    o->window = (uint32_t)n;
+  }
+  lua_pop(L, 1);
+}
+
+static void check_names(lua_State *L) {
+  static const char *const known[] = {"name",  "interval", "interval_opts", "policy",   "policy_opts",
+                                      "limit", "startup",  "window",        "estimate", "members"};
+  lua_pushnil(L);
+  while (lua_next(L, 1)) {
+    bool ok = false;
+    for (size_t i = 0; i < sizeof known / sizeof *known && lua_type(L, -2) == LUA_TSTRING; i++)
+      ok = ok || !strcmp(lua_tostring(L, -2), known[i]);
+    if (!ok) luaL_error(L, "heart: unknown option '%s'", luaL_tolstring(L, -2, NULL));
+    lua_pop(L, 1);
+  }
+}
+
+/* A function or path at option `name`, with the options at name_opts; NULL without one. */
+static lpolicy *option_script(lua_State *L, const char *name, const char *opts, lub_heart_options *wants) {
+  lpolicy *p = NULL;
+  int type = lua_getfield(L, 1, name), at = lua_gettop(L);
+  if (lua_getfield(L, 1, opts) != LUA_TNIL && !lua_istable(L, -1)) bad_option(L, opts, "a table");
+  if (type == LUA_TFUNCTION || type == LUA_TSTRING) p = lub_policy_of(L, at, at + 1, name, wants);
+  else if (type != LUA_TNIL && type != LUA_TNUMBER) {
+    lua_pop(L, 1);
+    bad_option(L, name, "a function or the path of a script");
+  }
+  lua_settop(L, at - 1);
+  return p;
+}
+
+static void let_go(lub_heart *h) {
+  lheart *own = h->binding;
+  lub_policy_drop(own->policy);
+  lub_policy_drop(own->pulse);
+  for (uint32_t i = 0; i < own->nmembers; i++) lub_heart_drop(own->members[i]);
+  lub_free(&h->engine->mem, own);
+}
+
+typedef struct plan { /* of a heart, in a userdata that frees what an error leaves */
+  lub_heart_options o;
+  lheart *own;
+  const lub_allocator *mem;
+} plan;
+
+static int plan_gc(lua_State *L) {
+  plan *p = lua_touserdata(L, 1);
+  lub_heart shell = {.binding = p->own};
+  if (!p->own) return 0;
+  for (uint32_t i = 0; i < p->own->nmembers; i++) lub_heart_drop(p->own->members[i]);
+  lub_policy_drop(p->own->policy);
+  lub_policy_drop(p->own->pulse);
+  lub_free(p->mem, shell.binding);
+  p->own = NULL;
+  return 0;
+}
+
+static void read_members(lua_State *L, plan *p) {
+  lua_Integer n = 0;
+  bool any = lua_getfield(L, 1, "members") != LUA_TNIL;
+  if (any && !lua_istable(L, -1)) bad_option(L, "members", "a table of hearts");
+  if (any) n = (lua_Integer)lua_rawlen(L, -1);
+  if (any && (n < 1 || n > 100000))
+    luaL_error(L, "heart: members: expected 1 to 100000 hearts, got %I", (LUAI_UACINT)n);
+  p->own = lub_alloc(p->mem, sizeof *p->own + (size_t)n * sizeof *p->own->members);
+  if (!p->own) luaL_error(L, "heart: not enough memory");
+  *p->own = (lheart){0};
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(L, -1, i);
+    lub_heart *h = lub_test_heart(L, -1);
+    if (!h)
+      luaL_error(L, "heart: members: expected a heart at %I, got %s", (LUAI_UACINT)i, luaL_typename(L, -1));
+    lub_heart_ref(h);
+    p->own->members[p->own->nmembers++] = h;
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+static void read_plan(lua_State *L, plan *p) {
+  check_names(L);
+  if (lua_getfield(L, 1, "name") != LUA_TNIL && lua_type(L, -1) != LUA_TSTRING)
+    bad_option(L, "name", "a string");
+  p->o.name = lua_tostring(L, -1); /* the table holds it */
+  lua_pop(L, 1);
+  int type = lua_getfield(L, 1, "interval");
+  lua_pop(L, 1);
+  if (type != LUA_TFUNCTION && type != LUA_TSTRING) p->o.interval = option_span(L, "interval");
+  p->o.limit = option_span(L, "limit");
+  p->o.startup = option_span(L, "startup");
+  read_members(L, p);
+  p->own->policy = option_script(L, "policy", "policy_opts", &p->o);
+  p->own->pulse = option_script(L, "interval", "interval_opts", NULL);
+  double estimate = option_span(L, "estimate");
+  if (estimate > 0) p->o.estimate = estimate;
+  read_window(L, &p->o);
+}
+
+/* lub.heart{name=, interval=, policy=, ...} -> the calling fiber's heart, watched from now on */
+static int new_heart(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  lfiber *f = lw->running;
+  char fiber[64];
+  int64_t deadline = 0;
+  (void)lub_may_wait(L, lw, &deadline); /* a killed fiber starts nothing */
+  if (lua_isnoneornil(L, 1)) {
+    lua_settop(L, 0);
+    lua_newtable(L);
+  }
+  if (!lua_istable(L, 1)) lub_arg_error(L, "heart", 1, "a table of options");
+  lub_check_surplus(L, 1, "heart");
+  lua_settop(L, 1);
+  plan *p = lua_newuserdatauv(L, sizeof *p, 0);
+  *p = (plan){.mem = &lw->core->engine->mem};
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, plan_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, 2);
+  read_plan(L, p);
+  bool group = p->own->nmembers > 0;
+  if (!p->o.name) {
+    (void)snprintf(fiber, sizeof fiber, f->main ? "%.40s" : "%.40s/%llu", lw->core->name,
+                   (unsigned long long)f->core.wait.id);
+    p->o.name = fiber;
+  }
+  lub_start_judge(L, lw);
+  lub_heart *h;
+  lub_status status = lub_heart_of(lw->core->engine, &p->o, group ? NULL : &f->core, &h);
+  if (status == LUB_BUSY)
+    return luaL_error(L, "heart: this fiber has a heart already ('%s')",
+                      lub_heart_name(lub_heart_in(&f->core)));
+  if (status) return luaL_error(L, "heart: %s", lub_strerror(status));
+  h->scripted = true;
+  h->pulse_scripted = p->own->pulse != NULL;
+  h->group = group;
+  if (group) atomic_store(&h->life.state, LUB_STATE_IDLE);
+  h->binding = p->own;
+  h->let_go = let_go;
+  p->own = NULL;
+  lub_value v = lub_of_heart(h);
+  lub_judge_watch(h);
+  lub_heart_drop(h);
+  lub_take(L, &v);
+  return 1;
+}
+
+/* lub.judge() -> the judge's own figures */
+static int judge(lua_State *L) {
+  lub_judge *j = lub_judge_of(lub_lworker(L)->core->engine);
+  lub_check_surplus(L, 0, "judge");
+  if (!j) return luaL_error(L, "judge: not enough memory");
+  lub_judge_figures f = lub_judge_count(j);
+  lua_createtable(L, 0, 8);
+  set_integer(L, "hearts", f.hearts);
+  set_integer(L, "deaths", (uint64_t)f.deaths);
+  set_integer(L, "asked", f.asked);
+  set_integer(L, "announced", f.announced);
+  set_integer(L, "blamed", f.blamed);
+  set_integer(L, "stalls", f.stalls);
+  set_number(L, "stalled", (double)f.stalled_ns / 1e9);
+  set_number(L, "late", (double)f.late_ns / 1e9);
+  return 1;
+}
+
+const luaL_Reg lub_heart_functions[] = {{"heart", new_heart}, {"judge", judge}, {NULL, NULL}};

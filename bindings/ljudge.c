@@ -1,0 +1,283 @@
+/* ljudge.c - the worker in which the scripts of hearts are asked, one for an engine, started with the first heart. Its
+ * main fiber takes what is due, asks, and tells what is to be announced; a verdict that wants a traceback has a fiber of
+ * its own, so that nobody else waits for it. */
+#include <math.h>
+#include <string.h>
+
+#include "llub.h"
+
+enum { BATCH = 256 };       /* asked before what was heard is settled */
+#define CAPTURE_WITHIN 0.05 /* seconds: a fiber that has shown no traceback by then is inside a C call */
+
+/* ---- asking ------------------------------------------------------------------------------------------------ */
+
+static bool is_answer(lua_State *L, const char **why) {
+  double again = lua_tonumber(L, -2);
+  if (lua_type(L, -3) != LUA_TSTRING) {
+    *why = lua_pushfstring(L, "expected a verdict (a string), got %s", luaL_typename(L, -3));
+    return false;
+  }
+  if (!lua_isnoneornil(L, -2) && (lua_type(L, -2) != LUA_TNUMBER || isnan(again))) {
+    *why = lua_pushfstring(L, "expected when to ask again (seconds), got %s", luaL_tolstring(L, -2, NULL));
+    return false;
+  }
+  if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TNUMBER) {
+    *why = lua_pushfstring(L, "expected a score (a number), got %s", luaL_typename(L, -1));
+    return false;
+  }
+  return true;
+}
+
+static void ask_policy(lua_State *L, lworker *lw, lub_heart *h, const lub_snapshot *at) {
+  lheart *own = h->binding;
+  int top = lua_gettop(L);
+  double again = LUB_FOREVER, score = NAN;
+  const char *verdict = NULL, *why;
+  if (own && own->policy) {
+    lub_push_snapshot(L, h, at);
+    if (lub_policy_ask(L, lw, own->policy, h, 3)) {
+      if (is_answer(L, &why)) {
+        verdict = lua_tostring(L, -3);
+        if (!lua_isnil(L, -2)) again = lua_tonumber(L, -2);
+        if (!lua_isnil(L, -1)) score = lua_tonumber(L, -1);
+      } else {
+        lub_policy_refuse(L, lw, own->policy, h, why);
+      }
+    }
+  }
+  if (!verdict) verdict = lub_judge_fixed(at, &again);
+  lub_judge_hear(h, at, verdict, again, score);
+  lua_settop(L, top);
+}
+
+static void ask_pulse(lua_State *L, lworker *lw, lub_heart *h, const lub_snapshot *at) {
+  lheart *own = h->binding;
+  if (!own || !own->pulse) return;
+  int top = lua_gettop(L);
+  lub_push_snapshot(L, h, at);
+  if (lub_policy_ask(L, lw, own->pulse, h, 1)) {
+    double s = lua_tonumber(L, -1);
+    if (lua_type(L, -1) == LUA_TNUMBER && s > 0 && s < 3e8) lub_judge_set_interval(h, s);
+    else
+      lub_policy_refuse(L, lw, own->pulse, h,
+                        lua_pushfstring(L, "expected the seconds to the next pulse (above 0), got %s",
+                                        luaL_tolstring(L, -1, NULL)));
+  }
+  lua_settop(L, top);
+}
+
+static void ask(lua_State *L, lworker *lw, lub_heart *h) {
+  lub_snapshot at;
+  lub_heart_look(h, &at);
+  ask_pulse(L, lw, h, &at);
+  if (!lub_judge_knows(h, &at)) ask_policy(L, lw, h, &at);
+}
+
+/* ---- telling ------------------------------------------------------------------------------------------------- */
+
+static void set_number(lua_State *L, const char *name, double n) {
+  lua_pushnumber(L, n);
+  lua_setfield(L, -2, name);
+}
+
+static void set_string(lua_State *L, const char *name, const char *s) {
+  lua_pushstring(L, s);
+  lua_setfield(L, -2, name);
+}
+
+static void push_verdict(lua_State *L, lub_heart *h, const lub_verdict *v) {
+  lub_value unit = {0};
+  lua_createtable(L, 0, 14);
+  set_string(L, "heart", v->h.name);
+  set_string(L, "verdict", v->verdict);
+  set_string(L, "state", lub_state_name(v->h.state));
+  set_number(L, "age", v->h.age);
+  set_number(L, "state_age", v->h.state_age);
+  set_number(L, "time", v->h.now);
+  lua_pushinteger(L, (lua_Integer)v->h.beats);
+  lua_setfield(L, -2, "beats");
+  if (*v->reason) set_string(L, "reason", v->reason);
+  if (!isnan(v->score)) set_number(L, "score", v->score);
+  if (!v->h.in_unit || lub_heart_unit(h, &unit)) return;
+  lub_take(L, &unit);
+  lua_setfield(L, -2, "unit");
+  set_number(L, "unit_age", v->h.unit_age);
+}
+
+static void log_death(lua_State *L, lworker *lw, int table) {
+  const lub_options *o = &lw->core->engine->opts;
+  lua_getfield(L, table, "verdict");
+  if (!o->log || strcmp(lua_tostring(L, -1), "dead") != 0) return;
+  lua_getfield(L, table, "heart");
+  lua_getfield(L, table, "state");
+  lua_getfield(L, table, "age");
+  lua_getfield(L, table, "reason");
+  lua_getfield(L, table, "traceback");
+  lua_pushfstring(L, "heart '%s' died: %s for %f s without a sign of life%s%s%s%s", lua_tostring(L, -5),
+                  lua_tostring(L, -4), lua_tonumber(L, -3), lua_isnil(L, -2) ? "" : ": ",
+                  luaL_optstring(L, -2, ""), lua_isnil(L, -1) ? "" : "\n", luaL_optstring(L, -1, ""));
+  o->log(o->ud, lua_tostring(L, -1));
+}
+
+/* At index 1 the heart, 2 the verdict, 3 what the traceback came on. */
+static int send_verdict(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  lub_heart *h = lub_check_heart(L, "verdict");
+  lub_chan *ch;
+  lua_settop(L, 2);
+  if (!h->watched) {
+    log_death(L, lw, 2);
+    return 0;
+  }
+  lub_value v = lub_pack(L, 2, "verdict");
+  if (lub_heart_verdicts(h, &ch)) {
+    lub_value_drop(&v);
+    return 0;
+  }
+  lub_chan_replace(ch, &v);
+  lub_chan_drop(ch);
+  return 0;
+}
+
+static int captured(lua_State *L, int s, lua_KContext ctx) {
+  (void)s;
+  (void)ctx;
+  lworker *lw = lub_lworker(L);
+  if (lub_finish(L, lw) == LUB_OK) lub_take(L, &lw->running->core.one.value);
+  else lua_pushliteral(L, "no traceback: it is inside a C call");
+  lua_setfield(L, 2, "traceback");
+  return send_verdict(L);
+}
+
+/* The traceback of what the heart's fiber does right now, then the verdict. */
+static int capture(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  lub_heart *h = lub_check_heart(L, "verdict");
+  lub_chan *ch;
+  lub_value v;
+  if (lub_worker_ask(h->worker, h->fiber, &ch)) return send_verdict(L);
+  v = lub_of_chan(ch);
+  lub_chan_drop(ch);
+  lub_take(L, &v);
+  int64_t deadline = lub_engine_deadline(lw->core->engine, CAPTURE_WITHIN);
+  (void)lub_may_wait(L, lw, &deadline);
+  lub_fiber *f = &lw->running->core;
+  lub_status status = lub_wait_recv(&f->wait, &f->one, ch, &v, deadline);
+  if (status == LUB_PARK) return lub_park(L, lw, 0, captured);
+  if (status == LUB_OK) {
+    lub_take(L, &v);
+    lua_setfield(L, 2, "traceback");
+  }
+  return send_verdict(L);
+}
+
+static int tell_protected(lua_State *L) {
+  lub_heart *h = lua_touserdata(L, 1);
+  const lub_verdict *v = lua_touserdata(L, 2);
+  bool alive = !strcmp(v->verdict, "alive"), shown = !alive && h->worker && v->h.state != LUB_STATE_IN_C;
+  lua_settop(L, 0);
+  lua_pushcfunction(L, shown ? capture : send_verdict);
+  lub_push_heart(L, h);
+  push_verdict(L, h, v);
+  if (v->h.state == LUB_STATE_IN_C) set_string(L, "traceback", "no traceback: it is inside a C call");
+  if (!shown) {
+    lua_call(L, 2, 0);
+    return 0;
+  }
+  lua_pushcfunction(L, lub_go);
+  lua_insert(L, 1);
+  lua_call(L, 3, 0);
+  return 0;
+}
+
+static void tell(lub_heart *h, const lub_verdict *v, bool watched, void *ud) {
+  lua_State *L = ud;
+  if (!watched && strcmp(v->verdict, "dead") != 0) return;
+  lua_pushcfunction(L, tell_protected);
+  lua_pushlightuserdata(L, h);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)v);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  const lub_options *o = &h->engine->opts;
+  lua_pushfstring(L, "heart '%s': verdict '%s' was not told: %s", v->h.name, v->verdict, lua_tostring(L, -1));
+  if (o->log) o->log(o->ud, lua_tostring(L, -1));
+  lua_pop(L, 2);
+}
+
+/* ---- the worker ----------------------------------------------------------------------------------------------- */
+
+static int judge_on(lua_State *L, int s, lua_KContext ctx) {
+  (void)s;
+  (void)ctx;
+  lworker *lw = lub_lworker(L);
+  lub_judge *j = lub_judge_of(lw->core->engine);
+  lub_chan *bell = lub_test_chan(L, 1)->ch;
+  if (lw->running->core.wait.parked && lub_finish(L, lw) == LUB_CANCELLED) return 0;
+  for (;;) {
+    lub_heart *h = NULL;
+    int n = 0;
+    for (; n < BATCH && (h = lub_judge_next(j)); n++) {
+      ask(L, lw, h);
+      lub_heart_drop(h);
+    }
+    if (n > 0) lub_judge_settle(j, tell, L);
+    if (n == BATCH) continue;
+    lub_value v;
+    lub_fiber *f = &lw->running->core;
+    int64_t deadline = LUB_NEVER;
+    if (lub_may_wait(L, lw, &deadline)) return 0;
+    lub_status status = lub_wait_recv(&f->wait, &f->one, bell, &v, deadline);
+    if (status == LUB_PARK) return lub_park(L, lw, 0, judge_on);
+    if (status != LUB_OK) return 0;
+  }
+}
+
+static int judge_main(lua_State *L) { return judge_on(L, 0, 0); }
+
+static int begin_judge(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  lub_value v = lub_of_chan(lua_touserdata(L, 1));
+  lua_State *co = lua_newthread(L);
+  lua_pushcfunction(co, judge_main);
+  lub_take(L, &v);
+  lua_xmove(L, co, 1);
+  lw->main = lub_fiber_new(L, lw, co, 1);
+  lw->main->main = true;
+  lua_getglobal(L, "require"); /* policies bring their modules */
+  return 0;
+}
+
+static lub_status start_worker(lworker *like, lub_chan *bell, const char *path, const char *cpath) {
+  lworker *lw, *here = lub_here;
+  if (lub_lworker_open(like->core->engine, "judge", NULL, like, &lw)) return LUB_NOMEM;
+  lub_here = lw;
+  lua_pushcfunction(lw->L, begin_judge);
+  lua_pushlightuserdata(lw->L, bell);
+  bool ok = !lub_inherit_paths(lw, like, path, cpath) && lua_pcall(lw->L, 1, 0, 0) == LUA_OK;
+  lub_here = here;
+  if (!ok) {
+    lub_lworker_abandon(lw);
+    lub_here = here;
+    return LUB_NOMEM;
+  }
+  lub_fiber_inbox(&lw->main->core);
+  lub_worker_start(lw->core);
+  lub_worker_drop(lw->core);
+  return LUB_OK;
+}
+
+void lub_start_judge(lua_State *L, lworker *lw) {
+  lub_judge *j = lub_judge_of(lw->core->engine);
+  lub_chan *bell;
+  if (!j) luaL_error(L, "heart: not enough memory");
+  if (!lub_judge_take_duty(j)) return;
+  lub_push_paths(L);
+  lub_status status = lub_judge_bell(j, &bell);
+  if (status == LUB_OK) {
+    status = start_worker(lw, bell, lua_tostring(L, -2), lua_tostring(L, -1));
+    lub_chan_drop(bell);
+  }
+  lua_pop(L, 2);
+  if (status == LUB_OK) return;
+  lub_judge_give_duty(j);
+  luaL_error(L, "heart: not enough memory for the judge");
+}

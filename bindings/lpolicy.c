@@ -1,0 +1,218 @@
+/* lpolicy.c - the scripts of hearts: policies and pulses. A script is made in the state that opens the heart, so that
+ * its errors are told there; the function crosses once into the judge's state, whatever the number of hearts that it
+ * serves, and runs there with a budget. */
+#include <math.h>
+#include <string.h>
+
+#include "llub.h"
+
+enum {
+  INSTRUCTIONS = 1000000, /* what one answer may cost */
+  MEMORY = 8 << 20,       /* bytes, likewise */
+};
+
+struct lpolicy {
+  lub_object obj;
+  const lub_allocator *mem;
+  lub_value function;   /* packed; nil once it has crossed */
+  bool crossed, failed; /* the judge's thread's */
+  uint32_t window;      /* what its script wants to know */
+  double estimate;
+};
+
+static const char CACHE[] = "lub.policies", TYPE[] = "lub.policy";
+
+void lub_policy_drop(lpolicy *p) {
+  if (p) lub_object_drop(&p->obj);
+}
+
+static void free_policy(lub_object *o) {
+  lpolicy *p = lub_container(o, lpolicy, obj);
+  lub_value_drop(&p->function);
+  lub_free(p->mem, p);
+}
+
+/* ---- where a heart is opened ------------------------------------------------------------------------------- */
+
+static int policy_gc(lua_State *L) {
+  lpolicy **box = lua_touserdata(L, 1);
+  lub_policy_drop(*box);
+  *box = NULL;
+  return 0;
+}
+
+/* Runs the script at `index` with the table at `opts`; pushes the function that it makes and what that wants. */
+static void run_script(lua_State *L, int index, int opts, const char *what) {
+  const char *path = lua_tostring(L, index);
+  if (luaL_loadfilex(L, path, "t")) luaL_error(L, "heart: %s: %s", what, lua_tostring(L, -1));
+  lua_call(L, 0, 1);
+  if (lua_type(L, -1) != LUA_TFUNCTION)
+    luaL_error(L, "heart: %s: %s: expected a script that returns a function of its options, got %s", what,
+               path, luaL_typename(L, -1));
+  if (lua_isnil(L, opts)) lua_newtable(L);
+  else lua_pushvalue(L, opts);
+  lua_call(L, 1, 2);
+  if (lua_type(L, -2) != LUA_TFUNCTION)
+    luaL_error(L, "heart: %s: %s: expected a function of the heart's snapshot, got %s", what, path,
+               luaL_typename(L, -2));
+}
+
+static double wanted(lua_State *L, const char *name) {
+  double n = 0;
+  if (lua_istable(L, -1) && lua_getfield(L, -1, name) == LUA_TNUMBER) n = lua_tonumber(L, -1);
+  if (lua_istable(L, -2)) lua_pop(L, 1);
+  return n >= 0 && n <= LUB_WINDOW_MAX ? n : 0;
+}
+
+/* On top: the function, and what it wants. Pushes the box. */
+static lpolicy *make_policy(lua_State *L) {
+  const lub_allocator *mem = &lub_lworker(L)->core->engine->mem;
+  double window = wanted(L, "window"), estimate = wanted(L, "estimate");
+  lua_pop(L, 1);
+  lpolicy **box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = NULL;
+  if (luaL_newmetatable(L, TYPE)) {
+    lua_pushcfunction(L, policy_gc);
+    lua_setfield(L, -2, "__gc");
+  }
+  lua_setmetatable(L, -2);
+  lpolicy *p = lub_alloc(mem, sizeof *p);
+  if (!p) luaL_error(L, "heart: not enough memory for a policy");
+  *p = (lpolicy){.mem = mem, .window = (uint32_t)window, .estimate = estimate};
+  atomic_init(&p->obj.refs, 1);
+  p->obj.free = free_policy;
+  *box = p;
+  p->function = lub_pack(L, -2, "policy");
+  return p;
+}
+
+/* Pushes what tells one script with its options from another: the function itself, or the two packed. */
+static void push_key(lua_State *L, int index, int opts) {
+  if (lua_type(L, index) == LUA_TFUNCTION) {
+    lua_pushvalue(L, index);
+    return;
+  }
+  lua_createtable(L, 2, 0);
+  lua_pushvalue(L, index);
+  lua_rawseti(L, -2, 1);
+  lua_pushvalue(L, opts);
+  lua_rawseti(L, -2, 2);
+  lub_value v = lub_pack(L, -1, "policy_opts");
+  const lub_block *b = lub_value_block(&v);
+  bool plain = b->nobjects == 0;
+  if (plain) lua_pushlstring(L, b->bytes, b->nbytes);
+  else lua_pushvalue(L, -1); /* a new table: it is like no other */
+  lub_value_drop(&v);
+  lua_remove(L, -2);
+}
+
+lpolicy *lub_policy_of(lua_State *L, int index, int opts, const char *what, lub_heart_options *wants) {
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 12, NULL);
+  if (!luaL_getsubtable(L, LUA_REGISTRYINDEX, CACHE)) { /* ephemeral: goes with the function */
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+  }
+  push_key(L, index, opts);
+  lua_pushvalue(L, -1);
+  lpolicy *p = lua_rawget(L, top + 1) == LUA_TUSERDATA ? *(lpolicy **)lua_touserdata(L, -1) : NULL;
+  if (!p) {
+    if (lua_type(L, index) == LUA_TFUNCTION) {
+      lua_pushvalue(L, index);
+      lua_pushnil(L);
+    } else {
+      run_script(L, index, opts, what);
+    }
+    p = make_policy(L);
+    lua_pushvalue(L, top + 2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, top + 1);
+  }
+  lua_settop(L, top);
+  if (wants && p->window) wants->window = p->window;
+  if (wants && p->estimate > 0) wants->estimate = p->estimate;
+  lub_object_ref(&p->obj);
+  return p;
+}
+
+/* ---- where it is asked ----------------------------------------------------------------------------------------- */
+
+static void out_of_budget(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, out_of_budget, LUA_MASKCOUNT, 1); /* again, so that no pcall stops it */
+  luaL_error(L, "it ran for more than %d instructions", INSTRUCTIONS);
+}
+
+static int traceback(lua_State *L) {
+  luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
+  return 1;
+}
+
+/* Pushes the function, which crosses when it is first asked. */
+static int cross(lua_State *L) {
+  lpolicy *p = lua_touserdata(L, 1);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, CACHE);
+  if (!p->crossed) {
+    lub_take(L, &p->function);
+    lua_rawsetp(L, -2, p);
+    p->crossed = true;
+    lpolicy **box =
+        lua_newuserdatauv(L, sizeof *box, 0); /* the state's reference, while the function is there */
+    *box = NULL;
+    if (luaL_newmetatable(L, TYPE)) {
+      lua_pushcfunction(L, policy_gc);
+      lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    lub_object_ref(&p->obj);
+    *box = p;
+    lua_rawsetp(L, LUA_REGISTRYINDEX, p);
+  }
+  lua_rawgetp(L, -1, p);
+  return 1;
+}
+
+void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, const char *what) {
+  const lub_options *o = &lw->core->engine->opts;
+  p->failed = true;
+  lua_pushfstring(L, "heart '%s': its script has failed, the built-in policy takes its place: %s",
+                  lub_heart_name(h), what);
+  if (o->log) o->log(o->ud, lua_tostring(L, -1));
+  lua_pop(L, 1);
+}
+
+bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nresults) {
+  if (p->failed) {
+    lua_pop(L, 1);
+    return false;
+  }
+  int base = lua_gettop(L);
+  lua_Hook f = lua_gethook(L);
+  lua_pushcfunction(L, traceback);
+  lua_pushcfunction(L, cross);
+  lua_pushlightuserdata(L, p);
+  int status = lua_pcall(L, 1, 1, base + 1);
+  if (status == LUA_OK) {
+    lua_pushvalue(L, base);
+    size_t limit = lw->memory_limit;
+    lw->memory_limit = lw->memory + MEMORY;
+    lw->judging = true;
+    lua_sethook(L, out_of_budget, LUA_MASKCOUNT, INSTRUCTIONS);
+    status = lua_pcall(L, 1, nresults, base + 1);
+    lua_sethook(L, NULL, 0, 0);
+    lw->judging = false;
+    lw->memory_limit = limit;
+  }
+  (void)f;
+  lub_end_snapshot(L, base);
+  if (status) {
+    lub_policy_refuse(L, lw, p, h, lua_tostring(L, -1));
+    lua_settop(L, base - 1);
+    return false;
+  }
+  lua_remove(L, base + 1);
+  lua_remove(L, base);
+  return true;
+}

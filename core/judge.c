@@ -1,0 +1,511 @@
+/* judge.c - see judge.h. */
+#include "judge.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LATE_NS 100000000   /* what the judge may be late by; or half of what it waited, if that is more */
+#define MIN_ASK_NS 100000   /* between two questions about one heart */
+#define GRID_MIN_NS 1000000 /* pulses wait for each other: one wake of a thread for many hearts */
+#define GRID_MAX_NS 16000000
+#define FAR 3e8 /* seconds: never */
+
+static const char *const names[] = {"alive", "late", "missed", "dead", "unknown"};
+enum { ALIVE, LATE, MISSED, DEAD, UNKNOWN, NAMES };
+
+/* ---- names of verdicts -------------------------------------------------------------------------------- */
+
+static uint32_t index_of(const lub_judge *j, const char *name) {
+  uint32_t i = 0;
+  while (i < j->nnames && j->names[i] != name) i++;
+  return i;
+}
+
+const char *lub_judge_name(lub_judge *j, const char *text) {
+  const char *found = NULL;
+  pthread_mutex_lock(&j->lock);
+  for (uint32_t i = 0; i < j->nnames && !found; i++)
+    if (!strcmp(j->names[i], text)) found = j->names[i];
+  size_t n = strlen(text) + 1;
+  char *made = found || j->nnames == LUB_VERDICTS ? NULL : lub_alloc(&j->engine->mem, n);
+  if (made) found = j->names[j->nnames++] = memcpy(made, text, n);
+  pthread_mutex_unlock(&j->lock);
+  return found;
+}
+
+/* Whether a verdict speaks against a heart. */
+static bool is_against(const lub_judge *j, const char *verdict) {
+  uint32_t i = index_of(j, verdict);
+  return i != ALIVE && i != LATE && i != UNKNOWN;
+}
+
+/* ---- when to look --------------------------------------------------------------------------------------- */
+
+static int64_t span_ns(double seconds) { return (int64_t)(seconds * 1e9); }
+
+static int64_t next_pulse(const lub_heart *h, int64_t now_ns) {
+  int64_t interval = span_ns(h->interval), grid = interval / 256;
+  if (grid < GRID_MIN_NS) grid = interval < 16 * GRID_MIN_NS ? 1 : GRID_MIN_NS;
+  if (grid > GRID_MAX_NS) grid = GRID_MAX_NS;
+  return (now_ns + interval + grid - 1) / grid * grid;
+}
+
+static int64_t next_tick(lub_heart *h, int64_t now_ns) {
+  h->armed_ns = now_ns;
+  return h->ask_ns < h->pulse_ns ? h->ask_ns : h->pulse_ns;
+}
+
+static void arm(lub_heart *h, int64_t when_ns) {
+  lub_heart_ref(h); /* it may be closed meanwhile */
+  if (!(atomic_load(&h->flags) & LUB_HEART_CLOSED))
+    (void)lub_engine_start_timer(h->engine, &h->tick, when_ns);
+  if (atomic_load(&h->flags) & LUB_HEART_CLOSED) (void)lub_timer_stop(&h->engine->timers, &h->tick);
+  lub_heart_drop(h);
+}
+
+void lub_judge_stir(lub_heart *h) {
+  lub_judge *j = h->engine->judge;
+  int64_t now = lub_engine_now_ns(h->engine);
+  pthread_mutex_lock(&j->lock);
+  h->ask_ns = now;
+  h->armed_ns = now;
+  pthread_mutex_unlock(&j->lock);
+  arm(h, now);
+}
+
+/* ---- what the judge itself is late by ---------------------------------------------------------------------- */
+
+void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
+  lub_life_excuse(&h->life, from_ns, to_ns, grace_ns);
+  h->excused_ns += to_ns - from_ns;
+  if (to_ns > from_ns) atomic_fetch_or(&h->flags, LUB_HEART_UNLEARN);
+  lub_units *u = atomic_load(&h->units);
+  int64_t since = u ? atomic_load(&u->since_ns) : 0;
+  if (!since || since >= to_ns + grace_ns) return;
+  int64_t shift = to_ns - (since > from_ns ? since : from_ns) + grace_ns;
+  /* fails when the unit ended meanwhile */
+  if (shift > 0) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + shift);
+}
+
+static void stall_locked(lub_judge *j, int64_t from_ns, int64_t to_ns) {
+  j->figures.stalls++;
+  j->figures.stalled_ns += to_ns - from_ns;
+  for (lub_link *k = lub_list_first(&j->hearts); k; k = lub_list_next(&j->hearts, k)) {
+    lub_heart *h = lub_container(k, lub_heart, link);
+    lub_judge_excuse(h, from_ns, to_ns, span_ns(h->interval));
+  }
+}
+
+/* A lent clock, and a host that steps, go at a pace of their own. */
+static bool has_own_pace(const lub_engine *e) { return !e->real_clock || !e->threads; }
+
+/* Whether everything stood between when the timer of h was due and now. */
+static void doubt_locked(lub_judge *j, const lub_heart *h, int64_t when_ns, int64_t now_ns) {
+  int64_t late = now_ns - when_ns, waited = when_ns - h->armed_ns;
+  if (has_own_pace(j->engine)) return;
+  if (late > j->figures.late_ns) j->figures.late_ns = late;
+  if (late > LATE_NS && late > waited / 2 && when_ns > j->stalled_until_ns) {
+    j->stalled_until_ns = now_ns;
+    stall_locked(j, when_ns, now_ns);
+  }
+}
+
+static void late(lub_engine *e, int64_t due_ns, int64_t now_ns) {
+  lub_judge *j = e->judge;
+  if (has_own_pace(e) || now_ns - due_ns <= LATE_NS) return;
+  pthread_mutex_lock(&j->lock);
+  if (now_ns > j->stalled_until_ns) {
+    int64_t from = due_ns > j->stalled_until_ns ? due_ns : j->stalled_until_ns;
+    j->stalled_until_ns = now_ns;
+    stall_locked(j, from, now_ns);
+  }
+  pthread_mutex_unlock(&j->lock);
+}
+
+/* ---- pulses and deadlines ----------------------------------------------------------------------------------- */
+
+static void pulse_locked(lub_heart *h, lub_state state, int64_t now_ns) {
+  h->pulse_ns = next_pulse(h, now_ns);
+  if (!lub_state_is_parked(state)) return;
+  h->npulses++;
+  if (!h->pulses) return;
+  char what[LUB_WHAT * 8 + 1], text[64];
+  lub_life_what(&h->life, what);
+  (void)snprintf(text, sizeof text, "%s %s", lub_state_name(state), what);
+  lub_heart_pulse(h, text);
+}
+
+static void lapse_locked(lub_heart *h, int64_t now_ns) {
+  lub_judge_excuse(h, h->paused_ns, now_ns, 0);
+  h->lapse_ns = 0;
+  h->paused = 0;
+  if (h->engine->opts.log)
+    h->engine->opts.log(h->engine->opts.ud, "a heart's pause has lasted for 10 minutes: it is judged again");
+}
+
+/* Whether h must be looked at; if not, its timer runs again. */
+static bool is_due_locked(lub_heart *h, int64_t now_ns) {
+  lub_look look = lub_life_look(&h->life, now_ns);
+  if (h->lapse_ns && now_ns >= h->lapse_ns) lapse_locked(h, now_ns);
+  bool due = h->failed || now_ns >= h->ask_ns || look.state != (lub_state)h->asked_state ||
+             h->pulse_scripted || h->group;
+  if (now_ns >= h->pulse_ns) pulse_locked(h, look.state, now_ns);
+  else due = h->failed || now_ns >= h->ask_ns;
+  if (h->lapse_ns && !h->failed) due = false;
+  if (!due) {
+    int64_t when = next_tick(h, now_ns);
+    if (h->lapse_ns && h->lapse_ns < when) when = h->lapse_ns;
+    if (when <= now_ns) when = h->pulse_ns;
+    lub_timer_again(&h->engine->timers, &h->tick, when);
+  }
+  return due;
+}
+
+/* The timer of a heart has fired: under the timers' lock. */
+static void tick(lub_timer *t, int64_t now_ns) {
+  lub_heart *h = lub_container(t, lub_heart, tick);
+  lub_judge *j = h->engine->judge;
+  bool rings = false;
+  pthread_mutex_lock(&j->lock);
+  doubt_locked(j, h, t->when_ns, now_ns);
+  if (!(atomic_load(&h->flags) & LUB_HEART_CLOSED) && !lub_link_queued(&h->due) && is_due_locked(h, now_ns)) {
+    lub_heart_ref(h);
+    lub_list_push(h->scripted ? &j->due : &j->called, &h->due);
+    rings = h->scripted && j->bell;
+    if (!h->scripted) atomic_store(&j->engine->judge_is_due, true);
+  }
+  pthread_mutex_unlock(&j->lock);
+  if (!rings) return;
+  lub_value v = lub_bool(true);
+  lub_wait *woken;
+  lub_chan_lock(j->bell); /* full: it has rung already */
+  (void)lub_chan_try_send_locked(j->bell, &v, 0, &woken);
+  lub_chan_unlock(j->bell);
+  if (woken) woken->wake(woken);
+}
+
+/* Alone it wakes nobody that waits: what is parked is alive. Inside a unit of work, or when somebody listens, its policy
+ * may think otherwise. */
+static bool could_wake(lub_timer *t) {
+  lub_heart *h = lub_container(t, lub_heart, tick);
+  lub_judge *j = h->engine->judge;
+  lub_units *u = atomic_load(&h->units);
+  pthread_mutex_lock(&j->lock);
+  bool failed = h->failed, watched = h->watched;
+  pthread_mutex_unlock(&j->lock);
+  if (failed || !watched) return failed;
+  return !lub_state_is_parked((lub_state)atomic_load(&h->life.state)) || (u && atomic_load(&u->since_ns));
+}
+
+static const lub_timer_kind tick_kind = {tick, could_wake};
+
+/* ---- asking --------------------------------------------------------------------------------------------------- */
+
+static lub_heart *take(lub_judge *j, lub_list *from) {
+  pthread_mutex_lock(&j->lock);
+  lub_link *k = lub_list_pop(from);
+  pthread_mutex_unlock(&j->lock);
+  return k ? lub_container(k, lub_heart, due) : NULL;
+}
+
+lub_heart *lub_judge_next(lub_judge *j) {
+  lub_heart *h;
+  while ((h = take(j, &j->due)) && atomic_load(&h->flags) & LUB_HEART_CLOSED) lub_heart_drop(h);
+  return h;
+}
+
+bool lub_judge_knows(lub_heart *h, const lub_snapshot *at) {
+  if (h->failed) {
+    lub_judge_hear(h, at, "dead", LUB_FOREVER, NAN);
+    return true;
+  }
+  if (at->state == LUB_STATE_PAUSED || at->state == LUB_STATE_DEAD) {
+    lub_judge_hear(h, at, h->verdict, LUB_FOREVER, NAN);
+    return true;
+  }
+  if (!at->startup) return false;
+  double left = h->startup - (at->now - (double)h->opened_ns / 1e9);
+  lub_judge_hear(h, at, left < 0 ? "dead" : "alive", left < 0 ? LUB_FOREVER : left, NAN);
+  return true;
+}
+
+/* A new silence: what was said in the last one counts no more. */
+static void begin_silence_locked(lub_heart *h, uint32_t signs) {
+  if (signs == h->signs) return;
+  h->signs = signs;
+  h->said = 0;
+  h->deferred = false;
+  if (!h->suspected) h->misses = 0;
+  h->suspected = false;
+}
+
+void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, double ask_again,
+                    double score) {
+  lub_judge *j = h->engine->judge;
+  const char *name = lub_judge_name(j, verdict);
+  int64_t now = span_ns(at->now), when;
+  pthread_mutex_lock(&j->lock);
+  lub_look look = lub_life_look(&h->life, now);
+  begin_silence_locked(h, look.signs);
+  h->heard = name ? name : names[UNKNOWN];
+  h->score = score;
+  h->asked_state = (uint8_t)look.state;
+  int64_t again = ask_again >= FAR ? LUB_NEVER : ask_again > 0 ? span_ns(ask_again) : 0;
+  h->ask_ns = again == LUB_NEVER ? LUB_NEVER : now + (again < MIN_ASK_NS ? MIN_ASK_NS : again + 1);
+  if (h->pulse_ns <= now) h->pulse_ns = next_pulse(h, now);
+  j->figures.asked++;
+  bool news = h->heard == names[ALIVE] ? h->verdict != names[ALIVE] || h->said
+                                       : !(h->said & 1u << index_of(j, h->heard) % 32);
+  bool listed = lub_link_queued(&h->due); /* it has to be asked anew already */
+  if (news && !listed) {
+    lub_heart_ref(h);
+    lub_list_push(&j->suspected, &h->due);
+  }
+  when = next_tick(h, now);
+  pthread_mutex_unlock(&j->lock);
+  if (!news && !listed) arm(h, when);
+}
+
+/* Of many that fall silent at once, the host is blamed first: each gets one interval more. */
+static bool blames_host_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
+  if (h->deferred || h->failed || !is_against(j, h->heard)) return false;
+  if (silent < 2 || silent * 2 < j->nhearts) return false;
+  h->deferred = true;
+  h->ask_ns = lub_engine_now_ns(j->engine) + span_ns(h->interval);
+  j->figures.blamed++;
+  return true;
+}
+
+static uint32_t count_silent_locked(lub_judge *j) {
+  int64_t now = lub_engine_now_ns(j->engine);
+  uint32_t batch = 0;
+  double longest = 0;
+  for (lub_link *k = lub_list_first(&j->suspected); k; k = lub_list_next(&j->suspected, k)) {
+    lub_heart *h = lub_container(k, lub_heart, due);
+    batch += is_against(j, h->heard) && !h->suspected && !h->failed;
+    if (h->interval > longest) longest = h->interval;
+  }
+  if (now - j->recent_ns > span_ns(longest)) {
+    j->recent = 0;
+    j->recent_ns = now;
+  }
+  j->recent += batch;
+  return j->recent;
+}
+
+/* Whether it is to be told; then it has been. */
+static bool announce_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
+  if (atomic_load(&h->flags) & LUB_HEART_CLOSED) return false;
+  if (atomic_load(&h->life.signs) != h->signs && !h->failed) return false; /* it beat meanwhile */
+  if (blames_host_locked(j, h, silent)) return false;
+  bool against = is_against(j, h->heard);
+  h->verdict = h->heard;
+  if (h->heard == names[ALIVE]) {
+    h->said = 0;
+    if (h->counted) j->deaths--;
+    h->counted = false;
+  } else {
+    h->said |= 1u << index_of(j, h->heard) % 32;
+    atomic_fetch_or(&h->flags, LUB_HEART_SILENT | (uint32_t)(against ? LUB_HEART_UNLEARN : 0));
+    if (against && !h->suspected) h->misses++;
+    h->suspected |= against;
+    if (h->heard == names[DEAD] && !h->watched && !h->counted) {
+      j->deaths++;
+      h->counted = true;
+    }
+  }
+  h->failed = false;
+  j->figures.announced++;
+  return true;
+}
+
+void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud),
+                      void *ud) {
+  pthread_mutex_lock(&j->lock);
+  uint32_t silent = lub_list_empty(&j->suspected) ? 0 : count_silent_locked(j);
+  for (lub_link *k; (k = lub_list_pop(&j->suspected));) {
+    lub_heart *h = lub_container(k, lub_heart, due);
+    bool told = announce_locked(j, h, silent), watched = h->watched;
+    lub_verdict v = {.heart = h, .verdict = h->verdict, .reason = "", .score = h->score};
+    char *reason = told ? h->reason : NULL;
+    if (reason) h->reason = NULL;
+    int64_t now = lub_engine_now_ns(j->engine), when = next_tick(h, now);
+    pthread_mutex_unlock(&j->lock);
+    if (told) {
+      char startup[64];
+      lub_heart_look(h, &v.h);
+      (void)snprintf(startup, sizeof startup, "no beat within %g s of its start", h->startup);
+      if (reason) v.reason = reason;
+      else if (v.h.startup && v.verdict == names[DEAD]) v.reason = startup;
+      lub_heart_tell(h, "verdict", v.verdict, now);
+      if (j->engine->opts.verdict) j->engine->opts.verdict(j->engine->opts.ud, &v);
+      tell(h, &v, watched, ud);
+    }
+    lub_free(&j->engine->mem, reason);
+    arm(h, when);
+    lub_heart_drop(h);
+    pthread_mutex_lock(&j->lock);
+  }
+  pthread_mutex_unlock(&j->lock);
+}
+
+/* ---- C policies ------------------------------------------------------------------------------------------- */
+
+static void log_death(lub_heart *h, const lub_verdict *v, bool watched, void *ud) {
+  (void)ud;
+  lub_options *o = &h->engine->opts;
+  if (watched || o->verdict || !o->log || v->verdict != names[DEAD]) return;
+  char text[256];
+  (void)snprintf(text, sizeof text, "heart '%s' died: %s for %.3f s without a sign of life%s%s", h->name,
+                 lub_state_name(v->h.state), v->h.age, *v->reason ? ": " : "", v->reason);
+  o->log(o->ud, text);
+}
+
+const char *lub_judge_fixed(const lub_snapshot *at, double *ask_again) {
+  if (at->age > at->limit) return "dead";
+  *ask_again = at->limit - at->age;
+  return "alive";
+}
+
+static void ask(lub_heart *h) {
+  lub_snapshot at;
+  double ask_again = LUB_FOREVER;
+  lub_heart_look(h, &at);
+  if (lub_judge_knows(h, &at)) return;
+  const char *verdict = h->policy ? h->policy(h->ud, &at, &ask_again) : lub_judge_fixed(&at, &ask_again);
+  lub_judge_hear(h, &at, verdict ? verdict : names[UNKNOWN], ask_again, NAN);
+}
+
+/* After timers have run, on the thread that ran them, with no lock. */
+static void ask_called(lub_engine *e) {
+  lub_judge *j = e->judge;
+  while (atomic_exchange(&e->judge_is_due, false) && !atomic_exchange(&j->asking, true)) {
+    for (lub_heart *h; (h = take(j, &j->called));) {
+      ask(h);
+      lub_heart_drop(h);
+    }
+    lub_judge_settle(j, log_death, NULL);
+    atomic_store(&j->asking, false);
+  }
+}
+
+void lub_judge_set_interval(lub_heart *h, double seconds) {
+  lub_judge *j = h->engine->judge;
+  int64_t now = lub_engine_now_ns(h->engine);
+  pthread_mutex_lock(&j->lock);
+  h->interval = seconds;
+  h->pulse_ns = next_pulse(h, now);
+  pthread_mutex_unlock(&j->lock);
+}
+
+bool lub_judge_take_duty(lub_judge *j) {
+  pthread_mutex_lock(&j->lock);
+  bool first = !j->worker;
+  j->worker = true;
+  pthread_mutex_unlock(&j->lock);
+  return first;
+}
+
+void lub_judge_give_duty(lub_judge *j) {
+  pthread_mutex_lock(&j->lock);
+  j->worker = false;
+  pthread_mutex_unlock(&j->lock);
+}
+
+lub_judge_figures lub_judge_count(lub_judge *j) {
+  pthread_mutex_lock(&j->lock);
+  lub_judge_figures figures = j->figures;
+  figures.hearts = j->nhearts;
+  figures.deaths = j->deaths;
+  pthread_mutex_unlock(&j->lock);
+  return figures;
+}
+
+/* ---- life ----------------------------------------------------------------------------------------------------- */
+
+lub_status lub_judge_bell(lub_judge *j, lub_chan **out) {
+  lub_chan *bell;
+  if (lub_chan_open(j->engine, 1, "bell", &bell)) return LUB_NOMEM;
+  pthread_mutex_lock(&j->lock);
+  if (!j->bell) {
+    j->bell = bell;
+    lub_chan_ref(bell);
+  }
+  *out = j->bell;
+  if (*out != bell) lub_chan_ref(*out);
+  pthread_mutex_unlock(&j->lock);
+  if (*out != bell) lub_chan_drop(bell);
+  return LUB_OK;
+}
+
+void lub_judge_watch(lub_heart *h) {
+  lub_judge *j = h->engine->judge;
+  int64_t now = lub_engine_now_ns(h->engine);
+  h->tick.kind = &tick_kind;
+  lub_heart_ref(h);
+  pthread_mutex_lock(&j->lock);
+  h->id = ++j->ids;
+  lub_list_push(&j->hearts, &h->link);
+  j->nhearts++;
+  h->pulse_ns = next_pulse(h, now);
+  h->ask_ns = now + span_ns(h->startup > 0 && h->startup < h->interval ? h->startup : h->interval);
+  h->asked_state = LUB_STATE_BUSY;
+  int64_t when = next_tick(h, now);
+  pthread_mutex_unlock(&j->lock);
+  lub_heart_tell(h, "open", "", now);
+  arm(h, when);
+}
+
+void lub_judge_forget(lub_heart *h) {
+  lub_judge *j = h->engine->judge;
+  (void)lub_timer_stop(&h->engine->timers, &h->tick);
+  pthread_mutex_lock(&j->lock);
+  bool watched = lub_link_queued(&h->link);
+  if (watched) {
+    lub_list_remove(&h->link);
+    j->nhearts--;
+  }
+  pthread_mutex_unlock(&j->lock);
+  if (watched) lub_heart_drop(h);
+}
+
+static void close_judge(lub_engine *e) {
+  lub_judge *j = e->judge;
+  lub_link *k;
+  while ((k = lub_list_first(&j->hearts))) (void)lub_heart_close(lub_container(k, lub_heart, link));
+  lub_list *lists[] = {&j->due, &j->called, &j->suspected};
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+    while ((k = lub_list_pop(lists[i]))) lub_heart_drop(lub_container(k, lub_heart, due));
+  if (j->bell) lub_chan_drop(j->bell);
+  for (uint32_t i = NAMES; i < j->nnames; i++) lub_free(&e->mem, (void *)(uintptr_t)j->names[i]);
+  pthread_mutex_destroy(&j->lock);
+  lub_free(&e->mem, j);
+  e->judge = NULL;
+}
+
+static const lub_judging judging = {ask_called, late, close_judge};
+
+lub_judge *lub_judge_of(lub_engine *e) {
+  pthread_mutex_lock(&e->lock);
+  lub_judge *j = e->judge ? e->judge : lub_alloc(&e->mem, sizeof *j);
+  if (j && !e->judge) {
+    *j = (lub_judge){.engine = e, .nnames = NAMES};
+    memcpy(j->names, names, sizeof names);
+    lub_list *lists[] = {&j->hearts, &j->due, &j->called, &j->suspected};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) lub_list_init(lists[i]);
+    pthread_mutex_init(&j->lock, NULL);
+    e->judge = j;
+    atomic_store(&e->judging, &judging); /* release: who sees it sees the judge */
+  }
+  pthread_mutex_unlock(&e->lock);
+  return j;
+}
+
+int lub_engine_deaths(lub_engine *e) {
+  if (!e->judge) return 0;
+  pthread_mutex_lock(&e->judge->lock);
+  int n = e->judge->deaths;
+  pthread_mutex_unlock(&e->judge->lock);
+  return n;
+}

@@ -1,0 +1,85 @@
+/* judge.h - finds hearts whose time is up, and sees that their policy is asked.
+ *
+ * Each open heart has one timer: its next pulse, or the deadline that its policy named, whichever comes first. A beat
+ * does not touch it; when it fires, the judge reads the last sign of life again (lazy re-arm). For who waits it emits the
+ * pulse, without waking it.
+ *
+ * A C policy is asked by the thread that ran the timers, after it has let go of their lock. A script's is asked by the
+ * binding's worker: `bell` rings, it takes what is due with lub_judge_next, answers with lub_judge_hear, and then has
+ * lub_judge_settle decide what is announced: of many that fall silent at once, the host is blamed first.
+ *
+ * The judge doubts itself: what it is late by (suspended, stopped, out of CPU) is excused to every heart.
+ * ORDER LOCKS: timers.lock, then judge.lock, then chan.lock. Floor 5. Uses heart. */
+#ifndef LUB_JUDGE_H
+#define LUB_JUDGE_H
+
+#include "heart.h"
+
+enum { LUB_VERDICTS = 69 }; /* the five, and 64 of the scripts' own */
+
+typedef struct lub_judge_figures {
+  uint64_t asked, announced;
+  uint64_t blamed;    /* verdicts put off, because many fell silent at once */
+  uint64_t stalls;    /* of the host */
+  int64_t stalled_ns; /* ... together */
+  int64_t late_ns;    /* the most that the judge was late by */
+  uint32_t hearts;
+  int deaths;
+} lub_judge_figures;
+
+typedef struct lub_judge {
+  lub_engine *engine;
+  pthread_mutex_t lock;
+  lub_list hearts;      /* lub_heart.link: the open ones */
+  lub_list due, called; /* lub_heart.due: scripts' and C's, oldest first */
+  lub_list suspected;   /* lub_heart.due: what a policy has said against them is to be settled */
+  lub_chan *bell;       /* rings when something is due; NULL until a script wants to hear it */
+  uint32_t nhearts;
+  uint32_t recent; /* suspected since recent_ns */
+  int64_t recent_ns;
+  uint64_t ids;
+  const char *names[LUB_VERDICTS]; /* of verdicts; those beyond the five are owned */
+  uint32_t nnames;
+  int deaths;
+  atomic_bool asking; /* a thread asks C policies */
+  bool worker;        /* the binding's worker was started */
+  int64_t stalled_until_ns;
+  lub_judge_figures figures;
+} lub_judge;
+
+/* The engine's judge, made when first asked for; NULL without memory. */
+lub_judge *lub_judge_of(lub_engine *e);
+
+/* Starts to watch an open heart; stops. */
+void lub_judge_watch(lub_heart *h);
+void lub_judge_forget(lub_heart *h);
+/* Nothing in from_ns..to_ns was h's fault, nor will be grace_ns more; with the lock. */
+void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns);
+/* Looks at h as soon as may be. */
+void lub_judge_stir(lub_heart *h);
+
+/* The channel that rings; the caller gets a reference. LUB_NOMEM. */
+lub_status lub_judge_bell(lub_judge *j, lub_chan **out);
+/* The next heart whose script is to be asked, with a reference; NULL: none is due. */
+lub_heart *lub_judge_next(lub_judge *j);
+/* What needs no policy: a heart that has failed, is paused, or has not yet beaten. False: ask its policy. */
+bool lub_judge_knows(lub_heart *h, const lub_snapshot *at);
+/* The policy's answer to a look at now_ns. */
+void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, double ask_again,
+                    double score);
+/* Tells what is to be announced of what was heard. A death that nobody watches is logged by `tell`. */
+void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud),
+                      void *ud);
+/* The built-in policy: dead when age > limit. */
+const char *lub_judge_fixed(const lub_snapshot *at, double *ask_again);
+/* The span to the next pulse, as a script says. */
+void lub_judge_set_interval(lub_heart *h, double seconds);
+/* True for the first who asks: he starts the worker that asks scripts, or, when he cannot, gives the duty back. */
+bool lub_judge_take_duty(lub_judge *j);
+void lub_judge_give_duty(lub_judge *j);
+/* The judge's own figures, copied. */
+lub_judge_figures lub_judge_count(lub_judge *j);
+/* Whether a text is a good verdict: it has a name, which is kept. NULL: too many, or no memory. */
+const char *lub_judge_name(lub_judge *j, const char *text);
+
+#endif

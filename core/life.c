@@ -1,0 +1,60 @@
+/* life.c - see life.h. */
+#include "life.h"
+
+#include <stdio.h>
+
+static const char *const state_names[] = {
+#define LUB_STATE_TEXT(name, text) text,
+    LUB_STATE_MAP(LUB_STATE_TEXT)
+#undef LUB_STATE_TEXT
+};
+
+const char *lub_state_name(lub_state state) {
+  return (unsigned)state < sizeof state_names / sizeof *state_names ? state_names[state] : "unknown";
+}
+
+void lub_life_wait_for(lub_life *l, const char *operation, const char *name) {
+  char text[LUB_WHAT * 8 + 1] = {0};
+  if (name && *name) (void)snprintf(text, sizeof text, "%s '%.*s'", operation, 16, name);
+  else (void)snprintf(text, sizeof text, "%s", operation);
+  for (int i = 0; i < LUB_WHAT; i++) {
+    uint64_t word;
+    memcpy(&word, text + i * 8, 8);
+    atomic_store_explicit(&l->what[i], word, memory_order_relaxed);
+  }
+}
+
+void lub_life_what(lub_life *l, char text[LUB_WHAT * 8 + 1]) {
+  for (int i = 0; i < LUB_WHAT; i++) {
+    uint64_t word = atomic_load_explicit(&l->what[i], memory_order_relaxed);
+    memcpy(text + i * 8, &word, 8);
+  }
+  text[LUB_WHAT * 8] = 0;
+}
+
+/* `since` differs from one state to the next: two equal readings around the others mean that all are of one state. */
+lub_look lub_life_look(lub_life *l, int64_t now_ns) {
+  for (;;) {
+    int64_t since = atomic_load_explicit(&l->since_ns, memory_order_acquire);
+    lub_state state = (lub_state)atomic_load_explicit(&l->state, memory_order_acquire);
+    int64_t sign = atomic_load_explicit(&l->sign_ns, memory_order_acquire);
+    uint32_t signs = atomic_load_explicit(&l->signs, memory_order_acquire);
+    if (since != atomic_load_explicit(&l->since_ns, memory_order_relaxed)) continue;
+    int64_t age = 0;
+    if (state == LUB_STATE_BUSY) age = now_ns - sign;
+    else if (state == LUB_STATE_RUNNABLE) age = since - sign;
+    return (lub_look){state, age > 0 ? age : 0, now_ns > since ? now_ns - since : 0, signs};
+  }
+}
+
+static void shift(atomic_llong *stamp, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
+  int64_t at = atomic_load(stamp);
+  if (at >= to_ns) return;
+  /* fails when it was written meanwhile: then there is nothing to excuse */
+  (void)atomic_compare_exchange_strong(stamp, &at, at + to_ns - (at > from_ns ? at : from_ns) + grace_ns);
+}
+
+void lub_life_excuse(lub_life *l, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
+  shift(&l->since_ns, from_ns, to_ns, 0);
+  shift(&l->sign_ns, from_ns, to_ns, grace_ns);
+}
