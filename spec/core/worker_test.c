@@ -169,9 +169,9 @@ static void killed(lub_engine *e) {
 }
 
 static void zombie(lub_engine *e) {
-  lub_chan *in = open_chan(e, 0);
+  lub_chan *in = open_chan(e, 0), *out = open_chan(e, 1);
   job j;
-  lub_worker *w = prepare(e, &j, 1, in, NULL);
+  lub_worker *w = prepare(e, &j, 1, in, out);
   if (!w) abort();
   atomic_store(&j.stuck, true);
   lub_worker_start(w);
@@ -189,6 +189,7 @@ static void zombie(lub_engine *e) {
   lub_worker_drop(w);
   while (!atomic_load(&j.freed)) sched_yield();
   lub_chan_drop(in);
+  lub_chan_drop(out);
 }
 
 /* Each value wakes a worker that is about to go idle, or has just done so: none of the wakes may be lost. */
