@@ -450,6 +450,7 @@ void lub_judge_watch(lub_heart *h) {
   j->nhearts++;
   h->pulse_ns = next_pulse(h, now);
   h->ask_ns = now + span_ns(h->startup > 0 && h->startup < h->interval ? h->startup : h->interval);
+  if (h->pulse_scripted) h->ask_ns = now; /* it says when the first pulse is due */
   h->asked_state = LUB_STATE_BUSY;
   int64_t when = next_tick(h, now);
   pthread_mutex_unlock(&j->lock);
