@@ -104,6 +104,24 @@ static void push_verdict(lua_State *L, lub_heart *h, const lub_verdict *v) {
   set_number(L, "unit_age", v->h.unit_age);
 }
 
+static const char *field(lua_State *L, int table, const char *name) {
+  lua_getfield(L, table, name);
+  return luaL_optstring(L, -1, ""); /* it stays on the stack */
+}
+
+static void tell_host(lua_State *L, lub_heart *h, int table) {
+  const lub_options *o = &h->engine->opts;
+  if (!o->verdict) return;
+  lub_verdict v = {.heart = h,
+                   .verdict = field(L, table, "verdict"),
+                   .reason = field(L, table, "reason"),
+                   .traceback = field(L, table, "traceback"),
+                   .score = lua_getfield(L, table, "score") == LUA_TNUMBER ? lua_tonumber(L, -1) : NAN};
+  lub_heart_look(h, &v.h);
+  o->verdict(o->ud, &v);
+  lua_pop(L, 4);
+}
+
 static void log_death(lua_State *L, lworker *lw, int table) {
   const lub_options *o = &lw->core->engine->opts;
   lua_getfield(L, table, "verdict");
@@ -125,10 +143,9 @@ static int send_verdict(lua_State *L) {
   lub_heart *h = lub_check_heart(L, "verdict");
   lub_chan *ch;
   lua_settop(L, 2);
-  if (!h->watched) {
-    log_death(L, lw, 2);
-    return 0;
-  }
+  if (!h->watched) log_death(L, lw, 2);
+  tell_host(L, h, 2);
+  if (!h->watched) return 0;
   lub_value v = lub_pack(L, 2, "verdict");
   if (lub_heart_verdicts(h, &ch)) {
     lub_value_drop(&v);
@@ -192,7 +209,7 @@ static int tell_protected(lua_State *L) {
 
 static void tell(lub_heart *h, const lub_verdict *v, bool watched, void *ud) {
   lua_State *L = ud;
-  if (!watched && strcmp(v->verdict, "dead") != 0) return;
+  if (!watched && !h->engine->opts.verdict && strcmp(v->verdict, "dead") != 0) return;
   lua_pushcfunction(L, tell_protected);
   lua_pushlightuserdata(L, h);
   lua_pushlightuserdata(L, (void *)(uintptr_t)v);

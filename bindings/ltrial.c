@@ -35,7 +35,8 @@ static trial *at_time(lua_State *L, const char *function) {
   trial *t = check_trial(L);
   double s = lub_check_seconds(L, 2, function);
   int64_t ns = (int64_t)llround(s * 1e9) + 1; /* 0 is no time for a heart */
-  if (!(s >= 0) || s > LONGEST || ns < t->now_ns) lub_arg_error(L, function, 2, "a time that is not before the last");
+  if (!(s >= 0) || s > LONGEST || ns < t->now_ns)
+    lub_arg_error(L, function, 2, "a time that is not before the last");
   t->now_ns = ns;
   return t;
 }
@@ -118,7 +119,8 @@ static double field(lua_State *L, const char *name, double most) {
   if (lua_getfield(L, 1, name) != LUA_TNIL) {
     n = lua_tonumber(L, -1);
     if (lua_type(L, -1) != LUA_TNUMBER || !(n >= 0) || n > most)
-      luaL_error(L, "trial: %s: expected a number from 0 to %f, got %s", name, most, luaL_tolstring(L, -1, NULL));
+      luaL_error(L, "trial: %s: expected a number from 0 to %f, got %s", name, most,
+                 luaL_tolstring(L, -1, NULL));
   }
   lua_pop(L, 1);
   return n;

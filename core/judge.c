@@ -327,7 +327,7 @@ void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict
   for (lub_link *k; (k = lub_list_pop(&j->suspected));) {
     lub_heart *h = lub_container(k, lub_heart, due);
     bool told = announce_locked(j, h, silent), watched = h->watched;
-    lub_verdict v = {.heart = h, .verdict = h->verdict, .reason = "", .score = h->score};
+    lub_verdict v = {.heart = h, .verdict = h->verdict, .reason = "", .traceback = "", .score = h->score};
     char *reason = told ? h->reason : NULL;
     if (reason) h->reason = NULL;
     int64_t now = lub_engine_now_ns(j->engine), when = next_tick(h, now);
@@ -339,7 +339,6 @@ void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict
       if (reason) v.reason = reason;
       else if (v.h.startup && v.verdict == names[DEAD]) v.reason = startup;
       lub_heart_tell(h, "verdict", v.verdict, now);
-      if (j->engine->opts.verdict) j->engine->opts.verdict(j->engine->opts.ud, &v);
       tell(h, &v, watched, ud);
     }
     lub_free(&j->engine->mem, reason);
@@ -352,9 +351,10 @@ void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict
 
 /* ---- C policies ------------------------------------------------------------------------------------------- */
 
-static void log_death(lub_heart *h, const lub_verdict *v, bool watched, void *ud) {
+static void tell_host(lub_heart *h, const lub_verdict *v, bool watched, void *ud) {
   (void)ud;
   lub_options *o = &h->engine->opts;
+  if (o->verdict) o->verdict(o->ud, v);
   if (watched || o->verdict || !o->log || v->verdict != names[DEAD]) return;
   char text[256];
   (void)snprintf(text, sizeof text, "heart '%s' died: %s for %.3f s without a sign of life%s%s", h->name,
@@ -385,7 +385,7 @@ static void ask_called(lub_engine *e) {
       ask(h);
       lub_heart_drop(h);
     }
-    lub_judge_settle(j, log_death, NULL);
+    lub_judge_settle(j, tell_host, NULL);
     atomic_store(&j->asking, false);
   }
 }

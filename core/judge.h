@@ -67,7 +67,8 @@ bool lub_judge_knows(lub_heart *h, const lub_snapshot *at);
 /* The policy's answer to a look at now_ns. */
 void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, double ask_again,
                     double score);
-/* Tells what is to be announced of what was heard. A death that nobody watches is logged by `tell`. */
+/* Has `tell` tell what is to be announced of what was heard: to the host's callback, to who watches the heart; a death
+ * that nobody watches goes to the log. */
 void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud),
                       void *ud);
 /* The built-in policy: dead when age > limit. */

@@ -304,6 +304,7 @@ void lub_heart_look(lub_heart *h, lub_snapshot *out);
 struct lub_verdict { /* lives for the call only */
   lub_heart *heart;
   const char *verdict, *reason; /* reason: "" without one */
+  const char *traceback;        /* of a script: what its fiber did when it was missed; "" without one */
   double score;                 /* NaN without one */
   lub_snapshot h;
 };
