@@ -465,6 +465,8 @@ static void fiber_moved(lub_life *l, lub_state state, int64_t now_ns) {
 
 static void fiber_ended(lub_life *l) {
   lub_heart *h = lub_container(l, lub_heart, life);
+  l->moved = NULL;
+  lub_life_enter(l, LUB_STATE_IDLE, now_of(h)); /* the last span counts too */
   (void)lub_heart_close(h);
   lub_heart_drop(h);
 }

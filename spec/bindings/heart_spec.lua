@@ -1,0 +1,322 @@
+local lub = require "lubdub"
+
+-- A worker with a heart; `body(h, go)` runs in it, with the heart and a channel to wait on. Gives the worker, its
+-- heart, the channel and the verdicts.
+local function ward(options, body)
+  local out, go = lub.chan(1), lub.chan()
+  local w = lub.spawn({ name = "ward" }, function(o, f, out_, go_)
+    local h = require "lubdub".heart(o)
+    out_:send(h)
+    go_:recv()
+    return f(h, go_)
+  end, options, body, out, go)
+  local h = out:recv()
+  local verdicts = h:verdicts()
+  return w, h, go, verdicts
+end
+
+local function stuck() while true do end end
+
+describe("a heart", function()
+  it("tells what its fiber does", function()
+    local w, h, go = ward({ name = "db", interval = 0.02 }, function(h, go)
+      h:beat()
+      go:recv()
+      return h:state()
+    end)
+    assert.equals("idle", h:state())
+    assert.equals("heart 'db' (idle, alive)", tostring(h))
+    go:send(true)
+    go:send(true)
+    assert.equals("busy", w:join())
+    assert.equals("dead", h:state())
+    assert.same({ nil, "closed" }, { h:beat() })
+    assert.same({ nil, "closed" }, { h:unit() })
+    assert.same({ nil, "closed" }, { h:close() })
+  end)
+
+  it("counts beats and units, and the intervals between beats", function()
+    local h = lub.heart { name = "counts", window = 4 }
+    for i = 1, 5 do
+      assert.is_true(h:unit(i))
+      assert.equals(i, h:stats().unit)
+      assert.is_true(h:beat())
+    end
+    assert.is_true(h:rest())
+    local s = h:stats()
+    assert.equals(11, s.beats)
+    assert.equals(5, s.units)
+    assert.equals(4, s.samples)
+    assert.is_nil(s.unit)
+    assert.equals(5, #s.last)
+    assert.is_true(s.min <= s.mean and s.mean <= s.max and s.min >= 0)
+    assert.is_true(s.max_unit >= s.mean_unit and s.mean_unit > 0)
+    h:close()
+  end)
+
+  it("keeps the latest progress, also when one cannot cross", function()
+    local out = lub.chan(1)
+    local w = lub.spawn(function(o)
+      local h = require "lubdub".heart { name = "p" }
+      o:send(h)
+      h:beat { at = 1 }
+      h:beat { at = 2, list = { 1, 2 } }
+      h:beat()
+      return h:beat(coroutine.create(print)), h:stats().lost, h:stats().beats
+    end, out)
+    local h = out:recv()
+    assert.same({ true, 1, 4 }, { w:join() })
+    assert.same({ at = 2, list = { 1, 2 } }, h:progress())
+  end)
+
+  it("gives pulses: what it does, and, while it waits, the engine's", function()
+    local w, h, go = ward({ name = "p", interval = 0.005 }, function(h, go)
+      h:unit(7)
+      go:recv()
+      h:rest()
+    end)
+    local pulses = h:pulses()
+    assert.matches("^idle recv", pulses:recv(5))
+    go:send(true)
+    for p in pulses do
+      if p:match "^idle" then go:send(true) break end
+    end
+    assert.is_true(w:join() == nil)
+    assert.is_true(h:stats().pulses >= 2)
+    assert.same({ nil, "closed" }, { (function()
+      local v, why
+      repeat v, why = pulses:recv(5) until not v
+      return v, why
+    end)() })
+  end)
+
+  it("is one for a fiber, and ends with it", function()
+    local f = lub.go(function()
+      local h = lub.heart { name = "one" }
+      local ok, why = pcall(lub.heart, { name = "two" })
+      assert.is_false(ok)
+      assert.matches("heart: this fiber has a heart already %('one'%)", why)
+      h:close()
+      lub.heart { name = "three" }
+      return h
+    end)
+    assert.equals("dead", f:join():state())
+  end)
+
+  it("refuses what makes no sense, and says what", function()
+    local function refused(text, options)
+      local ok, why = pcall(lub.heart, options)
+      assert.is_false(ok)
+      assert.matches(text, why, 1, true)
+    end
+    refused("heart: interval: expected seconds (above 0, finite), got 0", { interval = 0 })
+    refused("heart: interval: expected seconds (above 0, finite), got -1", { interval = -1 })
+    refused("heart: interval: expected seconds (above 0, finite), got ", { interval = 0 / 0 })
+    refused("heart: limit: expected seconds (above 0, finite), got inf", { limit = math.huge })
+    refused("heart: startup: expected seconds (above 0, finite), got x", { startup = "x" })
+    refused("heart: window: expected a number of intervals (an integer from 0 to 2^20), got 1.5", { window = 1.5 })
+    refused("heart: policy: expected a function or the path of a script", { policy = true })
+    refused("heart: policy: cannot open no/such.lua", { policy = "no/such.lua" })
+    refused("heart: unknown option 'intervall'", { intervall = 1 })
+    refused("heart: members: expected a heart at 1, got number", { members = { 1 } })
+    refused("heart: argument 1: expected a table of options, got number 1", 1)
+    local h = lub.heart { name = "u" }
+    assert.has_error(function() h:unit {} end,
+      "unit: argument 1: expected an id (a string, number or boolean), got table")
+    h:close()
+  end)
+end)
+
+describe("the judge", function()
+  it("tells once of a silence, with what the fiber does right then, and of the recovery", function()
+    local w, _, go, verdicts = ward({ name = "busy", interval = 0.02, limit = 0.05 }, function(h, go)
+      while #go == 0 and not h:stats().verdict:match "dead" do end
+      h:beat()
+      go:recv()
+    end)
+    go:send(true)
+    local v = verdicts:recv(5)
+    assert.equals("dead", v.verdict)
+    assert.equals("busy", v.heart)
+    assert.is_true(v.age > 0.05)
+    assert.matches("heart_spec.lua", v.traceback)
+    v = verdicts:recv(5)
+    assert.equals("alive", v.verdict)
+    go:send(true)
+    w:join()
+    assert.same({ nil, "closed" }, { verdicts:recv(5) })
+  end)
+
+  it("finds who waits alive, however long", function()
+    local w, h, go, verdicts = ward({ name = "idle", interval = 0.002, limit = 0.004 }, function(h, go)
+      h:unit(1)
+      go:recv()
+    end)
+    go:send(true)
+    local pulses = h:pulses()
+    for _ = 1, 10 do pulses:recv(5) end
+    assert.equals(0, #verdicts)
+    assert.equals("alive", h:stats().verdict)
+    go:send(true)
+    w:join()
+  end)
+
+  it("tells of what never starts", function()
+    local w, _, go, verdicts = ward({ name = "late", interval = 0.02, startup = 0.05 }, function(_, go) go:recv() end)
+    local v = verdicts:recv(5)
+    assert.equals("dead", v.verdict)
+    assert.equals("no beat within 0.05 s of its start", v.reason)
+    go:send(true)
+    go:send(true)
+    w:join()
+  end)
+
+  it("hears who says himself that he has failed", function()
+    local w, h, go, verdicts = ward({ name = "f" }, function(h, go)
+      h:fail "no more disk"
+      go:recv()
+    end)
+    go:send(true)
+    local v = verdicts:recv(5)
+    assert.same({ "dead", "no more disk" }, { v.verdict, v.reason })
+    go:send(true)
+    w:join()
+    assert.equals("dead", h:state())
+  end)
+
+  it("lets who is paused be, and counts pauses", function()
+    local w, h, go, verdicts = ward({ name = "paused", interval = 0.01, limit = 0.02 }, function(h)
+      h:pause "a"
+      h:pause "b"
+      local t = os.clock()
+      while os.clock() - t < 0.1 do end
+      h:resume()
+      local state = h:state()
+      h:resume()
+      return state, h:state()
+    end)
+    go:send(true)
+    assert.same({ "paused", "busy" }, { w:join() })
+    assert.same({ nil, "closed" }, { verdicts:recv(5) })
+    assert.is_true(h:stats().excused > 0.05)
+    local own = lub.heart { name = "own" }
+    assert.has_error(function() own:resume() end, "resume: heart 'own' is not paused")
+    own:close()
+  end)
+
+  it("extends a silence, up to ten limits", function()
+    local h = lub.heart { name = "e", limit = 1 }
+    assert.equals(4, h:extend(4))
+    assert.equals(6, h:extend(60))
+    assert.equals(0, h:extend(1))
+    h:beat()
+    assert.equals(10, h:extend(11))
+    assert.has_error(function() h:extend(-1) end,
+      "extend: argument 1: expected seconds (not negative, finite), got number -1")
+    h:close()
+  end)
+
+  it("tells of a C call", function()
+    local w, h, go, verdicts = ward({ name = "c", interval = 0.05, limit = 0.1 }, function() os.execute "sleep 0.6" end)
+    go:send(true)
+    local v = verdicts:recv(5)
+    assert.same({ "dead", "in_c" }, { v.verdict, v.state })
+    assert.matches("inside a C call", v.traceback)
+    w:join()
+    assert.is_true(h:stats().in_c > 0.1)
+  end)
+
+  it("asks a group's policy of its members", function()
+    local w, h, go = ward({ name = "member", interval = 0.02, limit = 0.05 }, stuck)
+    local group = lub.heart {
+      name = "group", interval = 0.02, members = { h },
+      policy = function(g)
+        return g.members[1].verdict == "dead" and #g.members == 1 and "dead" or "alive", 0.02
+      end,
+    }
+    local verdicts = group:verdicts()
+    go:send(true)
+    assert.equals("dead", verdicts:recv(5).verdict)
+    w:kill()
+    w:join()
+    group:close()
+  end)
+end)
+
+describe("a policy", function()
+  local function first_verdict(policy, opts)
+    local options = { name = "w", interval = 0.02, limit = 0.05, policy = policy, policy_opts = opts }
+    local w, _, go, verdicts = ward(options, stuck)
+    go:send(true)
+    local v = verdicts:recv(5)
+    w:kill()
+    w:join()
+    return v
+  end
+
+  it("is asked again when it says, and each of its verdicts is told once", function()
+    local w, _, go, verdicts = ward({ name = "ladder", interval = 0.02, policy = function(h)
+      if h.age > 0.15 then return "dead" end
+      if h.age > 0.1 then return "gone", 0.15 - h.age end
+      if h.age > 0.05 then return "late", 0.001, h.age end
+      return "alive", 0.05 - h.age
+    end }, stuck)
+    go:send(true)
+    local said = {}
+    for i = 1, 3 do said[i] = verdicts:recv(5) end
+    assert.same({ "late", "gone", "dead" }, { said[1].verdict, said[2].verdict, said[3].verdict })
+    assert.is_true(said[1].score > 0.05)
+    w:kill()
+    assert.same({ nil, "closed" }, { verdicts:recv(5) })
+  end)
+
+  it("sees the heart, and only while it is asked", function()
+    local kept
+    local v = first_verdict(function(h)
+      if kept and not pcall(function() return kept.age end) then return "gone" end
+      kept = h
+      local n = 0
+      for k, x in pairs(h) do n = n + (h[k] ~= nil and x ~= nil and 1 or 0) end
+      if pcall(function() h.age = 1 end) or n < 15 or h.nothing ~= nil then return "wrong" end
+      return "alive", 0.001
+    end)
+    assert.equals("gone", v.verdict)
+  end)
+
+  it("may be a script, with options, that says what it wants to know", function()
+    local path = os.tmpname()
+    local f = assert(io.open(path, "w"))
+    f:write [[return function(opts)
+      if not opts.word then error("no word", 0) end
+      return function(h) return h.samples == 2 and opts.word or "alive", 0.001 end, { window = 8, estimate = 1 }
+    end]]
+    f:close()
+    local w, h, go, verdicts = ward({ name = "s", interval = 0.02, policy = path, policy_opts = { word = "seen" } },
+      function(heart, go_)
+        heart:beat()
+        go_:recv()
+      end)
+    go:send(true)
+    assert.equals("seen", verdicts:recv(5).verdict)
+    assert.equals(0.25, h:stats().sd)
+    go:send(true)
+    w:join()
+    local ok, why = pcall(lub.heart, { policy = path })
+    assert.same({ false, "no word" }, { ok, why })
+    os.remove(path)
+  end)
+
+  for name, policy in pairs {
+    raises = function() error "oops" end,
+    loops = function() while true do pcall(function() while true do end end) end end,
+    yields = function() coroutine.yield() end,
+    waits = function() require "lubdub".sleep(1) end,
+    ["returns a number"] = function() return 1 end,
+    ["returns a bad time"] = function() return "alive", 0 / 0 end,
+    ["eats memory"] = function() local t = {} while true do t[#t + 1] = ("x"):rep(1e5) .. #t end end,
+  } do
+    it("that " .. name .. " is replaced by the built-in one", function()
+      assert.equals("dead", first_verdict(policy).verdict)
+    end)
+  end
+end)
