@@ -364,6 +364,7 @@ static void tell_host(lub_heart *h, const lub_verdict *v, bool watched, void *ud
 
 const char *lub_judge_fixed(const lub_snapshot *at, double *ask_again) {
   if (at->age > at->limit) return "dead";
+  if (lub_state_is_parked(at->state)) return "alive"; /* asked again when that is over */
   *ask_again = at->limit - at->age;
   return "alive";
 }

@@ -49,6 +49,7 @@ static void publish_next(lub_timers *ts) {
 static void insert(lub_timers *ts, lub_timer *t, int64_t when_ns) {
   lub_assert(t->reserved && ts->count < ts->capacity);
   t->when_ns = when_ns;
+  ts->sure += !t->kind->could_wake;
   uint32_t i = ts->count++;
   sift_up(ts, i, (lub_slot){when_ns, t});
 }
@@ -57,6 +58,7 @@ static void take(lub_timers *ts, lub_timer *t) {
   uint32_t i = t->place - 1;
   lub_slot last = ts->heap[--ts->count];
   t->place = 0;
+  ts->sure -= !t->kind->could_wake;
   if (i == ts->count) return;
   if (i > 0 && last.when_ns < ts->heap[(i - 1) / 4].when_ns) sift_up(ts, i, last);
   else sift_down(ts, i, last);
@@ -138,9 +140,10 @@ uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
 bool lub_timers_could_wake(lub_timers *ts) {
   bool could = false;
   pthread_mutex_lock(&ts->lock);
+  could = ts->sure > 0;
   for (uint32_t i = 0; i < ts->count && !could; i++) {
     lub_timer *t = ts->heap[i].timer;
-    could = !t->kind->could_wake || t->kind->could_wake(t);
+    could = t->kind->could_wake(t);
   }
   pthread_mutex_unlock(&ts->lock);
   return could;
