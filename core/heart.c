@@ -396,7 +396,6 @@ lub_status lub_heart_extend(lub_heart *h, double seconds, double *granted) {
   if (!(seconds >= 0) || seconds > LONGEST) return LUB_INVALID;
   if (get(h->flags) & LUB_HEART_CLOSED) return LUB_CLOSED;
   lub_judge *j = h->engine->judge;
-  int64_t now = now_of(h);
   uint32_t signs = get(h->life.signs);
   pthread_mutex_lock(&j->lock);
   if (signs != h->extended_signs) h->extended = 0;
@@ -404,8 +403,12 @@ lub_status lub_heart_extend(lub_heart *h, double seconds, double *granted) {
   double most = EXTEND_MAX * h->limit - h->extended;
   *granted = seconds < most ? seconds : most;
   h->extended += *granted;
-  lub_judge_excuse(h, now, now, (int64_t)(*granted * 1e9));
   pthread_mutex_unlock(&j->lock);
+  int64_t more_ns = (int64_t)(*granted * 1e9);
+  lub_units *u = atomic_load(&h->units);
+  int64_t since = u ? get(u->since_ns) : 0;
+  lub_life_extend(&h->life, more_ns);
+  if (since) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + more_ns);
   return LUB_OK;
 }
 

@@ -155,8 +155,8 @@ static bool is_due_locked(lub_heart *h, int64_t now_ns) {
   if (h->lapse_ns && !h->failed) due = false;
   if (!due) {
     int64_t when = next_tick(h, now_ns);
-    if (h->lapse_ns && h->lapse_ns < when) when = h->lapse_ns;
     if (when <= now_ns) when = h->pulse_ns;
+    if (h->lapse_ns && h->lapse_ns < when) when = h->lapse_ns;
     lub_timer_again(&h->engine->timers, &h->tick, when);
   }
   return due;
@@ -215,13 +215,25 @@ lub_heart *lub_judge_next(lub_judge *j) {
   return h;
 }
 
+/* Asks nothing: looks again at the next pulse. */
+static void leave_alone(lub_heart *h, const lub_snapshot *at) {
+  lub_judge *j = h->engine->judge;
+  int64_t now = span_ns(at->now);
+  pthread_mutex_lock(&j->lock);
+  if (h->pulse_ns <= now) h->pulse_ns = next_pulse(h, now);
+  h->armed_ns = now;
+  int64_t when = h->pulse_ns;
+  pthread_mutex_unlock(&j->lock);
+  arm(h, when);
+}
+
 bool lub_judge_knows(lub_heart *h, const lub_snapshot *at) {
   if (h->failed) {
     lub_judge_hear(h, at, "dead", LUB_FOREVER, NAN);
     return true;
   }
   if (at->state == LUB_STATE_PAUSED || at->state == LUB_STATE_DEAD) {
-    lub_judge_hear(h, at, h->verdict, LUB_FOREVER, NAN);
+    leave_alone(h, at);
     return true;
   }
   if (!at->startup) return false;

@@ -54,6 +54,12 @@ static void shift(atomic_llong *stamp, int64_t from_ns, int64_t to_ns, int64_t g
   (void)atomic_compare_exchange_strong(stamp, &at, at + to_ns - (at > from_ns ? at : from_ns) + grace_ns);
 }
 
+void lub_life_extend(lub_life *l, int64_t more_ns) {
+  int64_t at = atomic_load(&l->sign_ns);
+  /* fails when it beat meanwhile: it has until its next deadline, as ever */
+  (void)atomic_compare_exchange_strong(&l->sign_ns, &at, at + more_ns);
+}
+
 void lub_life_excuse(lub_life *l, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
   shift(&l->since_ns, from_ns, to_ns, 0);
   shift(&l->sign_ns, from_ns, to_ns, grace_ns);

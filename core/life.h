@@ -89,6 +89,8 @@ typedef struct lub_look { /* of one instant */
 
 lub_look lub_life_look(lub_life *l, int64_t now_ns);
 
+/* Moves the last sign of life on by more_ns. Any thread. */
+void lub_life_extend(lub_life *l, int64_t more_ns);
 /* Moves the last sign of life and the state's beginning on by what was nobody's fault between from_ns and to_ns,
  * and grace_ns more. Any thread. */
 void lub_life_excuse(lub_life *l, int64_t from_ns, int64_t to_ns, int64_t grace_ns);

@@ -35,7 +35,7 @@ typedef struct lub_timers {
   pthread_mutex_t lock; /* guards the heap and every timer in it */
   lub_slot *heap;       /* [capacity], of which `count` run */
   uint32_t count, capacity, reserved;
-  uint32_t sure; /* of those that run: may always wake somebody */
+  uint32_t sure;        /* of those that run: may always wake somebody */
   atomic_llong next_ns; /* the earliest deadline, LUB_NEVER without one; read without lock as a hint */
   const lub_allocator *mem;
 } lub_timers;
