@@ -1,0 +1,44 @@
+-- ladder: late, then missed, then dead; how fast depends on what the heart is doing.
+--   late, missed, dead   seconds without a beat while it could beat: default 1, 2 and 10 intervals
+--                        (without `missed` or `dead`: 2 and 10 times `late`)
+--   blocked_send   seconds parked in a send until dead; default 5     in_c   seconds in one C call; default 5
+--   idle           seconds parked in a receive or sleep; default math.huge, never
+--                  these three are late after a tenth of it and missed after a fifth, as above
+--   runnable       seconds ready and not run; default 0.25: "starved", which blames the pool and not the heart
+-- Source: miss and megamiss of Envoy's guarddog; half and whole timeout of Android's Watchdog.
+local options = require "lubdub.options"
+
+local function climb(age, late, missed, dead)
+  if age > dead then return "dead" end
+  if age > missed then return "missed", dead - age end
+  if age > late then return "late", missed - age end
+  return "alive", late - age
+end
+
+local function parked(limit)
+  return function(h) return climb(h.state_age, limit / 10, limit / 5, limit) end
+end
+
+local function alive() return "alive" end -- on hold: what was paused or is being stopped is not judged
+local function dead() return "dead" end
+
+return function(opts)
+  local o = options("policy 'ladder'", opts, { late = options.limit(), missed = options.limit(),
+    dead = options.limit(), blocked_send = options.limit(5), in_c = options.limit(5),
+    idle = options.limit(math.huge), runnable = options.limit(0.25) })
+
+  local rungs = {
+    idle = parked(o.idle), blocked_send = parked(o.blocked_send), in_c = parked(o.in_c),
+    paused = alive, stopping = alive, zombie = dead, dead = dead,
+  }
+  function rungs.runnable(h)
+    if h.state_age > o.runnable then return "starved" end
+    return "alive", o.runnable - h.state_age
+  end
+  local function busy(h)
+    local late = o.late or h.interval
+    return climb(h.age, late, o.missed or 2 * late, o.dead or 10 * late)
+  end
+
+  return function(h) return (rungs[h.state] or busy)(h) end
+end
