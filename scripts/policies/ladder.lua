@@ -15,9 +15,7 @@ local function climb(age, late, missed, dead)
   return "alive", late - age
 end
 
-local function parked(limit)
-  return function(h) return climb(h.state_age, limit / 10, limit / 5, limit) end
-end
+local rank = { alive = 0, late = 1, missed = 2, dead = 3 }
 
 local function alive() return "alive" end -- on hold: what was paused or is being stopped is not judged
 local function dead() return "dead" end
@@ -27,18 +25,32 @@ return function(opts)
     dead = options.limit(), blocked_send = options.limit(5), in_c = options.limit(5),
     idle = options.limit(math.huge), runnable = options.limit(0.25) })
 
-  local rungs = {
-    idle = parked(o.idle), blocked_send = parked(o.blocked_send), in_c = parked(o.in_c),
-    paused = alive, stopping = alive, zombie = dead, dead = dead,
-  }
-  function rungs.runnable(h)
-    if h.state_age > o.runnable then return "starved" end
-    return "alive", o.runnable - h.state_age
-  end
-  local function busy(h)
+  local function without_beat(h, age)
     local late = o.late or h.interval
-    return climb(h.age, late, o.missed or 2 * late, o.dead or 10 * late)
+    return climb(age, late, o.missed or 2 * late, o.dead or 10 * late)
+  end
+  local function in_state(limit)
+    return function(h) return climb(h.state_age, limit / 10, limit / 5, limit) end
   end
 
-  return function(h) return (rungs[h.state] or busy)(h) end
+  local judge = { idle = in_state(o.idle), blocked_send = in_state(o.blocked_send),
+    paused = alive, stopping = alive, zombie = dead, dead = dead }
+  local c_call = in_state(o.in_c)
+
+  -- These two are stops on the way of one silence: what was said of it before is not taken back.
+  function judge.in_c(h)
+    local before = without_beat(h, h.age - h.state_age)
+    local verdict, wait = c_call(h)
+    return rank[before] > rank[verdict] and before or verdict, wait
+  end
+  function judge.runnable(h)
+    if h.state_age > o.runnable then return "starved" end
+    return (without_beat(h, h.age)), o.runnable - h.state_age -- the age stands still meanwhile
+  end
+
+  return function(h)
+    local f = judge[h.state]
+    if f then return f(h) end
+    return without_beat(h, h.age)
+  end
 end

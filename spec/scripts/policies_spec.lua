@@ -418,6 +418,18 @@ describe("ladder", function()
     for _, state in ipairs { "zombie", "dead" } do assert.equals("dead", (ask(heart { state = state }))) end
   end)
 
+  -- A busy fiber was missed, alive again and missed again, for each moment that it had to wait for a carrier.
+  it("takes nothing back when a silent heart enters a C call or waits for its turn", function()
+    local ask = policy "ladder"
+    for _, age in ipairs { 500, 1500, 2500, 10500 } do
+      local busy = ask(heart { age = age })
+      assert.same({ busy, 0.25 }, { ask(heart { state = "runnable", age = age }) })
+      assert.equals(busy, (ask(heart { state = "in_c", age = age })))
+      assert.equals("dead", (ask(heart { state = "in_c", age = age + 6, state_age = 6 })))
+    end
+    assert.equals("alive", (ask(heart { state = "in_c", age = 1000.4, state_age = 0.45 })))
+  end)
+
   -- Envoy's guarddog: miss and megamiss are late and missed here
   local envoy = { late = 500, missed = 1000, dead = math.huge }
 
