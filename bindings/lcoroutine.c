@@ -143,7 +143,7 @@ static int begin_resume(lua_State *L, lua_State *co, int nargs, bool wrap) {
 
 static lua_State *check_co(lua_State *L) {
   lua_State *co = lua_tothread(L, 1);
-  luaL_argexpected(L, co, 1, "coroutine");
+  luaL_argexpected(L, co, 1, "thread");
   return co;
 }
 
@@ -172,7 +172,10 @@ static int co_wrap(lua_State *L) {
 static bool at_top_of_fiber(lua_State *L) { return lub_lworker(L)->running->co == L; }
 
 static int co_yield(lua_State *L) {
-  if (at_top_of_fiber(L)) return luaL_error(L, "attempt to yield from outside a coroutine");
+  if (at_top_of_fiber(L)) { /* Lua's message tells no line */
+    lua_pushliteral(L, "attempt to yield from outside a coroutine");
+    return lua_error(L);
+  }
   return lua_yield(L, lua_gettop(L));
 }
 
@@ -216,7 +219,7 @@ static int co_running(lua_State *L) {
 }
 
 static int co_isyieldable(lua_State *L) {
-  lua_State *co = lua_isthread(L, 1) ? lua_tothread(L, 1) : L;
+  lua_State *co = lua_isnone(L, 1) ? L : check_co(L);
   lua_pushboolean(L, lua_isyieldable(co) && !at_top_of_fiber(co));
   return 1;
 }
