@@ -78,12 +78,16 @@ typedef struct lworker {
   bool lazy;                         /* the state is ours, and some libraries are not open yet */
   bool judging;                      /* a policy runs: it may not wait */
   bool bytecode;                     /* `load` takes binary chunks too */
+  bool warns, in_warning;            /* after warn("@on"); between the pieces of one */
   bool script;                       /* a host started it, and may ask for its first result */
   int64_t closing_ns;                /* when the last close from outside began */
   int depth;                         /* of fibers that drive siblings */
   int anchors, handles, pool, npool; /* references in the registry; coroutines in the pool */
-  lpaths *paths;                     /* NULL: Lua's own */
-  lpack pack;                        /* the message under construction */
+  struct {
+    lua_CFunction next, rawget, rawset, getmetatable, setmetatable, load, loadfile, require;
+  } base;        /* Lua's own, of a state of ours */
+  lpaths *paths; /* NULL: Lua's own */
+  lpack pack;    /* the message under construction */
   lub_random random;
   lub_value result,
       first; /* of an ended worker: its results, or the error; of a script, the first; published by its

@@ -1,8 +1,10 @@
-/* lstate.c - a worker's own lua_State: its memory limit, and libraries that are opened when first touched.
+/* lstate.c - a worker's own lua_State: its memory limit, its warnings, and libraries that are opened when first touched.
  *
  * A state with all libraries costs 25 KB and 50 us; most workers touch a few. So _G has a metatable that opens a library
- * at the first access to its name. What could tell the difference (pairs, next, rawget, getmetatable, setmetatable of _G;
- * package; require) opens the rest first, and the metatable goes. */
+ * at the first access to its name, and strings have one that opens theirs at the first method or arithmetic. What could
+ * tell the difference (pairs, next, rawget, rawset, getmetatable, setmetatable; package, debug; require) opens the rest
+ * first, and the metatables go. Functions that are wrapped here end in Lua's own, called in the same frame: so their
+ * errors name them, and the line of their caller. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,10 +12,15 @@
 
 static int open_package(lua_State *L);
 
-static const luaL_Reg lazy[] = {
-    {LUA_TABLIBNAME, luaopen_table},      {LUA_MATHLIBNAME, luaopen_math}, {LUA_IOLIBNAME, luaopen_io},
-    {LUA_OSLIBNAME, luaopen_os},          {LUA_UTF8LIBNAME, luaopen_utf8}, {LUA_DBLIBNAME, luaopen_debug},
-    {LUA_COLIBNAME, lub_open_coroutines}, {LUA_LOADLIBNAME, open_package}, {NULL, NULL}};
+static const struct library {
+  const char *name;
+  lua_CFunction open;
+  bool sees_all; /* it shows what is open, so all of them must be */
+} libraries[] = {{LUA_STRLIBNAME, luaopen_string, false},     {LUA_TABLIBNAME, luaopen_table, false},
+                 {LUA_MATHLIBNAME, luaopen_math, false},      {LUA_IOLIBNAME, luaopen_io, false},
+                 {LUA_OSLIBNAME, luaopen_os, false},          {LUA_UTF8LIBNAME, luaopen_utf8, false},
+                 {LUA_COLIBNAME, lub_open_coroutines, false}, {LUA_DBLIBNAME, luaopen_debug, true},
+                 {LUA_LOADLIBNAME, open_package, true},       {NULL, NULL, false}};
 
 void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes) {
   lworker *lw = ud;
@@ -26,20 +33,35 @@ void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes) {
   return grown;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------ */
-
-static const luaL_Reg *find_lazy(const char *name) {
-  for (const luaL_Reg *r = lazy; r->name; r++)
-    if (!strcmp(r->name, name)) return r;
-  return NULL;
+/* stderr, as in stock Lua: off until warn("@on"). */
+static void on_warning(void *ud, const char *message, int continues) {
+  lworker *lw = ud;
+  if (!lw->in_warning && !continues && *message == '@') {
+    if (!strcmp(message, "@on")) lw->warns = true;
+    else if (!strcmp(message, "@off")) lw->warns = false;
+    return;
+  }
+  if (!lw->warns) return;
+  (void)fprintf(stderr, "%s%s%s", lw->in_warning ? "" : "Lua warning: ", message, continues ? "" : "\n");
+  lw->in_warning = continues;
 }
 
+/* ---- opening ------------------------------------------------------------------------------------------------ */
+
+static const struct library *find_library(const char *name) {
+  const struct library *r = libraries;
+  while (r->name && strcmp(r->name, name) != 0) r++;
+  return r->name ? r : NULL;
+}
+
+static void open_all(lua_State *L);
+
 /* Opens library r unless it is open, and makes it global unless the script has taken the name. Pushes it. */
-static void open_library(lua_State *L, const luaL_Reg *r, bool global) {
+static void open_library(lua_State *L, const struct library *r, bool global) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   if (lua_getfield(L, -1, r->name) == LUA_TNIL) {
     lua_pop(L, 1);
-    lua_pushcfunction(L, r->func);
+    lua_pushcfunction(L, r->open);
     lua_pushstring(L, r->name);
     lua_call(L, 1, 1);
     lua_pushvalue(L, -1);
@@ -51,15 +73,9 @@ static void open_library(lua_State *L, const luaL_Reg *r, bool global) {
       lua_rawset(L, -3);
       lua_pop(L, 1);
     }
+    if (r->sees_all) open_all(L);
   }
   lua_remove(L, -2);
-}
-
-static bool is_missing(lua_State *L, const luaL_Reg *r) {
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  bool missing = lua_getfield(L, -1, r->name) == LUA_TNIL;
-  lua_pop(L, 2);
-  return missing;
 }
 
 /* Opens what is missing; from here on the state is like any other. */
@@ -72,13 +88,13 @@ static void open_all(lua_State *L) {
   lua_pushnil(L);
   lua_setmetatable(L, -2);
   lua_pop(L, 1);
-  for (const luaL_Reg *r = lazy; r->name; r++) {
+  for (const struct library *r = libraries; r->name; r++) {
     open_library(L, r, true);
     lua_pop(L, 1);
   }
 }
 
-/* package speaks of all libraries; its `require` stays ours, which is global already. */
+/* package keeps the `require` that is global already, ours. */
 static int open_package(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   lua_getfield(L, -1, "require");
@@ -86,7 +102,11 @@ static int open_package(lua_State *L) {
   lua_pushstring(L, LUA_LOADLIBNAME);
   lua_call(L, 1, 1);
   lua_getfield(L, -3, "require");
-  lua_setfield(L, LUA_REGISTRYINDEX, "lub.require");
+  lub_lworker(L)->base.require = lua_tocfunction(L, -1);
+  lua_getfield(L, LUA_REGISTRYINDEX, "lub.require");
+  lua_pushvalue(L, -3);
+  lua_setupvalue(L, -2, 1);
+  lua_pop(L, 2);
   lua_pushvalue(L, -2);
   lua_setfield(L, -4, "require");
   const lpaths *paths = lub_lworker(L)->paths; /* those of the worker that spawned this one */
@@ -94,53 +114,107 @@ static int open_package(lua_State *L) {
     lua_pushstring(L, i ? paths->cpath : paths->path);
     lua_setfield(L, -2, i ? "cpath" : "path");
   }
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushvalue(L, -2);
-  lua_setfield(L, -2, LUA_LOADLIBNAME);
-  lua_pop(L, 1);
   lua_getfield(L, -1, "preload");
   lub_preload(L);
   lua_pop(L, 1);
-  open_all(L);
   return 1;
+}
+
+/* The library that the string at 2 names, if it is not open yet. */
+static const struct library *missing_library(lua_State *L) {
+  const struct library *r = lua_type(L, 2) == LUA_TSTRING ? find_library(lua_tostring(L, 2)) : NULL;
+  if (!r) return NULL;
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  bool missing = lua_getfield(L, -1, r->name) == LUA_TNIL;
+  lua_pop(L, 2);
+  return missing ? r : NULL;
 }
 
 /* _G[name] of a name that is not there. */
 static int missing_global(lua_State *L) {
-  const luaL_Reg *r = lua_type(L, 2) == LUA_TSTRING ? find_lazy(lua_tostring(L, 2)) : NULL;
-  if (!r || !is_missing(L, r)) return 0;
+  const struct library *r = missing_library(L);
+  if (!r) return 0;
   open_library(L, r, true);
   return 1;
 }
 
 /* _G[name] = value of a name that is not there: the script takes it, also as nil. */
 static int new_global(lua_State *L) {
-  const luaL_Reg *r = lua_type(L, 2) == LUA_TSTRING ? find_lazy(lua_tostring(L, 2)) : NULL;
-  if (r && is_missing(L, r)) {
+  const struct library *r = missing_library(L);
+  if (r) {
     open_library(L, r, false);
     lua_pop(L, 1);
   }
+  /* rawset would not tell the line */
+  if (lua_isnil(L, 2)) return luaL_error(L, "table index is nil");
+  if (lua_type(L, 2) == LUA_TNUMBER && lua_tonumber(L, 2) != lua_tonumber(L, 2))
+    return luaL_error(L, "table index is NaN");
   lua_rawset(L, 1);
   return 0;
 }
 
+/* ---- strings -------------------------------------------------------------------------------------------------- */
+
+/* After it, strings have the library's own metatable. */
+static void open_strings(lua_State *L) {
+  if (!lub_lworker(L)->lazy) return;
+  open_library(L, find_library(LUA_STRLIBNAME), true);
+  lua_pop(L, 1);
+}
+
+static int string_index(lua_State *L) {
+  open_strings(L);
+  lua_settop(L, 2);
+  lua_gettable(L, 1);
+  return 1;
+}
+
+static int string_event(lua_State *L, const char *event) {
+  open_strings(L);
+  lua_pushliteral(L, "");
+  luaL_getmetafield(L, -1, event);
+  lua_CFunction own = lua_tocfunction(L, -1);
+  lua_settop(L, 2);
+  return own(L);
+}
+
+#define STRING_EVENT(name) \
+  static int string_##name(lua_State *L) { return string_event(L, "__" #name); }
+STRING_EVENT(add)
+STRING_EVENT(sub)
+STRING_EVENT(mul)
+STRING_EVENT(mod)
+STRING_EVENT(pow)
+STRING_EVENT(div)
+STRING_EVENT(idiv)
+STRING_EVENT(unm)
+
+static const luaL_Reg string_events[] = {
+    {"__index", string_index}, {"__add", string_add}, {"__sub", string_sub}, {"__mul", string_mul},
+    {"__mod", string_mod},     {"__pow", string_pow}, {"__div", string_div}, {"__idiv", string_idiv},
+    {"__unm", string_unm},     {NULL, NULL}};
+
 /* ---- the functions that could tell ----------------------------------------------------------------------------- */
 
-static void if_globals(lua_State *L) {
-  if (!lub_lworker(L)->lazy) return;
+/* Before an operation that looks into the table at 1, or at its metatable. */
+static lworker *looked_at(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  if (!lw->lazy || lua_isnone(L, 1)) return lw;
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   bool globals = lua_rawequal(L, 1, -1);
   lua_pop(L, 1);
   if (globals) open_all(L);
+  return lw;
 }
 
-static int base_next(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TTABLE);
-  if_globals(L);
-  lua_settop(L, 2);
-  if (lua_next(L, 1)) return 2;
-  lua_pushnil(L);
-  return 1;
+static int base_next(lua_State *L) { return looked_at(L)->base.next(L); }
+static int base_rawget(lua_State *L) { return looked_at(L)->base.rawget(L); }
+static int base_rawset(lua_State *L) { return looked_at(L)->base.rawset(L); }
+static int base_setmetatable(lua_State *L) { return looked_at(L)->base.setmetatable(L); }
+
+static int base_getmetatable(lua_State *L) {
+  if (lua_type(L, 1) == LUA_TSTRING) open_strings(L);
+  return looked_at(L)->base.getmetatable(L);
 }
 
 static int pairs_continue(lua_State *L, int status, lua_KContext ctx) {
@@ -150,9 +224,10 @@ static int pairs_continue(lua_State *L, int status, lua_KContext ctx) {
   return 3;
 }
 
+/* Gives our `next`, not Lua's: a script may compare them. */
 static int base_pairs(lua_State *L) {
   luaL_checkany(L, 1);
-  if_globals(L);
+  (void)looked_at(L);
   if (luaL_getmetafield(L, 1, "__pairs") == LUA_TNIL) {
     lua_pushcfunction(L, base_next);
     lua_pushvalue(L, 1);
@@ -162,34 +237,6 @@ static int base_pairs(lua_State *L) {
   lua_pushvalue(L, 1);
   lua_callk(L, 1, 3, 0, pairs_continue);
   return 3;
-}
-
-static int base_rawget(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TTABLE);
-  luaL_checkany(L, 2);
-  if_globals(L);
-  lua_settop(L, 2);
-  lua_rawget(L, 1);
-  return 1;
-}
-
-static int base_getmetatable(lua_State *L) {
-  luaL_checkany(L, 1);
-  if_globals(L);
-  if (!lua_getmetatable(L, 1)) lua_pushnil(L);
-  else luaL_getmetafield(L, 1, "__metatable"); /* pushes nothing without one */
-  return 1;
-}
-
-static int base_setmetatable(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TTABLE);
-  luaL_argexpected(L, lua_isnil(L, 2) || lua_istable(L, 2), 2, "nil or table");
-  if_globals(L);
-  if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
-    return luaL_error(L, "cannot change a protected metatable");
-  lua_settop(L, 2);
-  lua_setmetatable(L, 1);
-  return 1;
 }
 
 /* ---- modules ----------------------------------------------------------------------------------------------------- */
@@ -244,7 +291,7 @@ void lub_require(lua_State *L, const char *name) {
     return;
   }
   lua_pop(L, 2);
-  const luaL_Reg *r = find_lazy(name);
+  const struct library *r = find_library(name);
   if (!strcmp(name, "lubdub")) luaL_requiref(L, name, luaopen_lubdub, 0);
   else if (r && lub_lworker(L)->lazy) open_library(L, r, true);
   else {
@@ -255,38 +302,35 @@ void lub_require(lua_State *L, const char *name) {
   }
 }
 
+/* Its upvalue is package, as of Lua's own, once that is open. */
 static int base_require(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
-  const luaL_Reg *r = find_lazy(name);
-  if (lub_lworker(L)->lazy &&
-      (r || !strcmp(name, "lubdub") || !strcmp(name, LUA_STRLIBNAME) || !strcmp(name, "_G"))) {
+  lworker *lw = lub_lworker(L);
+  if (lw->lazy && (find_library(name) || !strcmp(name, "lubdub") || !strcmp(name, LUA_GNAME))) {
     lub_require(L, name);
     return 1;
   }
   open_all(L);
-  lua_getfield(L, LUA_REGISTRYINDEX, "lub.require");
-  lua_pushvalue(L, 1);
-  lua_call(L, 1, LUA_MULTRET);
-  return lua_gettop(L) - 1;
+  return lw->base.require(L);
 }
 
-/* load, loadfile: text only, unless the host allows bytecode. The argument that is the mode is upvalue 2. */
-static int text_only(lua_State *L) {
-  int mode = (int)lua_tointeger(L, lua_upvalueindex(2)), n = lua_gettop(L);
-  if (!lub_lworker(L)->bytecode) {
-    luaL_checkstack(L, 4, NULL);
-    while (n < mode) {
-      lua_pushnil(L);
-      n++;
-    }
-    const char *wanted = luaL_optstring(L, mode, "t");
-    lua_pushstring(L, strchr(wanted, 't') ? "t" : "");
-    lua_replace(L, mode);
-  }
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_call(L, n, LUA_MULTRET);
-  return lua_gettop(L);
+/* load, loadfile: text only, unless the host allows bytecode. */
+static void text_only(lua_State *L, int mode) {
+  if (lub_lworker(L)->bytecode) return;
+  luaL_checkstack(L, 4, NULL);
+  while (lua_gettop(L) < mode) lua_pushnil(L);
+  lua_pushstring(L, strchr(luaL_optstring(L, mode, "t"), 't') ? "t" : "");
+  lua_replace(L, mode);
+}
+
+static int base_load(lua_State *L) {
+  if (!lua_isnone(L, 1)) text_only(L, 3);
+  return lub_lworker(L)->base.load(L);
+}
+
+static int base_loadfile(lua_State *L) {
+  text_only(L, 2);
+  return lub_lworker(L)->base.loadfile(L);
 }
 
 static int dofile_continue(lua_State *L, int status, lua_KContext ctx) {
@@ -303,34 +347,48 @@ static int base_dofile(lua_State *L) {
   return dofile_continue(L, 0, 0);
 }
 
-static void take_text_only(lua_State *L, const char *name, int mode) {
-  lua_getfield(L, 1, name);
-  lua_pushinteger(L, mode);
-  lua_pushcclosure(L, text_only, 2);
-  lua_setfield(L, 1, name);
+/* ---- a new state ------------------------------------------------------------------------------------------------- */
+
+/* Puts fn in the place of the function `name` of the table on top, and returns that. */
+static lua_CFunction replace(lua_State *L, const char *name, lua_CFunction fn) {
+  lua_getfield(L, -1, name);
+  lua_CFunction own = lua_tocfunction(L, -1);
+  lua_pop(L, 1);
+  lua_pushcfunction(L, fn);
+  lua_setfield(L, -2, name);
+  return own;
+}
+
+static void open_base(lua_State *L, lworker *lw) {
+  luaL_requiref(L, LUA_GNAME, luaopen_base, 1);
+  lw->base.next = replace(L, "next", base_next);
+  lw->base.rawget = replace(L, "rawget", base_rawget);
+  lw->base.rawset = replace(L, "rawset", base_rawset);
+  lw->base.getmetatable = replace(L, "getmetatable", base_getmetatable);
+  lw->base.setmetatable = replace(L, "setmetatable", base_setmetatable);
+  lw->base.load = replace(L, "load", base_load);
+  lw->base.loadfile = replace(L, "loadfile", base_loadfile);
+  (void)replace(L, "pairs", base_pairs);
+  (void)replace(L, "dofile", base_dofile);
+  lua_pushnil(L);
+  lua_pushcclosure(L, base_require, 1);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, LUA_REGISTRYINDEX, "lub.require");
+  lua_setfield(L, -2, "require");
 }
 
 void lub_open_libraries(lua_State *L, lworker *lw) {
   lua_settop(L, 0);
-  luaL_requiref(L, LUA_GNAME, luaopen_base, 1);
-  take_text_only(L, "load", 3);
-  take_text_only(L, "loadfile", 2);
-  static const luaL_Reg own[] = {{"next", base_next},
-                                 {"pairs", base_pairs},
-                                 {"rawget", base_rawget},
-                                 {"getmetatable", base_getmetatable},
-                                 {"setmetatable", base_setmetatable},
-                                 {"require", base_require},
-                                 {"dofile", base_dofile},
-                                 {NULL, NULL}};
-  luaL_setfuncs(L, own, 0);
-  luaL_requiref(L, LUA_STRLIBNAME, luaopen_string, 1);
-  lua_pop(L, 1);
+  lua_setwarnf(L, on_warning, lw);
+  open_base(L, lw);
   lua_createtable(L, 0, 2);
   lua_pushcfunction(L, missing_global);
   lua_setfield(L, -2, "__index");
   lua_pushcfunction(L, new_global);
   lua_setfield(L, -2, "__newindex");
+  lua_setmetatable(L, -2);
+  lua_pushliteral(L, "");
+  luaL_newlib(L, string_events);
   lua_setmetatable(L, -2);
   lua_settop(L, 0);
   lw->lazy = true;
