@@ -94,11 +94,9 @@ test: deps ## install what is missing, build, run every suite (SAN=address|threa
 tests: $(CORETEST) $(LUATEST) ## build the C suites, run nothing
 	@:
 
-bench: deps ## install what is missing, build, measure
+bench: deps ## install what is missing, build, measure (BENCH='options and workloads')
 	$(V)$(MAKE) --no-print-directory all
-	$(V)if [ -e spec/bench/run.sh ]; then B=$(B) sh spec/bench/run.sh; \
-	  elif [ -e spec/bench/bench.lua ]; then $(B)/lubdub run spec/bench/bench.lua; \
-	  else echo "no spec/bench"; fi
+	$(V)$(B)/lubdub run spec/bench/run.lua $(BENCH)
 
 deps: ## install what building and testing need, or name it (LINT=1: what lint needs)
 	$(V)B=$(B) SAN=$(SAN) CC="$(CC)" LUA="$(LUA)" LUA_PC="$(LUA_PC)" PKG_CONFIG="$(PKG_CONFIG)" sh spec/deps.sh

@@ -121,6 +121,7 @@ check "is quiet" says "" $MAKE CFLAGS=-O2
 stamp() { ls -l --time-style=full-iso build/liblubdub.so build/lubdub 2>/dev/null || stat build/lubdub; }
 before=$(stamp)
 check "builds nothing twice" says "$before" stamp
+check "measures" sh -c "$MAKE bench CFLAGS=-O2 BENCH='--quick --repeats 1 select_default' | grep -q 'select with default'"
 echo '/* */' >>core/lubdub.h
 touch -d '+2 seconds' core/lubdub.h 2>/dev/null || touch core/lubdub.h
 $MAKE CFLAGS=-O2 >"$tmp/log" 2>&1
