@@ -65,6 +65,7 @@ typedef struct lworker {
   lua_State *L;
   const void *registry; /* identity of the state, for lub_lworker */
   lfiber *running, *main;
+  const lfiber *interrupted; /* whom the hook took off in this slice, with which it may have ended */
   lua_State *volatile innermost; /* the coroutine that runs; a signal handler arms its hook */
   lua_State *volatile hooked;    /* whose hook the signal handler armed */
   struct {

@@ -41,6 +41,17 @@ const char *lub_worker_state(lub_worker *w) {
   }
 }
 
+/* A worker that describes itself is running, or was interrupted, for that alone: it tells what it did before. */
+static const char *state_before(const lworker *lw) {
+  lub_worker *w = lw->core;
+  if (atomic_load(&w->killed) || atomic_load(&w->cancelled)) return "stopping";
+  if (lw->interrupted || (lw->running && !lw->running->core.wait.parked)) return "busy";
+  for (lub_link *k = lub_list_first(&w->fibers); k; k = lub_list_next(&w->fibers, k))
+    if (!lub_container(k, lub_fiber, link)->wait.parked)
+      return atomic_load(&w->steps) ? "runnable" : "starting";
+  return lub_fiber_state(lw, lw->main);
+}
+
 /* ---- one fiber --------------------------------------------------------------------------------------------------- */
 
 static void describe_wait(FILE *out, const lfiber *f) {
@@ -88,7 +99,7 @@ static char *describe(lworker *lw, const lfiber *f) {
   size_t n;
   FILE *out = open_memstream(&text, &n);
   if (!out) return NULL;
-  (void)fputs(lub_fiber_state(lw, f), out);
+  (void)fputs(f == lw->interrupted ? "busy" : lub_fiber_state(lw, f), out);
   describe_wait(out, f);
   describe_place(out, f == lw->running && lw->innermost ? lw->innermost : lub_innermost(f->co));
   describe_site(out, lw, f);
@@ -125,7 +136,7 @@ static void describe_worker(FILE *out, lworker *lw) {
     free(text);
   }
   int kib = lua_gc(lw->L, LUA_GCCOUNT); /* -1 inside a finalizer */
-  (void)fprintf(out, "worker '%s' [%s] fibers=%zu memory=%d KiB\n", w->name, lub_worker_state(w), nfibers,
+  (void)fprintf(out, "worker '%s' [%s] fibers=%zu memory=%d KiB\n", w->name, state_before(lw), nfibers,
                 kib < 0 ? 0 : kib);
   for (size_t i = 0; i < nkinds; i++) {
     if (kinds[i].first->main) (void)fprintf(out, "  fiber 'main' ");

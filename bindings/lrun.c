@@ -165,6 +165,7 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   if (!lua_checkstack(L, 2)) return;
   if (is_fenced(lw)) f->kill = true;
   if (!f->kill) lub_fiber_preempted(&f->core); /* a killed one is closed as soon as it is out */
+  lw->interrupted = f;
   lw->held = lw->forced = true;
   lua_yield(L, 0);
 }
@@ -376,6 +377,7 @@ void lub_fiber_run(lua_State *from, lworker *lw, lfiber *f) {
   }
   f->nargs = -1;
   lw->running = f;
+  lw->interrupted = NULL;
   lw->chain_ok = true;
   int status = lub_resume(lw, from, f->co, nargs, &f->nresults);
   lw->chain_ok = chain_before;

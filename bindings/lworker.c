@@ -123,6 +123,7 @@ static void run_worker(lub_worker *w) {
   lworker *lw = w->data;
   lfiber *f;
   lub_here = lw;
+  lw->interrupted = NULL;
   lub_look_at_requests(lw);
   while (!atomic_load_explicit(&w->killed, memory_order_relaxed) &&
          (f = (lfiber *)(void *)lub_worker_next(w))) {
