@@ -65,7 +65,7 @@ typedef struct lworker {
   lua_State *L;
   const void *registry; /* identity of the state, for lub_lworker */
   lfiber *running, *main;
-  const lfiber *interrupted; /* whom the hook took off in this slice, with which it may have ended */
+  const lfiber *interrupted;     /* whom the hook took off in this slice, with which it may have ended */
   lua_State *volatile innermost; /* the coroutine that runs; a signal handler arms its hook */
   lua_State *volatile hooked;    /* whose hook the signal handler armed */
   struct {
@@ -112,8 +112,9 @@ void lub_lworker_abandon(lworker *lw);
 /* The worker ends with this error, unless one came before. */
 void lub_lworker_fail(lworker *lw, const char *error);
 void lub_pinned_close(lworker *lw);
-/* LUBDUB_CARRIERS, 0 without it, -1 when it makes no sense. */
-int lub_carriers_wanted(void);
+/* LUBDUB_CARRIERS, 0 without it. False when it makes no sense, with the reason. */
+enum { LUB_CARRIERS_WHY = 120 };
+bool lub_carriers_wanted(int *carriers, char why[LUB_CARRIERS_WHY]);
 
 /* Libraries of a state of ours (lstate.c). */
 void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes);

@@ -36,12 +36,19 @@ static int close_engine(lua_State *L) {
   return 0;
 }
 
-int lub_carriers_wanted(void) {
+bool lub_carriers_wanted(int *carriers, char why[LUB_CARRIERS_WHY]) {
   const char *text = getenv("LUBDUB_CARRIERS");
   char *end;
-  if (!text || !*text) return 0;
+  *carriers = 0;
+  if (!text || !*text) return true;
   long n = strtol(text, &end, 10);
-  return *end || n < 1 || n > LUB_CARRIERS_MAX ? -1 : (int)n;
+  if (!*end && n >= 1 && n <= LUB_CARRIERS_MAX) {
+    *carriers = (int)n;
+    return true;
+  }
+  (void)snprintf(why, LUB_CARRIERS_WHY, "LUBDUB_CARRIERS: expected a number from 1 to %d, got %s",
+                 LUB_CARRIERS_MAX, text);
+  return false;
 }
 
 static void adopt_host(lua_State *L) {
@@ -52,10 +59,9 @@ static void adopt_host(lua_State *L) {
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
   lua_setfield(L, LUA_REGISTRYINDEX, "lub.engine");
-  lub_options options = {.carriers = lub_carriers_wanted(), .log = tell};
-  if (options.carriers < 0)
-    luaL_error(L, "lubdub: LUBDUB_CARRIERS: expected a number from 1 to %d, got %s", LUB_CARRIERS_MAX,
-               getenv("LUBDUB_CARRIERS"));
+  lub_options options = {.log = tell};
+  char why[LUB_CARRIERS_WHY];
+  if (!lub_carriers_wanted(&options.carriers, why)) luaL_error(L, "lubdub: %s", why);
   lub_status status = lub_lua_engine_open(&options, &o->e);
   if (status) luaL_error(L, "lubdub: the engine does not start: %s", lub_strerror(status));
   if (lub_lworker_open(o->e, "main", L, NULL, &o->lw)) luaL_error(L, "lubdub: not enough memory");

@@ -19,7 +19,7 @@ lub_status lub_lua_engine_open(const lub_options *opts, lub_engine **out) {
 static void load(lua_State *L, const lub_script *s, const char *mode) {
   int status = LUA_OK;
   if (s->path) {
-    status = luaL_loadfilex(L, s->path, mode);
+    status = luaL_loadfilex(L, strcmp(s->path, "-") != 0 ? s->path : NULL, mode);
   } else {
     lua_pushfstring(L, "=%s", s->name ? s->name : "script");
     status = luaL_loadbufferx(L, s->text, s->nbytes, lua_tostring(L, -1), mode);

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 typedef struct lub_script {
-  const char *path; /* a file; or NULL, and then */
+  const char *path; /* a file, "-" the standard input; or NULL, and then */
   const char *text; /* ... the script itself */
   size_t nbytes;    /* of text */
   const char *name; /* of the worker, and of the chunk of a text; NULL: the path, or "script" */

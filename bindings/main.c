@@ -1,7 +1,7 @@
-/* main.c - the lubdub command. It alone prints, exits and handles signals: a thread of its own waits for them, so that
- * no script's system call is broken off. */
+/* main.c - the lubdub command. It alone prints, exits and handles signals. */
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -11,45 +11,55 @@
 #include "llub.h"
 #include "lubdub_lua.h"
 
-enum { FINE, SCRIPT_FAILED, USAGE, HEART_DIED, DEADLOCK, INTERRUPTED = 130 };
+enum { FINE, SCRIPT_FAILED, USAGE, HEART_DIED, DEADLOCK, SIGNALLED = 128 };
 #define LINGER 2.0 /* seconds that an ending script's workers get for their close handlers */
 
 static const char usage_text[] =
-    "usage: lubdub [run] [--record beats.jsonl] script.lua [args]\n"
+    "usage: lubdub [run] [--record beats.jsonl] script.lua [args]   (-: the script is on standard input)\n"
     "       lubdub check policy.lua [beats.jsonl] [name=value ...]\n"
     "       lubdub replay beats.jsonl policy.lua [--sweep name=1..12] [name=value ...]\n"
     "       lubdub version\n"
     "       lubdub help\n";
 
-/* ---- signals ---------------------------------------------------------------------------------------------------- */
+/* ---- signals ----------------------------------------------------------------------------------------------------
+ * They are handled, not blocked: programs that a script starts would inherit the mask, and could not be ended. The
+ * kernel gives them to the main thread, which only waits, so that no script's system call is broken off. */
 
-static atomic_int interrupts;
-static sigset_t signals;
+static sem_t signalled;
+static atomic_bool report_wanted;
+static atomic_int interrupt; /* the signal that ends the script; 0: none came */
 static lub_engine *engine;
+
+static void on_signal(int sig) {
+  int none = 0;
+  if (sig == SIGQUIT) atomic_store(&report_wanted, true);
+  else if (!atomic_compare_exchange_strong(&interrupt, &none, sig)) _exit(SIGNALLED + sig);
+  (void)sem_post(&signalled);
+}
 
 static void cancel(lub_worker *w, void *ud) {
   (void)ud;
   lub_worker_cancel(w, "interrupted");
 }
 
-static void *wait_for_signals(void *arg) {
-  (void)arg;
-  for (;;) {
-    int sig;
-    if (sigwait(&signals, &sig)) return NULL;
-    if (sig == SIGQUIT) lub_report(engine, stderr);
-    else if (atomic_fetch_add(&interrupts, 1) > 0) _exit(INTERRUPTED);
-    else (void)lub_workers_each(engine, cancel, NULL);
+static void *serve_signals(void *arg) {
+  while (!sem_wait(&signalled) || errno == EINTR) {
+    if (atomic_exchange(&report_wanted, false)) lub_report(engine, stderr);
+    if (atomic_load(&interrupt)) (void)lub_workers_each(engine, cancel, NULL);
   }
+  return arg;
 }
 
-/* Before any other thread is there, so that all of them block what the waiter waits for. */
-static void block_signals(void) {
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGQUIT);
-  pthread_sigmask(SIG_BLOCK, &signals, NULL);
+static bool handle_signals(void) {
+  const int handled[] = {SIGINT, SIGTERM, SIGQUIT};
+  struct sigaction act;
+  pthread_t server;
+  memset(&act, 0, sizeof act);
+  act.sa_handler = on_signal;
+  act.sa_flags = SA_RESTART;
+  if (sem_init(&signalled, 0, 0) || pthread_create(&server, NULL, serve_signals, NULL)) return false;
+  for (size_t i = 0; i < sizeof handled / sizeof *handled; i++) sigaction(handled[i], &act, NULL);
+  return true;
 }
 
 /* ---- output ------------------------------------------------------------------------------------------------------- */
@@ -64,11 +74,12 @@ static void log_message(void *ud, const char *message) {
   (void)complain(0, message);
 }
 
-/* What was printed must have arrived: a full disk is an error. */
+/* What was printed must have arrived: a full disk is an error. Why is not known of what failed before. */
 static int end_output(int code) {
-  bool lost = fflush(stdout) || ferror(stdout);
-  if (!lost) return code;
-  (void)fprintf(stderr, "lubdub: cannot write the output: %s\n", strerror(errno ? errno : EIO));
+  errno = 0;
+  if (!fflush(stdout) && !ferror(stdout)) return code;
+  (void)fprintf(stderr, "lubdub: cannot write the output%s%s\n", errno ? ": " : "",
+                errno ? strerror(errno) : "");
   return code ? code : SCRIPT_FAILED;
 }
 
@@ -135,7 +146,7 @@ static int tell_result(lub_worker *w) {
   size_t n;
   lub_status status = lub_script_result(w, &v);
   const char *text = status == LUB_FAILED ? lub_text(&v, &n) : NULL;
-  bool told = atomic_load(&interrupts) || (status == LUB_KILLED && lub_engine_deaths(engine));
+  bool told = atomic_load(&interrupt) || (status == LUB_KILLED && lub_engine_deaths(engine));
   if (status != LUB_OK && !told) (void)complain(0, text ? text : lub_strerror(status));
   lub_value_drop(&v);
   return status == LUB_OK ? FINE : SCRIPT_FAILED;
@@ -157,24 +168,19 @@ static int end_engine(int code) {
   bool ended = lub_engine_end_workers(engine, LINGER) == LUB_OK;
   (void)lub_engine_complain(engine, true);
   if (code == FINE && lub_engine_failures(engine)) code = SCRIPT_FAILED;
-  if (atomic_load(&interrupts)) code = INTERRUPTED;
+  if (atomic_load(&interrupt)) code = SIGNALLED + atomic_load(&interrupt);
   code = end_output(code);
   if (!ended) _exit(code);
   return code; /* the signals' thread may still look at the engine: the process frees it */
 }
 
 static int run(const lub_script *s) {
-  lub_options o = {.carriers = lub_carriers_wanted(),
-                   .log = log_message,
-                   .verdict = on_verdict,
-                   .record = record ? on_event : NULL};
-  if (o.carriers < 0) return complain(USAGE, "LUBDUB_CARRIERS: expected a number from 1 to 4096");
-  block_signals();
+  lub_options o = {.log = log_message, .verdict = on_verdict, .record = record ? on_event : NULL};
+  char why[LUB_CARRIERS_WHY];
+  if (!lub_carriers_wanted(&o.carriers, why)) return complain(USAGE, why);
   lub_status status = lub_lua_engine_open(&o, &engine);
   if (status) return complain(SCRIPT_FAILED, lub_strerror(status));
-  pthread_t waiter;
-  if (pthread_create(&waiter, NULL, wait_for_signals, NULL))
-    return complain(SCRIPT_FAILED, "cannot start a thread");
+  if (!handle_signals()) return complain(SCRIPT_FAILED, "cannot start a thread");
   char *error;
   lub_worker *w;
   status = lub_script_start(engine, s, &w, &error);
@@ -202,7 +208,7 @@ static int run_file(int argc, char **argv) {
     argc -= 2;
     argv += 2;
   }
-  if (argc < 1 || *argv[0] == '-') {
+  if (argc < 1 || (*argv[0] == '-' && argv[0][1])) {
     if (argc > 0) (void)fprintf(stderr, "lubdub: unknown option '%s'\n", argv[0]);
     else (void)fprintf(stderr, "lubdub: run: no script is named\n");
     (void)fputs(usage_text, stderr);

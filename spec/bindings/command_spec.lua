@@ -89,6 +89,26 @@ describe("lubdub run", function()
     assert.equals("5000\t5000\n", out)
   end)
 
+  it("reads the script from stdin when it is named -", function()
+    local code, out, err = shell(([[
+      printf 'print(arg[0], ...)\nerror "boom"\n' | %s run - a b; code=$?
+      echo 'print "again"' | %s -; (exit $code)
+    ]]):format(helper.command, helper.command))
+    assert.equals(1, code)
+    assert.equals("-\ta\tb\nagain\n", out)
+    assert.matches("stdin:2: boom", err)
+  end)
+
+  it("leaves the programs that a script starts the signals that end them", function()
+    local code, out = script [[
+      os.execute "for s in INT QUIT TERM URG; do sh -c \"kill -$s \\$\\$; echo survived $s\"; done 2>/dev/null"
+      local p = io.popen "kill -TERM $$; echo survived"
+      print(p:read "a", select(3, p:close()))
+    ]]
+    assert.equals(0, code)
+    assert.equals("survived URG\n\t15\n", out) -- URG is ignored unless asked for
+  end)
+
   it("leaves stdin to the script", function()
     local path = helper.file "print(io.read 'l')"
     local _, out = shell(("echo from outside | %s run %s"):format(helper.command, path))
@@ -290,6 +310,17 @@ describe("misuse of the command", function()
     end
   end)
 
+  it("includes a number of carriers that makes no sense", function()
+    for _, n in ipairs { "0", "-1", "x", "2x", "4097", "1e3", "99999999999999999999" } do
+      local path = helper.file "print 'never'"
+      local code, out, err = shell(("LUBDUB_CARRIERS=%s %s run %s"):format(n, helper.command, path))
+      os.remove(path)
+      assert.equals(2, code, n)
+      assert.equals("", out)
+      assert.equals("lubdub: LUBDUB_CARRIERS: expected a number from 1 to 4096, got " .. n .. "\n", err)
+    end
+  end)
+
   it("names what it does not know", function()
     local _, _, err = run "--what"
     assert.matches("'%-%-what'", err)
@@ -345,6 +376,19 @@ describe("output that cannot be written", function()
       assert.equals(1, code, words)
       assert.equals(1, lines(err))
     end
+  end)
+
+  it("names the reason, or none", function()
+    local path = helper.file "print 'x' io.open '/nonexistent'"
+    local _, _, err = full("run " .. path)
+    assert.is_nil(err:find "No such file")
+    assert.is_nil(err:find "Input/output")
+    assert.matches("lubdub: cannot write the output", err)
+    os.remove(path)
+    path = helper.file "io.write 'x'"
+    _, _, err = full("run " .. path)
+    assert.matches("lubdub: cannot write the output: No space left on device", err)
+    os.remove(path)
   end)
 
   it("does not hide that the script failed", function()
@@ -587,6 +631,25 @@ describe("Ctrl-C", function()
     local code = signalled(prelude .. "mark(ready) while true do pcall(function() while true do end end) end",
       "appears $1; kill -INT $pid; sleep 0.1; kill -INT $pid")
     assert.equals(130, code)
+  end)
+end)
+
+describe("SIGTERM", function()
+  it("does the same, and ends with 143", function()
+    local code, out, err = signalled(prelude .. [[
+      local g <close> = guard "closed"
+      mark(ready)
+      print(lub.sleep(1000))
+    ]], "appears $1; kill -TERM $pid")
+    assert.equals(143, code)
+    assert.equals("nil\tcancelled\nclosed\n", out)
+    assert.equals("", err)
+  end)
+
+  it("ends a script that only computes when it comes twice", function()
+    local code = signalled(prelude .. "mark(ready) while true do pcall(function() while true do end end) end",
+      "appears $1; kill -TERM $pid; sleep 0.1; kill -TERM $pid")
+    assert.equals(143, code)
   end)
 end)
 
