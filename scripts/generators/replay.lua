@@ -6,7 +6,7 @@
 --   heart, event  only events of the heart, of the kind with this name (default: all)
 -- Events that the consumer missed while it was busy come at once. A last line that was cut off is left out.
 local lub = require "lubdub"
-local json_line = require "lubdub.json_line"
+local parse = require "lubdub.beats".parse
 local options = require "lubdub.options"
 
 local function fail(place, what) error(("replay: %s: %s"):format(place, what), 0) end
@@ -26,7 +26,7 @@ local function from_file(file, path)
   return function()
     local line, trouble = file:read "L"
     if trouble then fail(path, trouble) end
-    local event = line and json_line(line:match "^[^\n]*")
+    local event = line and parse(line:match "^[^\n]*")
     if not line or not event and line:sub(-1) ~= "\n" then return nil end
     n = n + 1
     return event or false, path .. ":" .. n
