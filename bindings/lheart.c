@@ -460,10 +460,13 @@ static int new_heart(lua_State *L) {
   h->scripted = true;
   h->pulse_scripted = p->own->pulse != NULL;
   h->group = group;
+  bool bare = !group && !p->own->policy && !p->own->pulse; /* as most hearts of many are */
   if (group) atomic_store(&h->life.state, LUB_STATE_IDLE);
-  h->binding = p->own;
-  h->let_go = let_go;
-  p->own = NULL;
+  if (!bare) {
+    h->binding = p->own;
+    h->let_go = let_go;
+    p->own = NULL;
+  }
   lub_value v = lub_of_heart(h);
   lub_judge_watch(h);
   lub_heart_drop(h);

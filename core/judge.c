@@ -45,7 +45,7 @@ static bool is_against(const lub_judge *j, const char *verdict) {
 static int64_t span_ns(double seconds) { return (int64_t)(seconds * 1e9); }
 
 static int64_t next_pulse(const lub_heart *h, int64_t now_ns) {
-  int64_t interval = span_ns(h->interval), grid = interval / 256;
+  int64_t interval = span_ns(h->interval), grid = interval / 64;
   if (grid < GRID_MIN_NS) grid = interval < 16 * GRID_MIN_NS ? 1 : GRID_MIN_NS;
   if (grid > GRID_MAX_NS) grid = GRID_MAX_NS;
   return (now_ns + interval + grid - 1) / grid * grid;
