@@ -134,6 +134,15 @@ describe("replay", function()
     assert.same({ "db 3 2.000 2.000 2.000 0 0.000 - - 1.000000" }, replayed(path, fixed))
   end)
 
+  -- A fiber that yields is put back into the queue and runs on: that was recorded as a wake each time.
+  it("takes no wake for a sign of life of who was not parked", function()
+    local path = file(recorded("db", 1, { { 0, "open", ',"interval":1' }, { 1, "beat" }, { 2, "wake" }, { 3, "wake" },
+      { 4, "beat" } }))
+    assert.same({ "db 2 2.000 2.000 2.000 1 900.000 4.000 1.000 0.750000" }, replayed(path, fixed))
+    local _, out = run("check", fixed, path)
+    assert(out:find "db +2 +4.000 +5 +1 +dead at 3.000 after 2.000, alive at 4.000", out)
+  end)
+
   it("keeps a mistake open while the policy does, over several beats", function()
     local path = file(recorded("db", 1, {
       { 0, "open", ',"interval":1' }, { 0, "unit", ',"unit":1' }, { 4, "beat" }, { 8, "beat" }, { 10, "rest" },

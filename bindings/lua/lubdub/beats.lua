@@ -119,6 +119,8 @@ local function add(lives, known, line)
   local n = life and life.n or 0
   if not life or life.event[n] == "close" then return ("%s of %s, which is not open"):format(line.event, who) end
   if line.t < (life.at[n] or life.opened) then return "time goes back for " .. who end
+  if line.event == "wake" and not life.parked then return end -- it had waited for its turn only: no sign of life
+  if line.event == "wake" or line.event == "park" then life.parked = line.event == "park" end
   life.n = n + 1
   life.at[n + 1], life.event[n + 1], life.what[n + 1] = line.t, line.event, (what[line.event](line))
 end
