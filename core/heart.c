@@ -460,10 +460,10 @@ lub_heart *lub_to_heart(const lub_value *v) {
   return o->free == free_heart ? lub_container(o, lub_heart, obj) : NULL;
 }
 
-static void fiber_moved(lub_life *l, lub_state state, int64_t now_ns) {
+static void fiber_moved(lub_life *l, lub_state before, lub_state state, int64_t now_ns) {
   lub_heart *h = lub_container(l, lub_heart, life);
   if (lub_state_is_parked(state)) lub_heart_tell(h, "park", lub_state_name(state), now_ns);
-  else if (state == LUB_STATE_RUNNABLE) lub_heart_tell(h, "wake", "", now_ns);
+  else if (lub_state_is_parked(before)) lub_heart_tell(h, "wake", "", now_ns);
 }
 
 static void fiber_ended(lub_life *l) {

@@ -24,8 +24,9 @@ struct lub_life {
   atomic_llong in_c_ns;              /* since when it was seen inside a C call; 0: it was not */
   atomic_llong spent_ns[LUB_STATES]; /* in spans that are over */
   atomic_ullong what[LUB_WHAT];      /* text: what it waits for */
-  void (*moved)(lub_life *l, lub_state state, int64_t now_ns); /* told of each change; or NULL */
-  void (*ended)(lub_life *l);                                  /* its fiber has ended */
+  void (*moved)(lub_life *l, lub_state before, lub_state state,
+                int64_t now_ns); /* told of each change; or NULL */
+  void (*ended)(lub_life *l);    /* its fiber has ended */
 };
 
 static inline bool lub_state_is_parked(lub_state s) {
@@ -72,7 +73,7 @@ static inline void lub_life_enter(lub_life *l, lub_state state, int64_t now_ns) 
   /* release, and in this order: see lub_life_look */
   atomic_store_explicit(&l->since_ns, now_ns, memory_order_release);
   atomic_store_explicit(&l->state, (int)state, memory_order_release);
-  if (l->moved) l->moved(l, state, now_ns);
+  if (l->moved) l->moved(l, before, state, now_ns);
 }
 
 /* What a fiber is about to wait for, e.g. "recv", "jobs"; before lub_life_enter. */
