@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "llub.h"
+#include "lubdub_lua.h"
 
 #define LONGEST 3e8 /* seconds: ten years */
 
@@ -472,6 +473,63 @@ static int new_heart(lua_State *L) {
   lub_heart_drop(h);
   lub_take(L, &v);
   return 1;
+}
+
+typedef struct judged { /* what a C host asks for */
+  lub_heart_options o;
+  const char *policy, *opts;
+  lheart *own;
+} judged;
+
+static int make_judged(lua_State *L) {
+  judged *a = lua_touserdata(L, 1);
+  lworker *lw = lub_lworker(L);
+  lua_settop(L, 0);
+  lua_pushstring(L, a->policy);
+  lua_pushfstring(L, "return %s", a->opts ? a->opts : "nil");
+  if (luaL_loadbufferx(L, lua_tostring(L, 2), lua_rawlen(L, 2), "=policy_opts", "t")) return lua_error(L);
+  lua_call(L, 0, 1);
+  lua_replace(L, 2);
+  if (!lua_isnil(L, 2) && !lua_istable(L, 2))
+    luaL_error(L, "policy_opts: expected a table, got %s", luaL_typename(L, 2));
+  lub_start_judge(L, lw);
+  a->own = lub_alloc(&lw->core->engine->mem, sizeof *a->own);
+  if (!a->own) luaL_error(L, "heart: not enough memory");
+  *a->own = (lheart){0};
+  lub_heart_options wants = {0};
+  a->own->policy = lub_policy_of(L, 1, 2, "policy", &wants);
+  if (!a->o.window) a->o.window = wants.window;
+  if (!(a->o.estimate > 0)) a->o.estimate = wants.estimate;
+  return 0;
+}
+
+lub_status lub_heart_open_judged(lub_engine *e, const lub_heart_options *o, const char *policy,
+                                 const char *policy_opts, lub_heart **out, char **error) {
+  judged a = {.o = o ? *o : (lub_heart_options){0}, .policy = policy, .opts = policy_opts};
+  lworker *lw, *here = lub_here;
+  *error = NULL;
+  if (lub_lworker_open(e, "policy", NULL, NULL, &lw)) return LUB_NOMEM;
+  lub_here = lw;
+  lua_pushcfunction(lw->L, make_judged);
+  lua_pushlightuserdata(lw->L, &a);
+  lub_status status = lua_pcall(lw->L, 1, 0, 0) == LUA_OK ? LUB_OK : LUB_FAILED;
+  const char *text = status == LUB_OK ? NULL : lua_tostring(lw->L, -1);
+  if (text) *error = strdup(text);
+  lub_lworker_abandon(lw);
+  lub_here = here;
+  lub_heart *h = NULL;
+  if (status == LUB_OK) status = lub_heart_of(e, &a.o, NULL, &h);
+  if (status != LUB_OK) {
+    if (a.own) lub_policy_drop(a.own->policy);
+    lub_free(&e->mem, a.own);
+    return status;
+  }
+  h->scripted = true;
+  h->binding = a.own;
+  h->let_go = let_go;
+  lub_judge_watch(h);
+  *out = h;
+  return LUB_OK;
 }
 
 /* lub.judge() -> the judge's own figures */

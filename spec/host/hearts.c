@@ -1,0 +1,118 @@
+/* hearts.c - a C application with a heart for a thread of its own: beats from C, a policy in Lua, verdicts by callback. */
+#include <lubdub_lua.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "test.h"
+
+static atomic_int dead, alive;
+static char first_reason[128], first_state[16];
+
+static void on_verdict(void *ud, const lub_verdict *v) {
+  (void)ud;
+  if (!strcmp(v->verdict, "dead")) {
+    if (!atomic_load(&dead))
+      (void)snprintf(first_state, sizeof first_state, "%s", lub_state_name(v->h.state));
+    if (!atomic_load(&dead)) (void)snprintf(first_reason, sizeof first_reason, "%s", v->reason);
+    atomic_fetch_add(&dead, 1);
+  } else if (!strcmp(v->verdict, "alive")) {
+    atomic_fetch_add(&alive, 1);
+  }
+}
+
+static void until(atomic_int *what, int n) {
+  while (atomic_load(what) < n) sched_yield();
+}
+
+typedef struct beater {
+  lub_heart *heart;
+  atomic_bool stop;
+  int beats;
+} beater;
+
+static void *beat_on(void *arg) {
+  beater *b = arg;
+  while (!atomic_load(&b->stop)) {
+    b->beats += lub_beat(b->heart) == LUB_OK;
+    sched_yield();
+  }
+  return NULL;
+}
+
+static const char policy[] =
+    "return function(opts)\n"
+    "  if opts.limit <= 0 then error('limit: expected seconds above 0, got ' .. opts.limit, 0) end\n"
+    "  return function(h)\n"
+    "    if h.age <= opts.limit then return 'alive', opts.limit - h.age end\n"
+    "    return 'dead'\n"
+    "  end, { window = 16 }\n"
+    "end\n";
+
+static void write_policy(char *path) {
+  int fd = mkstemp(path);
+  FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+  if (!f || fputs(policy, f) < 0 || fclose(f)) abort();
+}
+
+static void judged_by_script(lub_engine *e, const char *path) {
+  lub_heart_options o = {.name = "thread", .interval = 0.02};
+  beater b = {0};
+  char *error;
+  pthread_t t;
+  lub_snapshot at;
+  CHECK("a heart with a policy in Lua",
+        lub_heart_open_judged(e, &o, path, "{ limit = 0.1 }", &b.heart, &error) == LUB_OK);
+  if (!b.heart) abort();
+  pthread_create(&t, NULL, beat_on, &b);
+  until(&dead, 0);
+  for (int i = 0; i < 1000; i++) lub_heart_look(b.heart, &at);
+  atomic_store(&b.stop, true);
+  pthread_join(t, NULL);
+  CHECK("no verdict while it beats", atomic_load(&dead) == 0);
+  until(&dead, 1);
+  CHECK("then its silence is told", !strcmp(first_state, "busy") && !*first_reason);
+  CHECK("it beats again", lub_beat(b.heart) == LUB_OK);
+  until(&alive, 1);
+  lub_heart_look(b.heart, &at);
+  CHECK("what the policy wanted to know is known", at.samples <= 16 && at.beats == (uint64_t)b.beats + 1);
+  CHECK("it fails by its own word", lub_heart_fail(b.heart, "disk") == LUB_OK);
+  until(&dead, 2);
+  CHECK("closed", lub_heart_close(b.heart) == LUB_OK && lub_beat(b.heart) == LUB_CLOSED);
+  lub_heart_drop(b.heart);
+}
+
+static void refused(lub_engine *e, const char *path) {
+  lub_heart *h = NULL;
+  char *error;
+  CHECK("options that the policy refuses",
+        lub_heart_open_judged(e, NULL, path, "{ limit = 0 }", &h, &error) == LUB_FAILED && error &&
+            strstr(error, "limit: expected seconds above 0"));
+  free(error);
+  CHECK("a policy that is not there",
+        lub_heart_open_judged(e, NULL, "no/such.lua", NULL, &h, &error) == LUB_FAILED && error &&
+            strstr(error, "no/such.lua"));
+  free(error);
+  CHECK("options that are no table", lub_heart_open_judged(e, NULL, path, "7", &h, &error) == LUB_FAILED &&
+                                         error && strstr(error, "a table"));
+  free(error);
+  lub_heart_options bad = {.interval = -1};
+  CHECK("a bad interval",
+        lub_heart_open_judged(e, &bad, path, "{ limit = 1 }", &h, &error) == LUB_INVALID && !error);
+}
+
+int main(void) {
+  lub_engine *e;
+  char path[] = "/tmp/lubdub-policy-XXXXXX";
+  lub_options o = {.carriers = 2, .verdict = on_verdict};
+  write_policy(path);
+  if (lub_lua_engine_open(&o, &e)) abort();
+  judged_by_script(e, path);
+  refused(e, path);
+  (void)remove(path);
+  CHECK("the judge's worker ends", lub_engine_end_workers(e, 10) == LUB_OK);
+  CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
+  return TEST_END();
+}
