@@ -119,7 +119,10 @@ static bool wake_idler_locked(lub_engine *e) {
 
 /* One at a time: who finds work wakes the next (Go's wakep). */
 static void wake_one(lub_engine *e) {
-  if (atomic_load(&e->idle) == 0 || atomic_load(&e->searching) > 0) return;
+  if (atomic_load(&e->idle) == 0 || atomic_load(&e->searching) > 0) {
+    if (e->opts.carriers < 0 && e->opts.wake) e->opts.wake(e->opts.ud); /* nobody sleeps in a step */
+    return;
+  }
   pthread_mutex_lock(&e->lock);
   if (atomic_load(&e->searching) == 0) (void)wake_idler_locked(e);
   pthread_mutex_unlock(&e->lock);
@@ -444,19 +447,31 @@ bool lub_carriers_in_c(lub_engine *e, lub_worker *w) {
 void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
   if (!e->opts.preempt_signal) return;
   pthread_mutex_lock(&e->lock);
-  for (int i = 0; i < e->threads; i++)
-    if (atomic_load(&e->carriers[i].current) == w && e->carriers[i].sleeper != NULL)
+  for (int i = 0; i < e->threads || i == 0; i++) /* one steps where there are no threads */
+    if (atomic_load(&e->carriers[i].current) == w && (!e->threads || e->carriers[i].sleeper != NULL))
       (void)pthread_kill(e->carriers[i].thread, e->opts.preempt_signal);
   pthread_mutex_unlock(&e->lock);
 }
 
 /* ---- host-run engines -------------------------------------------------------------------------------------- */
 
+/* The host's thread may end when it has stepped: it gets signals only while `current` stands, under the lock. */
+static void set_stepped(lub_carrier *c, lub_worker *w) {
+  pthread_mutex_lock(&c->engine->lock);
+  c->thread = pthread_self();
+  atomic_store(&c->current, w);
+  pthread_mutex_unlock(&c->engine->lock);
+}
+
 bool lub_carriers_step(lub_engine *e) {
   lub_carrier *before = self, *c = &e->carriers[0];
   self = c;
   lub_worker *w = take_own(e, c, atomic_load(&c->place));
-  if (w) run_slice(w);
+  if (w) {
+    set_stepped(c, w);
+    run_slice(w);
+    set_stepped(c, NULL);
+  }
   self = before;
   return w != NULL;
 }
@@ -495,6 +510,9 @@ static void free_places(lub_engine *e) {
   for (int i = 0; i < e->nplaces && e->places; i++) pthread_mutex_destroy(&e->places[i].lock);
   lub_free(&e->mem, e->places);
   lub_free(&e->mem, e->carriers);
+  e->places = NULL;
+  e->carriers = NULL;
+  e->threads = 0;
 }
 
 static lub_status start_all(lub_engine *e) {
@@ -515,6 +533,7 @@ lub_status lub_carriers_open(lub_engine *e) {
 }
 
 void lub_carriers_close(lub_engine *e) {
+  if (!e->places) return; /* an engine that was kept open by references closes once more */
   pthread_mutex_lock(&e->lock);
   atomic_store(&e->stopping, true);
   pthread_cond_broadcast(&e->watch);

@@ -1,6 +1,7 @@
 /* engine.c - the life of an engine, its time, its names; who sleeps, and who is told of a deadlock. */
 #include "engine.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -244,15 +245,33 @@ static void free_lost_chans(lub_engine *e) {
   }
 }
 
-static void free_engine(lub_engine *e) {
+static void free_names(lub_engine *e) {
   while (e->names) {
     lub_name *n = e->names;
     e->names = n->next;
     lub_value_drop(&n->value);
     lub_free(&e->mem, n);
   }
-  if (atomic_load(&e->judging)) atomic_load(&e->judging)->close(e);
-  free_lost_chans(e);
+}
+
+static void close_judge(lub_engine *e) {
+  const lub_judging *judging = atomic_exchange(&e->judging, NULL);
+  if (judging) judging->close(e);
+}
+
+/* Who keeps a reference would use the engine when it drops it: the engine stays, and names the first. */
+static bool is_referenced(lub_engine *e) {
+  lub_link *k = lub_list_first(&e->chans);
+  if (!k) return false;
+  const lub_chan *ch = lub_container(k, lub_chan, link);
+  char text[160];
+  (void)snprintf(text, sizeof text, "the engine cannot close: %s '%.64s' is still referenced",
+                 ch->of_worker ? "worker" : "channel", ch->name);
+  if (e->opts.log) e->opts.log(e->opts.ud, text);
+  return true;
+}
+
+static void free_engine(lub_engine *e) {
   lub_timers_close(&e->timers);
   pthread_cond_destroy(&e->watch);
   pthread_cond_destroy(&e->gone);
@@ -301,45 +320,81 @@ lub_status lub_engine_open(const lub_options *opts, lub_engine **out) {
 lub_status lub_engine_close(lub_engine *e) {
   lub_worker *w = lub_worker_current();
   if (w && w->engine == e && !w->pinned) return LUB_BUSY;
+  if (!lub_workers_end(e, LUB_FOREVER)) return LUB_BUSY;
   lub_carriers_close(e);
   (void)lub_engine_complain(e, true);
+  free_names(e);
+  close_judge(e);
+  free_lost_chans(e);
+  if (is_referenced(e)) return LUB_BUSY;
   free_engine(e);
   return LUB_OK;
 }
 
+/* When a host-run engine must look at its timers, or log what nobody has joined. */
+static int64_t next_duty_locked(lub_engine *e) {
+  int64_t timer_ns = lub_timers_next(&e->timers);
+  lub_link *k = lub_list_first(&e->complaints);
+  int64_t complain_ns = k ? lub_container(k, lub_worker, complains)->complain_ns : LUB_NEVER;
+  return timer_ns < complain_ns ? timer_ns : complain_ns;
+}
+
+/* Sleeps as an idle carrier does: whoever queues a worker wakes it. The thread counts as awake before and after. */
+static lub_status sleep_in_step(lub_engine *e, lub_sleeper *s, int64_t deadline) {
+  lub_status status = LUB_PARK;
+  pthread_mutex_lock(&e->lock);
+  lub_list_push(&e->idlers, &s->link);
+  atomic_fetch_add(&e->idle, 1);
+  s->woken = false;
+  e->awake--;
+  e->changes++;
+  if (!lub_carriers_have_work_locked(e)) {
+    int64_t duty_ns = next_duty_locked(e);
+    if (parked_for_ever_locked(e)) status = LUB_DEADLOCK;
+    else lub_sleep_locked(e, s, deadline < duty_ns ? deadline : duty_ns);
+    if (status == LUB_PARK && !s->woken && lub_engine_now_ns(e) >= deadline) status = LUB_TIMEOUT;
+  }
+  if (s->woken) { /* the wake has taken us from the list, and counted us as a carrier */
+    atomic_fetch_sub(&e->searching, 1);
+  } else {
+    lub_list_remove(&s->link);
+    atomic_fetch_sub(&e->idle, 1);
+    lub_engine_awake_locked(e);
+  }
+  pthread_mutex_unlock(&e->lock);
+  return status;
+}
+
 lub_status lub_engine_step(lub_engine *e, double wait) {
-  if (e->threads) return LUB_INVALID;
+  if (e->opts.carriers > 0) return LUB_INVALID;
   int64_t deadline = lub_engine_deadline(e, wait);
   lub_sleeper s;
   lub_sleeper_init(&s, NULL);
   lub_status status = LUB_PARK;
+  pthread_mutex_lock(&e->lock);
+  lub_engine_awake_locked(e); /* others may wait for what this step runs */
+  pthread_mutex_unlock(&e->lock);
   while (status == LUB_PARK) {
     uint32_t fired = lub_engine_run_timers(e);
     (void)lub_engine_complain(e, false);
-    if (lub_carriers_step(e) || fired) {
-      status = LUB_OK;
-      break;
-    }
-    pthread_mutex_lock(&e->lock);
-    lub_list_push(&e->idlers, &s.link); /* whoever queues a worker wakes us */
-    atomic_fetch_add(&e->idle, 1);
-    s.woken = false;
-    if (!lub_carriers_have_work_locked(e)) {
-      if (parked_for_ever_locked(e)) status = LUB_DEADLOCK;
-      else lub_sleep_locked(e, &s, deadline);
-      if (status == LUB_PARK && !s.woken && lub_engine_now_ns(e) >= deadline) status = LUB_TIMEOUT;
-    }
-    if (s.woken) { /* the wake has taken us from the list, and counted us as a carrier */
-      atomic_fetch_sub(&e->searching, 1);
-      e->awake--;
-    } else {
-      lub_list_remove(&s.link);
-      atomic_fetch_sub(&e->idle, 1);
-    }
-    pthread_mutex_unlock(&e->lock);
+    if (lub_carriers_step(e) || fired) status = LUB_OK;
+    else status = sleep_in_step(e, &s, deadline);
   }
+  pthread_mutex_lock(&e->lock);
+  lub_engine_asleep_locked(e);
+  pthread_mutex_unlock(&e->lock);
   lub_sleeper_close(&s);
   return status;
+}
+
+double lub_engine_timeout(lub_engine *e) {
+  pthread_mutex_lock(&e->lock);
+  bool ready = lub_carriers_have_work_locked(e);
+  int64_t next_ns = next_duty_locked(e);
+  pthread_mutex_unlock(&e->lock);
+  int64_t now_ns = lub_engine_now_ns(e);
+  if (ready || next_ns <= now_ns) return 0;
+  return next_ns == LUB_NEVER ? LUB_FOREVER : (double)(next_ns - now_ns) / 1e9;
 }
 
 int lub_engine_carriers(lub_engine *e) { return e->nplaces; }

@@ -64,6 +64,7 @@ struct lub_engine {
   uint32_t changes;         /* counts threads that went to sleep */
   int threads, max_threads; /* started; bound */
   int zombies;
+  int ending; /* calls of lub_workers_end under way: workers that open meanwhile are born killed */
   bool bound_told, watcher_runs;
   pthread_t watcher;
   lub_carrier *carriers; /* [max_threads] */

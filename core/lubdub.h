@@ -1,12 +1,12 @@
 /* lubdub.h - the C face of the engine: channels, select, workers on carriers, timers.
  *
  * Units: every span of time is in seconds (double); LUB_FOREVER waits for ever, 0 and less never waits.
- * Errors: calls that can fail return a lub_status; out-pointers are written on LUB_OK only. Nothing here
- * prints, exits, aborts, or installs a signal handler.
+ * Errors: calls that can fail return a lub_status; out-pointers are written on LUB_OK only, where no comment says
+ * otherwise. Nothing here prints, exits, aborts, or installs a signal handler.
  * Threads: a function may be called from any thread unless its comment says otherwise.
  * Ownership: objects are counted. lub_X_open gives the caller one reference, lub_X_ref one more, and
- * lub_X_drop gives one back. All of an engine's objects must be dropped before lub_engine_close returns
- * its memory; the engine refuses to close while called from one of its own carriers. */
+ * lub_X_drop gives one back. Values own what is in them until lub_value_drop. All of an engine's objects and values
+ * must be dropped before lub_engine_close, which refuses as long as a channel or a worker is out. */
 #ifndef LUBDUB_H
 #define LUBDUB_H
 
@@ -89,6 +89,8 @@ typedef enum lub_type {
 
 #define LUB_SHORT_MAX 13
 
+/* Zeroed, it is nil. A host reads `type` and `as` (LUB_BOOL .b, LUB_INT .i, LUB_NUM .n, LUB_POINTER .p), the rest with
+ * lub_text and lub_to_chan. A copy of the struct is the same value: only one of the two may be dropped or sent. */
 typedef struct lub_value {
   union {
     struct {
@@ -109,6 +111,7 @@ typedef struct lub_value {
   };
 } lub_value;
 
+lub_value lub_nil(void);
 lub_value lub_bool(bool b);
 lub_value lub_int(int64_t i);
 lub_value lub_num(double n);
@@ -116,7 +119,8 @@ lub_value lub_num(double n);
 lub_value lub_of_chan(lub_chan *ch);
 /* Copies nbytes of text (zeros allowed). LUB_NOMEM. */
 lub_status lub_string(lub_engine *e, const char *text, size_t nbytes, lub_value *out);
-/* The bytes of a string value, with a zero behind them, and their count; NULL for other types. Valid while *v lives. */
+/* The bytes of a string value, with a zero behind them, and their count (nbytes may be NULL); NULL for other types.
+ * Valid while *v lives, and where it lies. */
 const char *lub_text(const lub_value *v, size_t *nbytes);
 /* The channel in a value, or NULL; the value keeps its reference. */
 lub_chan *lub_to_chan(const lub_value *v);
@@ -138,12 +142,18 @@ typedef struct lub_event { /* lives for the call only */
 } lub_event;
 
 typedef struct lub_options {
-  int carriers; /* threads that run workers; 0: as many as CPUs; -1: none, the host calls lub_engine_step */
+  int carriers; /* threads that run workers; 0: as many as CPUs; -1: none, the host calls lub_engine_step. There is
+                   no watcher then either: a script that never waits keeps its step, until another thread kills it */
   int max_carriers; /* bound on carriers plus spares for those stuck in C calls; 0: carriers + 256 */
-  /* realloc's contract, size 0 frees; NULL: libc. Called from any thread. */
+  /* These are called from any thread, at times with locks of the engine held: they must not call it. */
+  /* realloc's contract; nbytes 0 frees, and gives NULL. NULL: libc */
   void *(*realloc)(void *ud, void *block, size_t nbytes);
-  int64_t (*clock)(void *ud);                 /* ns, never back; NULL: CLOCK_MONOTONIC */
-  void (*log)(void *ud, const char *message); /* what must not stay silent; NULL: dropped */
+  int64_t (*clock)(void *ud); /* ns, never back; NULL: CLOCK_MONOTONIC. All spans are in its time */
+  /* What must not stay silent, as errors of workers that nobody joined. The message is one line or more, without a
+   * newline at its end, and gone after the call. NULL: dropped */
+  void (*log)(void *ud, const char *message);
+  void (*wake)(
+      void *ud); /* host-run: another thread has made work for lub_engine_step; NULL: nobody is told */
   /* Each verdict, once for a silence; by any of the engine's threads, one at a time: be quick, do not call the engine
    * but for lub_worker_cancel and _kill. NULL: deaths that nobody watches are logged. */
   void (*verdict)(void *ud, const lub_verdict *v);
@@ -155,21 +165,30 @@ typedef struct lub_options {
                          binding installs, should call lub_interrupted(). 0: none is sent */
 } lub_options;
 
-/* Starts an engine. opts may be NULL. LUB_NOMEM, LUB_THREAD, LUB_INVALID. */
+/* Starts an engine. opts may be NULL; what it points to may go afterwards. LUB_NOMEM, LUB_THREAD, LUB_INVALID. */
 lub_status lub_engine_open(const lub_options *opts, lub_engine **out);
 
-/* Stops the carriers at the end of their slices and joins them. Workers must have ended, or are dropped
- * as they are. LUB_BUSY when called from a carrier. Owner: the caller of lub_engine_open; nobody may use
- * the engine during or after. */
+/* Kills the workers that still run and waits until they have ended (their close handlers run), logs errors that nobody
+ * joined, stops and joins the carriers, and gives back all memory. A host-run engine runs its workers' ends here, in
+ * the calling thread. Nobody else may use the engine meanwhile, nor anybody after LUB_OK.
+ *   LUB_BUSY  called from a carrier or inside a step; a worker is inside a C call that does not return
+ *             (lub_engine_zombies); or a channel or worker is still referenced, and the log says which. The engine is
+ *             still there: only to be closed again, when the C call has returned or the reference was dropped */
 lub_status lub_engine_close(lub_engine *e);
 
 /* Host-run engines (carriers = -1): fires due timers, runs one worker for one slice; when there is
- * nothing to do, waits at most `wait` seconds for something. LUB_OK something ran; LUB_TIMEOUT nothing
- * did; LUB_DEADLOCK nothing could ever; LUB_INVALID the engine has carriers. One thread at a time. */
+ * nothing to do, waits at most `wait` seconds for something: a timer, or work from another thread. LUB_OK something
+ * ran; LUB_TIMEOUT nothing did; LUB_DEADLOCK nothing could ever; LUB_INVALID the engine has carriers.
+ * One thread at a time. That thread must not block in lub_chan_send, lub_chan_recv, lub_select or lub_worker_join
+ * (wait 0 is fine), for nobody would step meanwhile. With a clock that stands still between steps, wait 0 too. */
 lub_status lub_engine_step(lub_engine *e, double wait);
+/* For a host with a loop of its own: seconds until lub_engine_step has something to do, as things are: 0 now,
+ * LUB_FOREVER not before another thread makes work (lub_options.wake). Host-run engines, the thread that steps. */
+double lub_engine_timeout(lub_engine *e);
 
 /* The host promises to act (hold) or not to (release): while holds are out, "everything is parked" is
- * no deadlock. An engine opens with one hold, its opener's. */
+ * no deadlock. An engine opens with one hold, its opener's: a host that from now on only waits for the engine's workers
+ * releases it, and holds again before it acts. */
 void lub_engine_hold(lub_engine *e);
 void lub_engine_release(lub_engine *e);
 
@@ -182,8 +201,8 @@ int lub_engine_threads(lub_engine *e);
 int lub_engine_zombies(lub_engine *e);
 /* Errors of workers that nobody joined; each was logged. */
 int lub_engine_failures(lub_engine *e);
-/* Kills all workers and waits until they have ended, for at most `wait` seconds. LUB_TIMEOUT: some have not (at once
- * when those sit in C calls): the engine must stay open. Not from a carrier. */
+/* Kills all workers, also those that are started meanwhile, and waits until they have ended, for at most `wait`
+ * seconds. LUB_TIMEOUT: some have not (after 0.2 s when those sit in C calls). LUB_BUSY: from a carrier or inside a step. */
 lub_status lub_engine_end_workers(lub_engine *e, double wait);
 
 /* Names a value for scripts (`lub.named(name)`) and hosts. The engine owns *v on LUB_OK; a nil value
@@ -204,9 +223,10 @@ void lub_chan_ref(lub_chan *ch);
 void lub_chan_drop(lub_chan *ch);
 
 /* Host threads (never a fiber): blocks the calling thread for at most `wait` seconds.
- *   send   LUB_OK: *v is taken, and nil now. LUB_CLOSED, LUB_TIMEOUT, LUB_INVALID (nil): *v stays.
- *   recv   LUB_OK: the caller owns *out. LUB_CLOSED (and drained), LUB_TIMEOUT.
- *   LUB_DEADLOCK  in an engine without holds: nothing can ever wake this thread. */
+ *   send   LUB_OK: *v is taken, and nil now. On any other result *v stays the caller's.
+ *   recv   LUB_OK: the caller owns *out. LUB_CLOSED (and drained).
+ *   LUB_TIMEOUT; LUB_CLOSED; LUB_NOMEM, only with a wait that is neither 0 nor for ever; LUB_INVALID: a nil, or a
+ *   wait that is NaN; LUB_DEADLOCK  in an engine without holds: nothing can ever wake this thread. */
 lub_status lub_chan_send(lub_chan *ch, lub_value *v, double wait);
 lub_status lub_chan_recv(lub_chan *ch, lub_value *out, double wait);
 /* LUB_CLOSED: it was closed before. Wakes every waiter. */
@@ -217,8 +237,8 @@ size_t lub_chan_capacity(const lub_chan *ch);
 bool lub_chan_closed(lub_chan *ch);
 const char *lub_chan_name(const lub_chan *ch); /* never NULL; lives as long as ch */
 
-/* One case of a select: ch NULL is never ready. `send` with the value in `value` (owned, taken when the
- * case is chosen), or a receive, whose value arrives there. */
+/* One case of a select: ch NULL is never ready. `send` with the value in `value` (the caller's until the case is
+ * chosen, and nil then), or a receive, whose value arrives there and is the caller's. */
 typedef struct lub_case {
   lub_chan *ch;
   lub_value value;
@@ -227,7 +247,8 @@ typedef struct lub_case {
 
 /* Of several ready cases takes one uniformly at random; with `ordered`, the first. *index: the case
  * taken. LUB_OK; LUB_CLOSED: the case at *index received from, or sends to, a closed channel;
- * LUB_TIMEOUT, LUB_NOMEM, LUB_DEADLOCK. Host threads only. */
+ * LUB_TIMEOUT, LUB_NOMEM, LUB_DEADLOCK, LUB_INVALID (a wait that is NaN). *index is written on LUB_OK and LUB_CLOSED.
+ * Host threads only. */
 lub_status lub_select(lub_engine *e, lub_case *cases, size_t ncases, bool ordered, double wait,
                       size_t *index);
 
@@ -314,15 +335,20 @@ int lub_engine_deaths(lub_engine *e);
 
 /* ---- workers ---------------------------------------------------------------------------------------- */
 
-/* Waits until w has ended. LUB_OK, LUB_TIMEOUT, LUB_DEADLOCK. Host threads only. */
+/* Waits until w has ended, however it did. LUB_OK, LUB_TIMEOUT, LUB_DEADLOCK, LUB_NOMEM. Host threads only. */
 lub_status lub_worker_join(lub_worker *w, double wait);
+/* The same for a select: a channel that closes when w has ended. w's reference, lives as long as w; only to be received
+ * from. Any thread. */
+lub_chan *lub_worker_done(lub_worker *w);
 void lub_worker_ref(lub_worker *w);
 void lub_worker_drop(lub_worker *w);
-/* Asks w to end: its fibers' waits return "cancelled". Level-triggered, cannot be taken back. */
+/* Asks w to end: its fibers' waits return "cancelled". Level-triggered, cannot be taken back. why: up to 63 bytes are
+ * kept; may be NULL. Any thread. */
 void lub_worker_cancel(lub_worker *w, const char *why);
-/* Ends w without asking: fenced at once, closed at its next safe point. */
+/* Ends w without asking: fenced at once, closed at its next safe point. Does not wait (lub_worker_join does), and does
+ * nothing to one that has ended. Any thread. */
 void lub_worker_kill(lub_worker *w, const char *why);
-const char *lub_worker_name(const lub_worker *w);
+const char *lub_worker_name(const lub_worker *w); /* lives as long as w */
 uint64_t lub_worker_id(const lub_worker *w);
 
 #ifdef __cplusplus

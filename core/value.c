@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+lub_value lub_nil(void) { return (lub_value){.type = LUB_NIL}; }
 lub_value lub_bool(bool b) { return (lub_value){.type = LUB_BOOL, .as.b = b}; }
 lub_value lub_int(int64_t i) { return (lub_value){.type = LUB_INT, .as.i = i}; }
 lub_value lub_num(double n) { return (lub_value){.type = LUB_NUM, .as.n = n}; }
@@ -28,13 +29,10 @@ lub_block *lub_block_new(const lub_allocator *mem, size_t nbytes, uint32_t nobje
 }
 
 const char *lub_text(const lub_value *v, size_t *nbytes) {
-  if (v->type == LUB_SHORT) {
-    *nbytes = v->s.len;
-    return v->s.text;
-  }
-  if (v->type != LUB_STRING) return NULL;
-  *nbytes = lub_value_block(v)->nbytes;
-  return lub_value_block(v)->bytes;
+  if (v->type != LUB_SHORT && v->type != LUB_STRING) return NULL;
+  const lub_block *b = v->type == LUB_STRING ? lub_value_block(v) : NULL;
+  if (nbytes) *nbytes = b ? b->nbytes : v->s.len;
+  return b ? b->bytes : v->s.text;
 }
 
 lub_status lub_value_copy(const lub_value *v, lub_value *out) {

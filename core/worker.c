@@ -12,6 +12,7 @@ enum {
   LOOK_EVERY = 61,        /* fibers between two looks at the clock and at those preempted (Go's schedtick) */
   GRACE_NS = 10000000,    /* from a kill to the zombie */
   CLOSING_NS = 100000000, /* the same for one that runs its close handlers */
+  PATIENCE = 20,          /* ... with zombies, in GRACE_NS, of who waits for all to end */
   COMPLAIN_NS = 1000000000, /* time for a parent to join what failed */
 };
 
@@ -65,6 +66,10 @@ lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_wor
   lub_list_init(&w->fibers);
   pthread_mutex_lock(&e->lock);
   lub_list_push(&e->workers, &w->all);
+  if (e->ending && !pinned) {
+    atomic_store(&w->killed, true);
+    atomic_store(&w->requested, true);
+  }
   if (pinned) {
     lub_list_push(&e->pinned, &w->pin);
     lub_engine_awake_locked(e);
@@ -389,6 +394,11 @@ lub_status lub_worker_join(lub_worker *w, double wait) {
   return status == LUB_CLOSED ? LUB_OK : status;
 }
 
+lub_chan *lub_worker_done(lub_worker *w) {
+  atomic_store(&w->joined, true);
+  return w->done;
+}
+
 void lub_worker_ref(lub_worker *w) { lub_object_ref(&w->obj); }
 void lub_worker_drop(lub_worker *w) { lub_object_drop(&w->obj); }
 const char *lub_worker_name(const lub_worker *w) { return w->name; }
@@ -478,6 +488,34 @@ lub_chan *lub_worker_report_wanted(lub_worker *w, uint64_t *fiber) {
 
 static void kill_one(lub_worker *w, void *ud) { lub_worker_kill(w, ud); }
 
+static lub_worker *find_unkilled(lub_engine *e) {
+  lub_worker *w = NULL;
+  pthread_mutex_lock(&e->lock);
+  for (lub_link *k = lub_list_first(&e->workers); k && !w; k = lub_list_next(&e->workers, k)) {
+    w = lub_container(k, lub_worker, all);
+    if (atomic_load(&w->killed) || atomic_load(&w->fate) != LUB_ALIVE) w = NULL;
+  }
+  if (w) lub_object_ref(&w->obj);
+  pthread_mutex_unlock(&e->lock);
+  return w;
+}
+
+static void kill_all(lub_engine *e) {
+  char why[] = "the engine closes";
+  lub_worker *w;
+  if (lub_workers_each(e, kill_one, why) == LUB_OK) return;
+  while ((w = find_unkilled(e))) { /* no memory for a list of them */
+    lub_worker_kill(w, why);
+    lub_object_drop(&w->obj);
+  }
+}
+
+static void set_ending(lub_engine *e, int change) {
+  pthread_mutex_lock(&e->lock);
+  e->ending += change;
+  pthread_mutex_unlock(&e->lock);
+}
+
 static bool only_zombies_locked(lub_engine *e) {
   for (lub_link *k = lub_list_first(&e->workers); k; k = lub_list_next(&e->workers, k))
     if (!lub_container(k, lub_worker, all)->zombie) return false;
@@ -485,21 +523,31 @@ static bool only_zombies_locked(lub_engine *e) {
 }
 
 bool lub_workers_end(lub_engine *e, double wait) {
-  char why[] = "the engine closes";
   int64_t deadline = lub_engine_deadline(e, wait);
-  if (lub_workers_each(e, kill_one, why)) return false;
-  for (;;) {
+  bool ended = false, over = false;
+  int patience = PATIENCE;
+  set_ending(e, 1); /* before they are counted: none that opens later lives */
+  kill_all(e);
+  while (!over) {
     pthread_mutex_lock(&e->lock);
-    bool ended = lub_list_empty(&e->workers);
-    bool over = ended || only_zombies_locked(e) || lub_engine_now_ns(e) >= deadline;
-    if (!over && e->threads) lub_engine_wait_locked(e, &e->gone, deadline);
+    ended = lub_list_empty(&e->workers);
+    int64_t now_ns = lub_engine_now_ns(e), until_ns = deadline;
+    if (!ended && only_zombies_locked(e)) {
+      /* inside C calls; or in Lua, on a machine so busy that the kill has not come through yet */
+      if (patience-- == 0) over = true;
+      if (now_ns + GRACE_NS < until_ns) until_ns = now_ns + GRACE_NS;
+    }
+    over = over || ended || now_ns >= deadline;
+    if (!over && e->threads) lub_engine_wait_locked(e, &e->gone, until_ns);
     pthread_mutex_unlock(&e->lock);
-    if (over) return ended;
-    if (!e->threads) (void)lub_engine_step(e, 0);
+    if (!over && !e->threads) (void)lub_engine_step(e, 0);
   }
+  set_ending(e, -1);
+  return ended;
 }
 
 lub_status lub_engine_end_workers(lub_engine *e, double wait) {
+  if (current && current->engine == e && !current->pinned) return LUB_BUSY;
   return lub_workers_end(e, wait) ? LUB_OK : LUB_TIMEOUT;
 }
 

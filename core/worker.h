@@ -88,7 +88,7 @@ void lub_worker_end(lub_worker *w);
 /* The engine logs `text` in a second, unless somebody joins w meanwhile: a parent may yet ask. From run, before
  * lub_worker_end. Without memory it is logged at once. */
 void lub_worker_complain(lub_worker *w, const char *text);
-/* Kills what still runs and waits `wait` seconds at most. False: some have not ended; at once when those are all
+/* Kills what still runs and waits `wait` seconds at most. False: some have not ended; after 0.2 s when those are all
  * zombies. */
 bool lub_workers_end(lub_engine *e, double wait);
 size_t lub_workers_count(lub_engine *e);

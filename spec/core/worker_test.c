@@ -33,6 +33,7 @@ static void step(job *j, lub_fiber *f) {
   size_t i = (size_t)(f - j->fibers);
   lub_value v = {0};
   lub_status s = LUB_OK;
+  if (!j->begun[i] && atomic_load(&f->worker->killed)) s = LUB_KILLED; /* it need not begin */
   if (j->begun[i]) {
     s = lub_wait_finish(&f->wait);
     v = f->one.value;
@@ -130,7 +131,8 @@ static void life(lub_engine *e) {
   lub_chan_close(in);
   CHECK("it has received all", lub_chan_recv(out, &got, LUB_FOREVER) == LUB_OK && got.as.i == 55);
   CHECK("it ends", lub_worker_join(w, LUB_FOREVER) == LUB_OK);
-  CHECK("and stays so", lub_worker_join(w, 0) == LUB_OK && lub_workers_count(e) == 0);
+  CHECK("and stays so", lub_worker_join(w, 0) == LUB_OK);
+  while (lub_workers_count(e)) sched_yield(); /* its carrier takes it from the list a moment later */
   lub_worker_cancel(w, "late");
   lub_worker_kill(w, "late");
   CHECK("what has ended cannot be killed", atomic_load(&w->fate) == LUB_ENDED && atomic_load(&j.freed) == 0);
