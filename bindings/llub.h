@@ -84,6 +84,7 @@ typedef struct lworker {
   int64_t closing_ns;                /* when the last close from outside began */
   int depth;                         /* of fibers that drive siblings */
   int anchors, handles, pool, npool; /* references in the registry; coroutines in the pool */
+  int killed;                        /* ... of the string "killed": a kill must not need memory */
   struct {
     lua_CFunction next, rawget, rawset, getmetatable, setmetatable, load, loadfile, require;
   } base;        /* Lua's own, of a state of ours */

@@ -282,7 +282,7 @@ static void end_fiber(lworker *lw, lfiber *f) {
   if (lua_pcall(L, 1, 0, 0)) { /* no memory for the results: that is the result */
     f->failed = true;
     f->nresults = 0;
-    lub_lworker_fail(lw, lua_tostring(L, -1));
+    if (!f->killed) lub_lworker_fail(lw, lua_tostring(L, -1));
     lua_pop(L, 1);
   }
   if (f->done) (void)lub_chan_close(f->done);
@@ -312,7 +312,7 @@ static void close_from_outside(lworker *lw, lfiber *f) {
   lw->running = before;
   lua_settop(f->co, 0);
   lua_pushnil(f->co);
-  lua_pushliteral(f->co, "killed");
+  lua_rawgeti(f->co, LUA_REGISTRYINDEX, lw->killed);
   f->nresults = 2;
   end_fiber(lw, f);
 }

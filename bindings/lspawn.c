@@ -3,6 +3,8 @@
 
 #include "llub.h"
 
+#define NO_TEXT "spawn: the error of a module that the function needs is not a string"
+
 lub_worker *lub_check_worker(lua_State *L, const char *function) {
   lub_worker **w = luaL_testudata(L, 1, LUB_WORKER_TYPE);
   if (!w) lub_arg_error(L, function, 1, "a worker");
@@ -51,15 +53,13 @@ static int begin_worker(lua_State *L) {
   return 0;
 }
 
-/* NULL, with the error on L. */
+/* NULL, with the error in *why, or nil in it without memory. Raises nothing: the caller owns a message. */
 static lworker *start_worker(lua_State *L, const lworker *parent, const char *name, size_t memory,
-                             const seed *s) {
+                             const seed *s, lub_value *why) {
   lworker *lw, *here = lub_here;
   lua_Debug ar;
-  if (lub_lworker_open(parent->core->engine, name, NULL, parent, &lw)) {
-    lua_pushliteral(L, "spawn: not enough memory for a worker");
-    return NULL;
-  }
+  *why = lub_nil();
+  if (lub_lworker_open(parent->core->engine, name, NULL, parent, &lw)) return NULL;
   if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "Sl", &ar))
     (void)snprintf(lw->site, sizeof lw->site, "%.50s:%d", ar.short_src, ar.currentline);
   lw->memory_limit = memory;
@@ -69,7 +69,9 @@ static lworker *start_worker(lua_State *L, const lworker *parent, const char *na
   int status = lua_pcall(lw->L, 1, 0, 0);
   lub_here = here;
   if (status == LUA_OK) return lw;
-  if (lua_checkstack(L, 1)) lua_pushstring(L, luaL_tolstring(lw->L, -1, NULL));
+  size_t n;
+  const char *text = lua_type(lw->L, -1) == LUA_TSTRING ? lua_tolstring(lw->L, -1, &n) : NULL;
+  (void)lub_string(parent->core->engine, text ? text : NO_TEXT, text ? n : sizeof NO_TEXT - 1, why);
   lub_lworker_abandon(lw);
   lub_here = here;
   return NULL;
@@ -112,9 +114,14 @@ static int spawn(lua_State *L) {
   lub_push_paths(L);
   lub_value message = lub_pack_list(L, 1, n, "spawn");
   seed s = {&message, self, lua_tostring(L, n + 1), lua_tostring(L, n + 2)};
-  lworker *lw = start_worker(L, self, name, (size_t)memory, &s);
+  lub_value why;
+  lworker *lw = start_worker(L, self, name, (size_t)memory, &s, &why);
   lub_value_drop(&message);
-  if (!lw) return lua_error(L);
+  if (!lw && why.type == LUB_NIL) return luaL_error(L, "spawn: not enough memory for a worker");
+  if (!lw) {
+    lub_take(L, &why);
+    return lua_error(L);
+  }
   lub_worker *w = lw->core;
   lub_value v = lub_of_object(&w->obj, UINT8_MAX);
   lub_fiber_inbox(&lw->main->core);

@@ -166,6 +166,8 @@ static int set_up(lua_State *L) {
   lw->anchors = new_table(L, 0, NULL);
   lw->handles = new_table(L, 0, "v"); /* by channel and view; weak, so that unused ones go */
   lw->pool = new_table(L, 0, NULL);
+  lua_pushliteral(L, "killed");
+  lw->killed = luaL_ref(L, LUA_REGISTRYINDEX);
   if (lw->core->pinned) {
     lua_getglobal(L, "require");
     lua_setfield(L, LUA_REGISTRYINDEX, "lub.require"); /* before a script changes it */
