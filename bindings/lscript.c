@@ -5,6 +5,8 @@
 #include "llub.h"
 #include "lubdub_lua.h"
 
+enum { MAX_ARGS = 1 << 20 };
+
 lub_status lub_lua_engine_open(const lub_options *opts, lub_engine **out) {
   lub_options o = opts ? *opts : (lub_options){0};
   if (!o.preempt_signal) {
@@ -16,13 +18,19 @@ lub_status lub_lua_engine_open(const lub_options *opts, lub_engine **out) {
 
 /* ---- start ---------------------------------------------------------------------------------------------------- */
 
+/* What `arg[0]` is. */
+static const char *script_name(const lub_script *s) {
+  return s->path ? s->path : s->name ? s->name : "script";
+}
+
 static void load(lua_State *L, const lub_script *s, const char *mode) {
   int status = LUA_OK;
   if (s->path) {
     status = luaL_loadfilex(L, strcmp(s->path, "-") != 0 ? s->path : NULL, mode);
   } else {
-    lua_pushfstring(L, "=%s", s->name ? s->name : "script");
-    status = luaL_loadbufferx(L, s->text, s->nbytes, lua_tostring(L, -1), mode);
+    size_t n = s->nbytes ? s->nbytes : strlen(s->text);
+    lua_pushfstring(L, "=%s", script_name(s));
+    status = luaL_loadbufferx(L, s->text, n, lua_tostring(L, -1), mode);
     lua_remove(L, -2);
   }
   if (status) lua_error(L);
@@ -31,32 +39,41 @@ static void load(lua_State *L, const lub_script *s, const char *mode) {
 static int begin_script(lua_State *L) {
   const lub_script *s = lua_touserdata(L, 1);
   lworker *lw = lub_lworker(L);
+  int n = (int)s->nargs;
   lua_settop(L, 0);
-  luaL_checkstack(L, s->argc + 8, "too many arguments");
+  luaL_checkstack(L, n + 8, "too many arguments");
   lua_State *co = lua_newthread(L);
   load(L, s, lw->bytecode ? NULL : "t");
-  lua_createtable(L, s->argc, 1);
-  lua_pushstring(L, s->path ? s->path : s->name ? s->name : "script");
+  for (int i = 0; i < n; i++) lub_unpack(L, &s->args[i]);
+  lua_createtable(L, n, 1);
+  lua_pushstring(L, script_name(s));
   lua_rawseti(L, -2, 0);
-  for (int i = 0; i < s->argc; i++) {
-    lua_pushstring(L, s->argv[i]);
-    lua_rawseti(L, -2, i + 1);
+  for (int i = 1; i <= n; i++) {
+    lua_pushvalue(L, 2 + i);
+    lua_rawseti(L, -2, i);
   }
   lua_setglobal(L, "arg");
-  for (int i = 0; i < s->argc; i++) lua_pushstring(L, s->argv[i]);
-  if (!lua_checkstack(co, s->argc + 4)) return luaL_error(L, "too many arguments");
-  lua_xmove(L, co, s->argc + 1);
-  lw->main = lub_fiber_new(L, lw, co, s->argc);
+  if (!lua_checkstack(co, n + 4)) return luaL_error(L, "too many arguments");
+  lua_xmove(L, co, n + 1);
+  lw->main = lub_fiber_new(L, lw, co, n);
   lw->main->main = true;
   return 0;
 }
 
-static char *copy_text(const char *text) { return text ? strdup(text) : NULL; }
+/* The error that begin_script left, for the host. */
+static lub_status refuse(lworker *lw, int status, lub_value *error) {
+  size_t n;
+  const char *text = lua_tolstring(lw->L, -1, &n);
+  if (error && (!text || lub_string(lw->core->engine, text, n, error))) *error = (lub_value){0};
+  lub_lworker_abandon(lw);
+  return status == LUA_ERRMEM ? LUB_NOMEM : LUB_FAILED;
+}
 
-lub_status lub_script_start(lub_engine *e, const lub_script *s, lub_worker **out, char **error) {
+lub_status lub_script_start(lub_engine *e, const lub_script *s, lub_worker **out, lub_value *error) {
   lworker *lw, *here = lub_here;
   const char *name = s->name ? s->name : s->path ? s->path : "script";
-  *error = NULL;
+  if (error) *error = (lub_value){0};
+  if ((!s->path && !s->text) || s->nargs > MAX_ARGS) return LUB_INVALID;
   if (lub_lworker_open(e, name, NULL, NULL, &lw)) return LUB_NOMEM;
   lw->memory_limit = s->memory;
   lw->bytecode = s->bytecode;
@@ -65,13 +82,10 @@ lub_status lub_script_start(lub_engine *e, const lub_script *s, lub_worker **out
   lub_here = lw;
   lua_pushcfunction(lw->L, begin_script);
   lua_pushlightuserdata(lw->L, (void *)(uintptr_t)s);
-  if (lua_pcall(lw->L, 1, 0, 0)) {
-    *error = copy_text(lua_tostring(lw->L, -1));
-    lub_lworker_abandon(lw);
-    lub_here = here;
-    return LUB_FAILED;
-  }
+  int status = lua_pcall(lw->L, 1, 0, 0);
+  lub_status refused = status ? refuse(lw, status, error) : LUB_OK;
   lub_here = here;
+  if (refused) return refused;
   *out = lw->core;
   lub_fiber_inbox(&lw->main->core);
   lub_worker_start(*out);

@@ -143,9 +143,8 @@ static void on_event(void *ud, const lub_event *event) {
 
 static int tell_result(lub_worker *w) {
   lub_value v = {0};
-  size_t n;
   lub_status status = lub_script_result(w, &v);
-  const char *text = status == LUB_FAILED ? lub_text(&v, &n) : NULL;
+  const char *text = status == LUB_FAILED ? lub_text(&v, NULL) : NULL;
   bool told = atomic_load(&interrupt) || (status == LUB_KILLED && lub_engine_deaths(engine));
   if (status != LUB_OK && !told) (void)complain(0, text ? text : lub_strerror(status));
   lub_value_drop(&v);
@@ -174,19 +173,34 @@ static int end_engine(int code) {
   return code; /* the signals' thread may still look at the engine: the process frees it */
 }
 
-static int run(const lub_script *s) {
+/* With the arguments of a command line. */
+static lub_status start_script(lub_script s, size_t argc, char **argv, lub_worker **w, lub_value *error) {
+  lub_value *args = calloc(argc + 1, sizeof *args);
+  lub_status status = args ? LUB_OK : LUB_NOMEM;
+  for (size_t i = 0; i < argc && status == LUB_OK; i++)
+    status = lub_string(engine, argv[i], strlen(argv[i]), &args[i]);
+  s.args = args;
+  s.nargs = argc;
+  if (status == LUB_OK) status = lub_script_start(engine, &s, w, error);
+  for (size_t i = 0; i < argc && args; i++) lub_value_drop(&args[i]);
+  free(args);
+  return status;
+}
+
+static int run(lub_script s, int argc, char **argv) {
   lub_options o = {.log = log_message, .verdict = on_verdict, .record = record ? on_event : NULL};
   char why[LUB_CARRIERS_WHY];
   if (!lub_carriers_wanted(&o.carriers, why)) return complain(USAGE, why);
   lub_status status = lub_lua_engine_open(&o, &engine);
   if (status) return complain(SCRIPT_FAILED, lub_strerror(status));
   if (!handle_signals()) return complain(SCRIPT_FAILED, "cannot start a thread");
-  char *error;
+  lub_value error = {0};
   lub_worker *w;
-  status = lub_script_start(engine, s, &w, &error);
+  status = start_script(s, (size_t)argc, argv, &w, &error);
   if (status) {
-    (void)complain(0, error ? error : lub_strerror(status));
-    free(error);
+    const char *text = lub_text(&error, NULL);
+    (void)complain(0, text ? text : lub_strerror(status));
+    lub_value_drop(&error);
     return SCRIPT_FAILED;
   }
   script = w;
@@ -214,17 +228,14 @@ static int run_file(int argc, char **argv) {
     (void)fputs(usage_text, stderr);
     return USAGE;
   }
-  lub_script s = {.path = argv[0], .name = "main", .argc = argc - 1, .argv = (const char *const *)argv + 1};
-  return run(&s);
+  return run((lub_script){.path = argv[0], .name = "main"}, argc - 1, argv + 1);
 }
 
 /* A subcommand that is written in Lua: lubdub.backtest.main_NAME. */
 static int run_tool(const char *name, int argc, char **argv) {
   char text[128];
   (void)snprintf(text, sizeof text, "os.exit(require 'lubdub.backtest'.main_%s { ... })", name);
-  lub_script s = {
-      .text = text, .nbytes = strlen(text), .name = name, .argc = argc, .argv = (const char *const *)argv};
-  return run(&s);
+  return run((lub_script){.text = text, .name = name}, argc, argv);
 }
 
 int main(int argc, char **argv) {
