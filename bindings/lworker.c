@@ -111,8 +111,7 @@ void lub_lworker_abandon(lworker *lw) {
 void lub_pinned_close(lworker *lw) {
   if (lw->closed) return;
   lw->closed = true;
-  lub_list_remove(&lw->main->core.link);
-  lub_timer_forget(&lw->core->engine->timers, &lw->main->core.wait.timer);
+  lub_fiber_leave(&lw->main->core);
   lw->main->ended = true;
   lub_fiber_close_all(lw);
 }

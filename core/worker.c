@@ -565,6 +565,10 @@ void lub_fiber_init(lub_fiber *f, lub_worker *w) {
 
 void lub_fiber_close(lub_fiber *f) {
   lub_assert(!f->wait.parked);
+  lub_fiber_leave(f);
+}
+
+void lub_fiber_leave(lub_fiber *f) {
   lub_timer_forget(&f->worker->engine->timers, &f->wait.timer);
   if (f->wait.life) f->wait.life->ended(f->wait.life);
   f->wait.life = NULL;

@@ -114,6 +114,8 @@ void lub_worker_sleep(lub_worker *w, lub_wait *root);
 void lub_fiber_init(lub_fiber *f, lub_worker *w);
 /* Takes a fiber out of its worker; it must not be parked. */
 void lub_fiber_close(lub_fiber *f);
+/* The same of one that may be parked, for ever: its worker's state closes. Nothing wakes it any more. */
+void lub_fiber_leave(lub_fiber *f);
 /* A claimed fiber joins the inbox of a worker that is asleep; engine->lock is held, no wake follows. */
 void lub_fiber_inbox(lub_fiber *f);
 /* Puts a fiber at the end of the ready queue. Any thread, if nobody else does. */
