@@ -686,13 +686,13 @@ print "went on"]], "appears $1; kill -QUIT $pid; shows main; sleep 0.05; kill -Q
 
   it("tells who computes, who waits for a turn and who waits for somebody else", function()
     local code, _, err, path = signalled(prelude .. [[
-lub.spawn({ name = "helper" }, function()
+local helper = lub.spawn({ name = "helper" }, function()
   lub.chan(0, "orders"):recv()
 end)
-lub.spawn({ name = "sender" }, function()
+local sender = lub.spawn({ name = "sender" }, function()
   lub.chan(0, "answers"):send(1)
 end)
-lub.go(function() end)
+while helper:state() ~= "idle" or sender:state() ~= "blocked_send" do lub.yield() end
 mark(ready)
 while not exists(third) do end]], "appears $1; kill -QUIT $pid; shows orders; shows answers; : >$3")
     assert.equals(0, code)
