@@ -89,6 +89,7 @@ test: deps ## install what is missing, build, run every suite (SAN=address|threa
 	$(V)test -z "$(SAN)" || sh spec/build/lua.sh || :
 	$(V)$(MAKE) --no-print-directory all tests
 	$(V)B=$(B) SAN=$(SAN) LUA="$(LUA)" CC="$(CC)" CC_SAN="$(CC) $(SAN_$(SAN))" MAKE="$(MAKE)" \
+	  LINK_LUA="$(LUA_OBJ) $(LUA_LIBS) $(LIBS)" \
 	  PKG_CONFIG="$(PKG_CONFIG)" sh spec/run.sh $(SUITE)
 
 tests: $(CORETEST) $(LUATEST) ## build the C suites, run nothing

@@ -9,6 +9,8 @@ helper.nan = 0 / 0
 helper.command = os.getenv "LUBDUB" or "build/lubdub"
 helper.lua = os.getenv "LUA" or "lua5.4" -- one that can load the module
 helper.cc = os.getenv "CC_SAN" or "cc" -- one whose programs can link the library
+-- what such a program needs behind liblubdub-lua.a
+helper.link_lua = os.getenv "LINK_LUA" or "$(pkg-config --libs lua5.4) -pthread -lm"
 
 --- Yields until `ready()` is true; an error after `helper.long` seconds.
 function helper.eventually(ready)
