@@ -31,13 +31,9 @@ bool lub_can_yield(lua_State *L, const lworker *lw) {
 
 int lub_resume(lworker *lw, lua_State *from, lua_State *co, int nargs, int *nresults) {
   lua_State *outer = lw->innermost;
-  lw->innermost = co;
+  lub_go_on_in(lw, co);
   int status = lua_resume(co, from, nargs, nresults);
-  lw->innermost = outer;
-  if (lw->hooked == co) { /* it left before the hook came to run */
-    lua_sethook(co, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
-    lw->hooked = NULL;
-  }
+  lub_go_on_in(lw, outer);
   if (lw->forced && status == LUA_YIELD && lw->held) {
     lw->forced = false;
     lub_mark_held(co, NULL); /* lua_checkstack was done by the hook */
@@ -54,6 +50,20 @@ static int close_thread(lua_State *co, lua_State *from) {
 }
 #endif
 
+/* The same for a coroutine that the script closes: its handlers run on it, and may run too long. */
+static int close_inside(lua_State *L, lua_State *co) {
+  lworker *lw = lub_lworker(L);
+  lua_State *outer = lw->innermost;
+  bool chain_before = lw->chain_ok;
+  lw->chain_ok = false;
+  lub_go_on_in(lw, co);
+  int status = close_thread(co, L);
+  lub_go_on_in(lw, outer);
+  lw->chain_ok = chain_before;
+  if (lw->running->kill) lub_arm_kill(L, lw); /* as in `resumed` */
+  return status;
+}
+
 /* In a loop, not by recursion: a script may nest deeper than the C stack. */
 void lub_close_chain(lworker *lw, lua_State *co) {
   for (;;) {
@@ -62,10 +72,9 @@ void lub_close_chain(lworker *lw, lua_State *co) {
       outer = inner;
       inner = lua_tothread(inner, -2);
     }
-    lw->innermost = inner; /* its handlers may run too long */
+    lub_go_on_in(lw, inner); /* its handlers may run too long */
     (void)close_thread(inner, NULL);
     if (lua_gethook(inner)) lua_sethook(inner, NULL, 0, 0);
-    if (lw->hooked == inner) lw->hooked = NULL;
     if (inner == co) return;
     lua_pop(outer, 2); /* its marks spoke of the one that is gone */
     lub_mark_held(outer, NULL);
@@ -84,7 +93,7 @@ static int fail_resume(lua_State *L, lua_State *co, bool wrap, int status) {
     return 2;
   }
   int own = lua_status(co), closed = status; /* an error of co itself, or of resuming what cannot be */
-  if (own != LUA_OK && own != LUA_YIELD) closed = close_thread(co, L);
+  if (own != LUA_OK && own != LUA_YIELD) closed = close_inside(L, co);
   lua_xmove(co, L, 1);
   if (closed != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
     luaL_where(L, 1);
@@ -201,7 +210,7 @@ static int co_close(lua_State *L) {
   lua_State *co = check_co(L);
   const char *state = co_state(L, co);
   if (*state == 'r' || *state == 'n') return luaL_error(L, "cannot close a %s coroutine", state);
-  if (close_thread(co, L) == LUA_OK) {
+  if (close_inside(L, co) == LUA_OK) {
     lua_pushboolean(L, 1);
     return 1;
   }

@@ -167,6 +167,8 @@ int lub_resume(lworker *lw, lua_State *from, lua_State *co, int nargs, int *nres
 void lub_close_chain(lworker *lw, lua_State *co);
 bool lub_can_yield(lua_State *L, const lworker *lw);
 void lub_arm_kill(lua_State *L, lworker *lw);
+/* From here on co is the innermost coroutine that runs, NULL: none. What interrupts the worker interrupts it. */
+void lub_go_on_in(lworker *lw, lua_State *co);
 int lub_open_coroutines(lua_State *L);
 void lub_replace_coroutines(lua_State *L);
 

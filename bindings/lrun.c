@@ -130,8 +130,10 @@ int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k) {
 
 static void leave_hook(lua_State *L, lua_Debug *ar);
 
+static bool has_hook(lua_State *L) { return lua_gethook(L) == leave_hook; }
+
 void lub_arm_kill(lua_State *L, lworker *lw) {
-  if (lw->hooked == L) return;
+  if (lw->hooked == L && has_hook(L)) return;
   lua_sethook(L, leave_hook, LUA_MASKCOUNT, 1);
 }
 
@@ -170,18 +172,36 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   lua_yield(L, 0);
 }
 
+/* What counts is the hook that L has: debug.sethook may have replaced ours, or, when the signal came inside it, half
+ * of ours. */
+static void arm_hook(lworker *lw, lua_State *L) {
+  if (!has_hook(L)) {
+    lw->saved_hook.f = lua_gethook(L);
+    lw->saved_hook.mask = lua_gethookmask(L);
+    lw->saved_hook.count = lua_gethookcount(L);
+  } else if (lw->hooked != L) { /* a kill has armed it */
+    lw->saved_hook.f = NULL;
+  }
+  if (!has_hook(L) || lua_gethookmask(L) != LUA_MASKCOUNT) lua_sethook(L, leave_hook, LUA_MASKCOUNT, 1);
+  lw->hooked = L;
+}
+
 /* In a signal handler, on the thread that runs w. lua_sethook may be called there (as lua.c does). */
 void lub_worker_interrupt(lub_worker *w) {
   lworker *lw = w->data;
   lua_State *L = lw->innermost;
-  if (!L || lw->hooked) return;
-  lua_Hook f = lua_gethook(L);
-  if (f == leave_hook) return;
-  lw->saved_hook.f = f;
-  lw->saved_hook.mask = lua_gethookmask(L);
-  lw->saved_hook.count = lua_gethookcount(L);
-  lw->hooked = L;
-  lua_sethook(L, leave_hook, LUA_MASKCOUNT, 1);
+  if (L && (!lw->hooked || lw->hooked == L)) arm_hook(lw, L); /* otherwise lub_go_on_in does, at once */
+}
+
+/* A hook that was armed on a coroutine which then went on in another, or was left by it, before the hook came to run,
+ * follows: left behind, it would be waited for while the other runs for ever. */
+void lub_go_on_in(lworker *lw, lua_State *co) {
+  lw->innermost = co;
+  lua_State *before = lw->hooked;
+  if (!before || before == co) return;
+  if (has_hook(before)) lua_sethook(before, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
+  if (co) arm_hook(lw, co);
+  else lw->hooked = NULL;
 }
 
 static void on_signal(int sig) {
@@ -307,7 +327,7 @@ static void close_from_outside(lworker *lw, lfiber *f) {
   lw->closing_ns = lub_engine_now_ns(lw->core->engine);
   lua_State *innermost_before = lw->innermost;
   lub_close_chain(lw, f->co);
-  lw->innermost = innermost_before;
+  lub_go_on_in(lw, innermost_before);
   atomic_store(&lw->core->closing, closing_before);
   lw->running = before;
   lua_settop(f->co, 0);
@@ -352,7 +372,7 @@ static void end_failed(lworker *lw, lfiber *f) {
   lw->running = f;
   lua_State *innermost_before = lw->innermost;
   lub_close_chain(lw, f->co);
-  lw->innermost = innermost_before;
+  lub_go_on_in(lw, innermost_before);
   lw->running = before;
   lua_settop(f->co, 0);
   lua_pushnil(f->co);

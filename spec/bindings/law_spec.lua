@@ -304,6 +304,57 @@ describe("law 4: nothing hogs", function()
     end
   end, { carriers = 1 })
 
+  -- the signal comes somewhere in a round, mostly while debug.sethook or coroutine.wrap is entered: the hook that it arms
+  -- must not be lost there, nor count as armed once it is
+  in_worker("not where the hook that stops a loop is replaced, or armed on a coroutine that goes on in another", function()
+    local all = {}
+    for i = 1, 200 do all[i] = i end
+    local loops = {
+      function() while true do debug.sethook() end end,
+      function() while true do debug.sethook(function() end, "", 1000) end end,
+      function() while true do coroutine.wrap(function() coroutine.yield() end)(table.unpack(all)) end end,
+      function() -- one signal of two finds the hook's owner deeper by one coroutine
+        local function deeper(n)
+          if n > 150 then return end
+          local stop = lub.now() + 0.0005
+          while lub.now() < stop do end
+          coroutine.wrap(deeper)(n + 1)
+        end
+        while true do deeper(1) end
+      end,
+    }
+    for i, loop in ipairs(loops) do
+      local f = lub.go(loop)
+      for _ = 1, 3 do assert(lub.sleep(0.001)) end
+      f:kill()
+      same({ i, nil, "killed" }, { i, f:join(10) })
+    end
+  end, { carriers = 1 })
+
+  in_worker("not in a close handler that coroutine.close runs, or the end of a wrapped coroutine", function()
+    local function closes()
+      local co = coroutine.create(function()
+        local _ <close> = setmetatable({}, { __close = function() while true do end end })
+        coroutine.yield()
+      end)
+      coroutine.resume(co)
+      coroutine.close(co)
+    end
+    local function fails()
+      coroutine.wrap(function()
+        local _ <close> = setmetatable({}, { __close = function() while true do end end })
+        error "x"
+      end)()
+    end
+    for _, loop in ipairs { closes, fails } do
+      local w = lub.spawn(loop)
+      assert(lub.sleep(0.03))
+      w:kill()
+      same({ nil, "killed" }, { w:join(10) })
+      eventually(function() return w:state() == "dead" end)
+    end
+  end, { carriers = 1 })
+
   -- 10 ms for each that runs first, and as much again for a machine that does other things
   for loops, bound in pairs { [1] = 0.06, [4] = 0.1 } do
     it(("a sleep beside %d endless loops is late by %g s at most, on one carrier"):format(loops, bound), function()
