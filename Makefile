@@ -271,10 +271,11 @@ $(B)/liblubdub-lua.so: $(CORE) $(BINDING) $(HEADERS) $(B)/.parts
 	  $(CORE) $(BINDING) -o $@ $(LUA_LIBS) $(LIBS)
 	$(V)ln -sf $(@F) $(B)/$(call SONAME,lubdub-lua)
 
-# The module takes Lua from the program that loads it.
+# The module takes Lua from the program that loads it. It stays when Lua unloads it: a worker stuck in a C call returns
+# to it later.
 $(B)/lubdub.so: $(CORE) $(BINDING) $(B)/.parts
 	$(V)echo '{ global: luaopen_*; local: *; };' >$@.map
-	$(V)$(LINK) -shared -Wl,--version-script=$@.map $(CORE) $(BINDING) -o $@ $(LIBS)
+	$(V)$(LINK) -shared -Wl,-z,nodelete -Wl,--version-script=$@.map $(CORE) $(BINDING) -o $@ $(LIBS)
 
 # An interpreter that can load a sanitized module.
 $(B)/lua5.4: $(B)/lua-$(SAN)/lua.o $(LUA_OBJ)

@@ -472,6 +472,20 @@ describe("law 5: a kill cannot be swallowed", function()
     end, { carriers = carriers, timeout = 60 })
   end
 
+  it("and a stock Lua that ends meanwhile does not unload the code that it returns to", function()
+    local code, text = support.run(function() -- luacheck: ignore
+      local gate = lub.chan(1)
+      lub.spawn(function(ch)
+        ch:send(true)
+        os.execute "sleep 4" -- longer than a closing state waits
+      end, gate)
+      gate:recv()
+      _G.much = {} -- is freed after the module: its threads run meanwhile
+      for i = 1, 1000000 do _G.much[i] = {} end
+    end, { host = "lua" })
+    assert(code == 0, text)
+  end)
+
   in_worker("and what is inside a C call is a zombie until the call returns, then dead", function()
     local ch, mark = lub.chan(1), os.tmpname()
     os.remove(mark)
