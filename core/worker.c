@@ -61,7 +61,8 @@ lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_wor
   if (lub_timer_reserve(&e->timers, &w->grace)) goto no_timer; /* a kill must not fail */
   atomic_init(&w->obj.refs, 2);
   w->obj.free = free_worker;
-  atomic_init(&w->state, pinned ? LUB_RUNNING : LUB_IDLE);
+  atomic_init(&w->state,
+              LUB_RUNNING); /* by who opens it: it is in the list, and may be killed, before it starts */
   w->id = atomic_fetch_add_explicit(&e->worker_ids, 1, memory_order_relaxed) + 1;
   lub_list_init(&w->fibers);
   pthread_mutex_lock(&e->lock);
@@ -202,7 +203,10 @@ static void notify(lub_worker *w) {
   }
 }
 
-void lub_worker_start(lub_worker *w) { notify(w); }
+void lub_worker_start(lub_worker *w) {
+  atomic_store(&w->state, LUB_QUEUED);
+  lub_carriers_queue(w->engine, w, false);
+}
 
 static void append(lub_fifo *q, lub_fiber *f) {
   f->ready_next = NULL;

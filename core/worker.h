@@ -1,6 +1,7 @@
 /* worker.h - the unit of scheduling: queues of ready fibers, run on one carrier at a time.
  *
  * The state word settles the one race there is, a worker going idle while a wake arrives:
+ *   RUNNING -> QUEUED  by lub_worker_start: until then it is its opener's
  *   IDLE -> QUEUED     by the wake that finds it idle, which queues it
  *   QUEUED -> RUNNING  by the carrier that takes it
  *   RUNNING -> NOTIFIED by a wake meanwhile; the worker will look at its inbox again

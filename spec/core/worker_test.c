@@ -275,6 +275,26 @@ static void stepped(void) {
   (void)lub_engine_close(e);
 }
 
+/* A worker is in the engine's list from its opening on: others may find and kill it before it is started. */
+static void killed_before_its_start(void) {
+  lub_engine *e = open_engine(-1);
+  lub_chan *in = open_chan(e, 0), *out = open_chan(e, 1);
+  job j;
+  lub_worker *w = prepare(e, &j, 1, in, out);
+  if (!w) abort();
+  lub_worker_kill(w, "early");
+  CHECK("what is not started does not run",
+        lub_engine_step(e, 0) == LUB_TIMEOUT && atomic_load(&j.slices) == 0);
+  lub_chan_close(in);
+  lub_worker_start(w);
+  CHECK("and runs once it is", lub_engine_step(e, 0) == LUB_OK && atomic_load(&j.slices) == 1);
+  CHECK("to its end", lub_worker_join(w, 0) == LUB_OK);
+  lub_worker_drop(w);
+  lub_chan_drop(in);
+  lub_chan_drop(out);
+  (void)lub_engine_close(e);
+}
+
 static void *let_go_when_parked(void *arg) {
   job *j = arg;
   operation op = {.ch = j->out, .wait = LUB_FOREVER};
@@ -354,6 +374,7 @@ int main(void) {
     crowd(carriers[i]);
   }
   stepped();
+  killed_before_its_start();
   waited_for_in_a_step();
   out_of_memory();
   return TEST_END();
