@@ -504,17 +504,17 @@ static int make_judged(lua_State *L) {
 }
 
 lub_status lub_heart_open_judged(lub_engine *e, const lub_heart_options *o, const char *policy,
-                                 const char *policy_opts, lub_heart **out, char **error) {
+                                 const char *policy_opts, lub_heart **out, lub_value *error) {
   judged a = {.o = o ? *o : (lub_heart_options){0}, .policy = policy, .opts = policy_opts};
   lworker *lw, *here = lub_here;
-  *error = NULL;
+  if (error) *error = (lub_value){0};
   if (lub_lworker_open(e, "policy", NULL, NULL, &lw)) return LUB_NOMEM;
   lub_here = lw;
   lua_pushcfunction(lw->L, make_judged);
   lua_pushlightuserdata(lw->L, &a);
   lub_status status = lua_pcall(lw->L, 1, 0, 0) == LUA_OK ? LUB_OK : LUB_FAILED;
   const char *text = status == LUB_OK ? NULL : lua_tostring(lw->L, -1);
-  if (text) *error = strdup(text);
+  if (text && error) (void)lub_string(e, text, strlen(text), error);
   lub_lworker_abandon(lw);
   lub_here = here;
   lub_heart *h = NULL;

@@ -46,10 +46,10 @@ lub_status lub_script_start(lub_engine *e, const lub_script *s, lub_worker **out
 lub_status lub_script_result(lub_worker *w, lub_value *out);
 
 /* As lub_heart_open, judged by a policy script: its path, and a Lua table of its options as text ("{ threshold = 8 }"),
- * or NULL. o->policy is not asked. LUB_FAILED: the script does not exist, does not parse, or refuses its options; *error,
- * which the caller frees, says why and where (NULL without memory). LUB_INVALID, LUB_NOMEM. Any thread. */
+ * or NULL. o->policy is not asked. LUB_FAILED: the script does not exist, does not parse, or refuses its options; *error
+ * says why and where, as of lub_script_start. LUB_INVALID, LUB_NOMEM. Any thread. */
 lub_status lub_heart_open_judged(lub_engine *e, const lub_heart_options *o, const char *policy,
-                                 const char *policy_opts, lub_heart **out, char **error);
+                                 const char *policy_opts, lub_heart **out, lub_value *error);
 
 /* Writes what every worker and fiber does, within about 0.2 s. Not from a carrier. */
 void lub_report(lub_engine *e, FILE *out);

@@ -60,7 +60,7 @@ static void write_policy(char *path) {
 static void judged_by_script(lub_engine *e, const char *path) {
   lub_heart_options o = {.name = "thread", .interval = 0.02};
   beater b = {0};
-  char *error;
+  lub_value error;
   pthread_t t;
   lub_snapshot at;
   CHECK("a heart with a policy in Lua",
@@ -84,23 +84,29 @@ static void judged_by_script(lub_engine *e, const char *path) {
   lub_heart_drop(b.heart);
 }
 
+static bool says(const lub_value *error, const char *what) {
+  size_t n;
+  const char *text = lub_text(error, &n);
+  return text && strstr(text, what);
+}
+
 static void refused(lub_engine *e, const char *path) {
   lub_heart *h = NULL;
-  char *error;
+  lub_value error;
   CHECK("options that the policy refuses",
-        lub_heart_open_judged(e, NULL, path, "{ limit = 0 }", &h, &error) == LUB_FAILED && error &&
-            strstr(error, "limit: expected seconds above 0"));
-  free(error);
+        lub_heart_open_judged(e, NULL, path, "{ limit = 0 }", &h, &error) == LUB_FAILED &&
+            says(&error, "limit: expected seconds above 0"));
+  lub_value_drop(&error);
   CHECK("a policy that is not there",
-        lub_heart_open_judged(e, NULL, "no/such.lua", NULL, &h, &error) == LUB_FAILED && error &&
-            strstr(error, "no/such.lua"));
-  free(error);
-  CHECK("options that are no table", lub_heart_open_judged(e, NULL, path, "7", &h, &error) == LUB_FAILED &&
-                                         error && strstr(error, "a table"));
-  free(error);
+        lub_heart_open_judged(e, NULL, "no/such.lua", NULL, &h, &error) == LUB_FAILED &&
+            says(&error, "no/such.lua"));
+  lub_value_drop(&error);
+  CHECK("options that are no table",
+        lub_heart_open_judged(e, NULL, path, "7", &h, &error) == LUB_FAILED && says(&error, "a table"));
+  lub_value_drop(&error);
   lub_heart_options bad = {.interval = -1};
-  CHECK("a bad interval",
-        lub_heart_open_judged(e, &bad, path, "{ limit = 1 }", &h, &error) == LUB_INVALID && !error);
+  CHECK("a bad interval", lub_heart_open_judged(e, &bad, path, "{ limit = 1 }", &h, &error) == LUB_INVALID &&
+                              error.type == LUB_NIL);
 }
 
 int main(void) {

@@ -1,0 +1,82 @@
+--- Options of a table, each checked, errors that say `function: option: expected …, got …`.
+local check = {}
+
+local function shown(v)
+  if type(v) == "number" then return tostring(v) end
+  if type(v) == "string" then return ("'%s'"):format(v) end
+  return type(v)
+end
+
+--- Raises (without a position: `check.call` adds the caller's).
+function check.refuse(name, expected, v)
+  error({ option = ("%s: expected %s, got %s"):format(name, expected, shown(v)) }, 0)
+end
+
+--- A finite number above 0, or `default` for nil.
+function check.positive(v, name, default)
+  if v == nil then return default end
+  if type(v) ~= "number" or not (v > 0 and v < math.huge) then
+    check.refuse(name, "a finite number above 0", v)
+  end
+  return v
+end
+
+--- A whole number above 0, or `default` for nil.
+function check.count(v, name, default)
+  if v == nil then return default end
+  local n = type(v) == "number" and math.tointeger(v)
+  if not n or n < 1 then check.refuse(name, "a whole number above 0", v) end
+  return n
+end
+
+--- A value of one of the types, or `default` for nil.
+function check.type(v, name, types, default)
+  if v == nil then return default end
+  for t in types:gmatch "%a+" do
+    if t ~= "or" and type(v) == t then return v end
+  end
+  check.refuse(name, "a " .. types, v)
+end
+
+--- One of the words in the list, or `default` for nil.
+function check.word(v, name, words, default)
+  if v == nil then return default end
+  for _, word in ipairs(words) do
+    if v == word then return v end
+  end
+  check.refuse(name, "one of " .. table.concat(words, ", "), v)
+end
+
+--- Every key of `options` is one of the words.
+function check.names(options, name, words)
+  local known = {}
+  for word in words:gmatch "%S+" do known[word] = true end
+  for k in pairs(options) do
+    if not known[k] then
+      error({ option = ("%sunknown option '%s'"):format(name == "" and "" or name .. ": ", tostring(k)) }, 0)
+    end
+  end
+end
+
+--- The function that the script at `path` returns. The script runs now.
+function check.script(path, name)
+  local chunk, why = loadfile(path, "t")
+  if not chunk then error({ option = ("%s: %s"):format(name, why) }, 0) end
+  local ok, fn = pcall(chunk)
+  if not ok then error({ option = ("%s: script '%s' fails: %s"):format(name, path, tostring(fn)) }, 0) end
+  if type(fn) ~= "function" then
+    error({ option = ("%s: script '%s': expected a function to be returned, got %s"):format(name, path, shown(fn)) }, 0)
+  end
+  return fn
+end
+
+--- Calls fn(...); what was refused in it is raised as `where: …` at the position of the caller `level` levels up.
+function check.call(where, level, fn, ...)
+  local results = table.pack(pcall(fn, ...))
+  if results[1] then return table.unpack(results, 2, results.n) end
+  local why = results[2]
+  if type(why) == "table" and why.option then error(where .. ": " .. why.option, level + 1) end
+  error(why, 0)
+end
+
+return check

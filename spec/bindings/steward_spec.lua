@@ -1,0 +1,591 @@
+local lub = require "lubdub"
+local steward = require "lubdub.steward"
+local helper = require "spec.bindings.helper"
+local support = require "spec.support"
+local long = helper.long
+
+--- All results, in the time that a healthy steward never needs.
+local function all(s)
+  local list = {}
+  repeat
+    local v, why = s:results():recv(long)
+    assert(why ~= "timeout", "the stream does not end")
+    list[#list + 1] = v
+  until why
+  return list
+end
+
+--- The next event of this name, after any others.
+local function await(s, name)
+  while true do
+    local e, why = s:events():recv(long)
+    assert(e, ("no event '%s': %s"):format(name, tostring(why)))
+    if e.event == name then return e end
+  end
+end
+
+--- The names of the events so far, after the end.
+local function told(s)
+  local names = {}
+  for e in s:events() do names[#names + 1] = e.event end
+  return table.concat(names, " ")
+end
+
+local at_once = { backoff = "none" }
+
+local function fast(o)
+  o.pulse, o.limit, o.grace = o.pulse or 0.05, o.limit or 0.2, o.grace or 0.05
+  o.restart = o.restart or at_once
+  return steward(o)
+end
+
+--- The living workers of this name.
+local function workers(name)
+  local found = {}
+  for _, w in ipairs(lub.workers()) do
+    if w:name() == name then found[#found + 1] = w end
+  end
+  return found
+end
+
+describe("a steward's stream", function()
+  it("has the result of each unit, in order, then ends, and so does the steward", function()
+    local s = steward { generator = { 1, 2, 3 }, work = function(u) return u * 10 end }
+    assert.same({ 10, 20, 30 }, all(s))
+    assert.same({ true }, { s:join(long) })
+    assert.equals("started stopped", told(s))
+    assert.equals(3, s:stats().units)
+  end)
+
+  it("takes units from a function, a script, a channel", function()
+    local function upto(opts)
+      return coroutine.wrap(function() for i = 1, opts.n do coroutine.yield(i) end end)
+    end
+    local function work(u) return u end
+    assert.same({ 1, 2, 3 }, all(steward { generator = upto, generator_opts = { n = 3 }, work = work }))
+    local path = helper.file [[return function(o)
+      local i = 0
+      return function() i = i + 1 if i <= o.n then return i end end
+    end]]
+    local script = helper.file "return function(u, ward) return u + 1 end"
+    assert.same({ 2, 3 }, all(steward { generator = path, generator_opts = { n = 2 }, work = script }))
+    os.remove(path)
+    os.remove(script)
+    local ch = lub.chan(2)
+    ch:send "a"
+    ch:send "b"
+    ch:close()
+    assert.same({ "a", "b" }, all(steward { generator = ch, work = work }))
+  end)
+
+  it("goes on where it stopped over 1, 2, -1, 3, 4, 5: nothing is lost, nothing doubled", function()
+    local function work(u, ward)
+      if u == -1 and ward.attempt == 1 then error "negative" end
+      return { u, ward.attempt, ward.unit_in_flight }
+    end
+    local s = fast { generator = { 1, 2, -1, 3, 4, 5 }, work = work }
+    assert.same({ { 1, 1 }, { 2, 1 }, { -1, 2, -1 }, { 3, 2 }, { 4, 2 }, { 5, 2 } }, all(s))
+    assert.equals(1, s:stats().restarts)
+  end)
+
+  it("goes on from the progress that was sent with the last result", function()
+    local list = { 1, 2, -1, 3, 4, 5 }
+    local s = fast { start = function(ward)
+      for i = (ward.last or 0) + 1, #list do
+        if list[i] == -1 and ward.attempt < 3 then error(ward.reason or "first") end
+        ward:send(list[i], i)
+      end
+      return "over", nil, ward.attempt
+    end }
+    assert.same(list, all(s))
+    assert.same({ "over", nil, 3 }, { s:join(long) })
+  end)
+
+  it("goes on from the last beat's progress, if that came after the last result", function()
+    local s = fast { start = function(ward)
+      if ward.attempt == 1 then
+        ward:send("a", 1)
+        ward:beat(2)
+        ward:unit "u"
+        error "now"
+      end
+      ward:send { ward.last, ward.unit_in_flight, ward.attempt }
+    end }
+    assert.same({ "a", { 2, "u", 2 } }, all(s))
+  end)
+
+  it("skips a unit that killed its ward three times, and says so", function()
+    local s = fast { generator = { 1, 2, -1, 3, 4, 5 }, work = function(u)
+      if u < 0 then error "negative" end
+      return u
+    end }
+    assert.same({ 1, 2, 3, 4, 5 }, all(s))
+    local poison = await(s, "poison")
+    assert.equals(-1, poison.unit)
+    assert.equals(3, poison.tries)
+    assert.matches("negative", poison.reason)
+    assert.equals(1, s:stats().poisoned)
+  end)
+
+  it("has all results of a unit or none", function()
+    local s = fast { generator = { 1, 2 }, work = function(u, ward)
+      ward:send(u .. "a")
+      if u == 2 and ward.attempt < 3 then error "between" end
+      ward:send(u .. "b")
+    end }
+    assert.same({ "1a", "1b", "2a", "2b" }, all(s))
+  end)
+
+  it("is whole when the ward is killed again and again from outside", function()
+    local n = 300
+    local s = fast { name = "victim", tries = 1, restart = { backoff = "none", max = 100000, within = 0.001 },
+      generator = function() local i = 0 return function() i = i + 1 return i <= 300 and i or nil end end,
+      work = function(u)
+        lub.yield()
+        return u
+      end }
+    local over = lub.chan()
+    local killer = lub.spawn(function(done)
+      local kills = 0
+      while lub.select(done, 0.002) == nil do
+        for _, w in ipairs(lub.workers()) do
+          if w:name() == "victim" then
+            w:kill "by chance"
+            kills = kills + 1
+          end
+        end
+      end
+      return kills
+    end, over)
+    local expected = {}
+    for i = 1, n do expected[i] = i end
+    assert.same(expected, all(s))
+    over:close()
+    assert(killer:join(long))
+    assert.same({ true }, { s:join(long) })
+  end)
+
+  it("does not take what a cancelled function gave for a result", function()
+    local s = fast { generator = { 1 }, work = function(_, ward)
+      if ward.attempt > 1 then return "whole" end
+      ward:fail "give me another"
+      ward.done:recv()
+      return "cut short"
+    end }
+    assert.same({ "whole" }, all(s))
+  end)
+
+  it("is held up by a slow reader, healing is not", function()
+    local s = fast { generator = { 1, 2, 3 }, work = function(u, ward)
+      if u == 2 and ward.attempt < 3 then error "again" end
+      return u
+    end }
+    repeat local e = await(s, "started") until e.attempt == 3 -- nobody has received yet
+    assert.same({ 1, 2, 3 }, all(s))
+  end)
+
+  it("fails upward when the generator does", function()
+    local s = fast { generator = function() return function() error "the well is dry" end end,
+      work = function(u) return u end }
+    assert.same({}, all(s))
+    local ok, why = s:join(long)
+    assert.is_nil(ok)
+    assert.matches("the well is dry", why)
+  end)
+end)
+
+--- A ward whose first incarnation goes wrong in `start`; the second sends what it was told.
+local function replaced(o, wrong)
+  o.start = function(ward)
+    if ward.attempt == 1 then return wrong(ward) end
+    ward:send { attempt = ward.attempt, reason = ward.reason }
+  end
+  local s = fast(o)
+  local list = all(s)
+  assert.equals(1, #list)
+  assert.equals(2, list[1].attempt)
+  return list[1].reason, s
+end
+
+describe("a steward notices a ward that", function()
+  it("closes its heart: one restart, not a spin (T1)", function()
+    local reason, s = replaced({}, function(ward)
+      ward:beat()
+      ward.heart:close()
+      ward.done:recv()
+    end)
+    assert.matches("closed its heart", reason)
+    assert.equals(1, s:stats().restarts)
+  end)
+
+  it("is silent, which is another matter than a closed heart (T9)", function()
+    local reason, s = replaced({}, function(ward)
+      ward:beat()
+      while true do end
+    end)
+    assert.matches("^dead", reason)
+    assert.equals("dead", await(s, "verdict").verdict)
+    assert.equals("dead", await(s, "restarting").how)
+  end)
+
+  it("returns, if it is permanent", function()
+    local reason = replaced({ restart = { type = "permanent", backoff = "none", max = 1 } }, function() end)
+    assert.matches("returned", reason)
+  end)
+
+  it("raises, and keeps the error and where", function()
+    local reason, s = replaced({}, function() error "boom" end)
+    assert.matches("steward_spec.lua:%d+: boom", reason)
+    assert.matches("stack traceback", await(s, "restarting").traceback)
+  end)
+
+  it("is killed", function()
+    local reason = replaced({ name = "shot" }, function(ward)
+      ward:beat()
+      for _, w in ipairs(lub.workers()) do
+        if w:name() == "shot" then w:kill() end
+      end
+    end)
+    assert.matches("killed", reason)
+  end)
+
+  it("fails by its own account", function()
+    assert.matches("no disk", (replaced({}, function(ward)
+      ward:fail "no disk"
+      ward.done:recv()
+    end)))
+    assert.matches("no disk", (replaced({}, function(ward) ward:fail "no disk" end)))
+  end)
+
+  it("stops beating in an endless loop under pcall", function()
+    assert.matches("^dead", (replaced({}, function(ward)
+      ward:beat()
+      while true do pcall(function() while true do end end) end
+    end)))
+  end)
+
+  it("never starts", function()
+    assert.matches("^dead", (replaced({ startup = 0.2, limit = long }, function(ward)
+      ward.done:recv()
+    end)))
+    local path = helper.file "return function(ward) if ward.attempt == 1 then while true do end end ward:send 'x' end"
+    assert.same({ "x" }, all(fast { start = path, startup = 0.2 }))
+    os.remove(path)
+  end)
+
+  it("hangs in a C call: it is a zombie, fenced, and its successor works meanwhile (T2)", function()
+    local s = fast { name = "hung", start = function(ward)
+      ward:beat()
+      if ward.attempt > 1 then return ward:send "new" end
+      os.execute "sleep 2"
+      ward:send "old"
+    end }
+    assert.same({ "new" }, all(s))
+    local zombie = await(s, "zombie")
+    assert.equals(1, zombie.zombies)
+    assert.equals(1, zombie.attempt)
+    assert.same({ true }, { s:join(long) })
+    helper.eventually(function() return #workers "hung" == 0 end)
+  end)
+
+  it("is at a C call too often: more zombies than are borne are a failure", function()
+    local s = fast { zombies = 1, restart = { backoff = "none", max = 100 }, start = function(ward)
+      ward:beat()
+      os.execute "sleep 2"
+    end }
+    local ok, why = s:join(long)
+    assert.is_nil(ok)
+    assert.matches("2 zombies", why)
+  end)
+
+  it("is told apart from one that is starved: that is left alone", function()
+    local code, text = support.run(function() -- luacheck: ignore
+      local steward = require "lubdub.steward" -- luacheck: ignore
+      local hogs = {}
+      for i = 1, 6 do hogs[i] = lub.spawn(function() while true do end end) end
+      local s = steward { generator = { 1, 2, 3, 4, 5 }, pulse = 0.005, limit = 0.015, work = function(u)
+        lub.yield()
+        return u
+      end }
+      local n = 0
+      for _ in s:results() do n = n + 1 end
+      assert(n == 5)
+      assert(s:stats().restarts == 0)
+      for i = 1, 6 do hogs[i]:kill() end
+    end, { carriers = 1, timeout = 60 })
+    assert(code == 0, text)
+  end)
+end)
+
+describe("a steward's limits", function()
+  it("end it with the last reason, and close the stream", function()
+    local s = fast { restart = { backoff = "none", max = 2, within = 30 }, start = function() error "always" end }
+    assert.same({}, all(s))
+    local ok, why = s:join(long)
+    assert.is_nil(ok)
+    assert.matches("^shutdown: 2 restarts within 30 s; last: .*always", why)
+    assert.equals("started stopped restarting started stopped restarting started stopped exhausted", told(s))
+    assert.equals(2, s:stats().restarts)
+  end)
+
+  it("do not count the time of stopping: a ward that needs long to stop is no excuse", function()
+    -- each stop takes far longer than the window; the clock of the limit stands still meanwhile
+    local s = fast { grace = 0.3, limit = 0.05, restart = { backoff = "none", max = 2, within = 0.4 },
+      start = function(ward)
+        ward:beat()
+        while true do end
+      end }
+    local ok, why = s:join(long)
+    assert.is_nil(ok)
+    assert.matches("^shutdown: 2 restarts", why)
+  end)
+
+  it("make a temporary ward's first death the last", function()
+    local s = fast { restart = "temporary", start = function() error "once" end }
+    assert.same({}, all(s))
+    assert.equals("started stopped", told(s))
+  end)
+
+  it("back off as told, and begin anew after a healthy time", function()
+    local s = fast { restart = { backoff = "exponential", base = 0.001, cap = 1, max = 10, reset = 0.1 },
+      start = function(ward)
+        if ward.attempt == 4 then lub.sleep(0.2) end
+        if ward.attempt < 7 then error "ill" end
+      end }
+    local delays = {}
+    for e in s:events() do
+      if e.event == "restarting" then delays[#delays + 1] = e.delay end
+    end
+    assert.same({ 0.001, 0.002, 0.004, 0.001, 0.002, 0.004 }, delays)
+  end)
+end)
+
+describe("stewards nest:", function()
+  it("the one above sees the failure of the one below, and heals it", function()
+    local s = steward { name = "outer", restart = at_once, ward = {
+      name = "inner", restart = { backoff = "none", max = 1 }, start = function(ward)
+        if ward.attempt < 4 then error("attempt " .. ward.attempt) end
+        ward:send(ward.attempt)
+      end } }
+    assert.same({ 4 }, all(s)) -- 1, 2: the inner one gives up; 3: in a new inner one
+    assert.matches("attempt 2", await(s, "exhausted").reason)
+    local e
+    repeat e = await(s, "restarting") until e.steward
+    assert.equals("inner", e.name)
+    assert.matches("shutdown: 1 restart within", e.reason)
+  end)
+
+  it("failure climbs two levels, and names the cause", function()
+    local once = { backoff = "none", max = 1 }
+    local s = steward { name = "top", restart = once, ward = { name = "middle", restart = once, ward = {
+      name = "bottom", restart = once, start = function() error "root cause" end } } }
+    local ok, why = s:join(long)
+    assert.is_nil(ok)
+    assert.matches("shutdown: .*shutdown: .*shutdown: .*root cause", why)
+    local lives = 0
+    for e in s:events() do
+      if e.event == "started" and not e.steward then lives = lives + 1 end
+    end
+    assert.equals(2 * 2 * 2, lives)
+  end)
+
+  it("a stream is whole across the restart of a steward in the middle", function()
+    local s = steward { name = "outer", restart = at_once, ward = { name = "inner",
+      restart = { backoff = "none", max = 1 }, generator = { 1, 2, 3, 4 }, tries = 10, work = function(u, ward)
+        if u == 3 and ward.attempt < 4 then error "not yet" end
+        return u
+      end } }
+    assert.same({ 1, 2, 3, 4 }, all(s))
+    await(s, "exhausted")
+  end)
+end)
+
+describe("a steward's end:", function()
+  local function idle(ward)
+    ward:send "up"
+    ward.done:recv()
+  end
+
+  it("stop cancels the ward, and is no failure; twice is once", function()
+    local s = fast { start = idle }
+    assert.equals("up", s:results():recv(long))
+    assert.same({ true }, { s:stop() })
+    assert.same({ true }, { s:stop() })
+    assert.same({ nil, "it was stopped" }, { s:join(long) })
+    assert.same({}, all(s))
+    assert.equals("started stopped", told(s))
+  end)
+
+  it("stop kills what does not heed a cancel", function()
+    local s = fast { limit = long, grace = long, start = function(ward)
+      ward:send "up"
+      while true do end
+    end }
+    s:results():recv(long)
+    assert.same({ true }, { s:stop(0.01) })
+  end)
+
+  it("stop names what did not stop", function()
+    local s = fast { name = "deaf", limit = long, start = function(ward)
+      ward:send "up"
+      os.execute "sleep 3"
+    end }
+    s:results():recv(long)
+    local ok, why = s:stop(0)
+    assert.is_nil(ok)
+    assert.equals("did not stop: deaf", why)
+  end)
+
+  it("stop does not wait for a backoff, nor for a reader who is gone", function()
+    local s = fast { restart = { backoff = "constant", base = 1000, cap = 1000 }, start = function() error "x" end }
+    await(s, "restarting")
+    assert.same({ true }, { s:stop() })
+    s = fast { generator = { 1, 2 }, work = function(u) return u end }
+    await(s, "started")
+    assert.same({ true }, { s:stop() })
+  end)
+
+  it("stop after a failure gives true, at once", function()
+    local s = fast { restart = { max = 1, backoff = "none" }, start = function() error "x" end }
+    s:join(long)
+    assert.same({ true }, { s:stop() })
+  end)
+
+  it("its maker's end is its own", function()
+    local up = lub.chan()
+    local maker = lub.spawn(function(ch)
+      local inner = require "lubdub.steward" -- luacheck: ignore
+      local s = inner { name = "orphan", grace = 0.05, start = function(ward)
+        ward:beat()
+        ward.done:recv()
+      end }
+      s:events():recv()
+      ch:send(true)
+      lub.chan():recv()
+    end, up)
+    up:recv(long)
+    helper.eventually(function() return #workers "orphan" == 1 end)
+    maker:kill()
+    helper.eventually(function() return #workers "orphan" + #workers "orphan.steward" == 0 end)
+  end)
+
+  it("its worker killed, nothing of it lives on", function()
+    local s = fast { name = "beheaded", start = idle }
+    s:results():recv(long)
+    workers "beheaded.steward"[1]:kill()
+    helper.eventually(function() return #workers "beheaded" == 0 end)
+    local ok = s:join(long)
+    assert.is_nil(ok)
+    assert.same({ true }, { s:stop() })
+  end)
+end)
+
+describe("a steward tells", function()
+  it("its newest events to a slow reader, and how many were lost", function()
+    local s = fast { events = 3, restart = { backoff = "none", max = 20 }, start = function() error "x" end }
+    s:join(long)
+    local list = {}
+    for e in s:events() do list[#list + 1] = e end
+    assert.equals(3, #list)
+    assert.equals("exhausted", list[3].event)
+    assert.equals(21 + 21 + 20 + 1 - 3, list[3].lost)
+    assert.equals(list[3].lost, s:stats().lost)
+  end)
+
+  it("by its heartbeat that it is alive, while the ward is not", function()
+    local s = fast { restart = { backoff = "constant", base = 1000, cap = 1000 }, start = function() error "x" end }
+    await(s, "restarting")
+    assert(s:heartbeat():recv(long))
+    s:stop()
+  end)
+
+  it("what it did", function()
+    local s = fast { name = "counter", start = function(ward)
+      ward:send("a", "half")
+      ward.done:recv()
+    end }
+    s:results():recv(long)
+    helper.eventually(function() return s:stats().results == 1 end)
+    local t = s:stats()
+    assert.equals("up", t.status)
+    assert.is_true(t.ready)
+    assert.equals("half", t.last)
+    assert.equals("counter", t.name)
+    s:stop()
+  end)
+
+  it("everything through a handle that was sent to another worker", function()
+    local s = fast { generator = { 7 }, work = function(u) return u end }
+    local ch = lub.chan(1)
+    ch:send(s)
+    assert.same({ 7, true }, { lub.spawn(function(inbox)
+      require "lubdub.steward"
+      local x = inbox:recv()
+      return x:results():recv(), x:join()
+    end, ch):join(long) })
+  end)
+end)
+
+describe("a steward refuses", function()
+  local function refused(text, o) helper.raises("steward: " .. text, function() return (steward(o)) end) end
+  local function start() end
+
+  it("numbers that make no sense, and names them", function()
+    for _, bad in ipairs { 0, -1, math.huge, -math.huge, helper.nan, "1", {} } do
+      for _, name in ipairs { "limit", "startup", "estimate", "window", "memory", "tries", "zombies", "events" } do
+        refused(name .. ": expected", { start = start, [name] = bad })
+      end
+      for _, name in ipairs { "max", "within", "base", "cap", "reset" } do
+        refused("restart: " .. name .. ": expected", { start = start, restart = { [name] = bad } })
+      end
+      if type(bad) == "number" then refused("pulse: expected", { start = start, pulse = bad }) end
+    end
+    for _, bad in ipairs { -1, math.huge, helper.nan } do refused("grace: expected", { start = start, grace = bad }) end
+    refused("restart: type: expected one of permanent, transient, temporary, got 'always'",
+      { start = start, restart = "always" })
+    refused("restart: backoff: expected one of", { start = start, restart = { backoff = "linear" } })
+  end)
+
+  it("options it does not know, and none or two kinds of ward", function()
+    refused("unknown option 'wrok'", { wrok = start })
+    refused("expected one of start, work, ward", {})
+    refused("expected one of start, work, ward", { start = start, work = start, generator = {} })
+    refused("unknown option 'start'", { start = start, ward = { start = start } })
+    refused("work and generator go together", { work = start })
+    refused("work and generator go together", { start = start, generator = {} })
+    refused("options: expected a table, got nil")
+    refused("restart: unknown option 'maximum'", { start = start, restart = { maximum = 1 } })
+  end)
+
+  it("scripts that are missing, do not parse or give no function, where the steward is made", function()
+    local broken, number = helper.file "x =", helper.file "return 1"
+    for _, name in ipairs { "start", "policy", "pulse", "work", "generator" } do
+      local function with(path)
+        local o = { [name] = path }
+        if name == "work" then o.generator = {} elseif name == "generator" then o.work = start
+        elseif name ~= "start" then o.start = start
+        end
+        return o
+      end
+      refused(name .. ": cannot open /nonexistent/x.lua", with "/nonexistent/x.lua")
+      refused(name .. ": " .. broken .. ":1:", with(broken))
+      refused(name .. ": script '" .. number .. "': expected a function", with(number))
+      helper.raises("steward_spec.lua:", function() return (steward(with "/nonexistent/x.lua")) end)
+    end
+    os.remove(broken)
+    os.remove(number)
+  end)
+
+  it("what cannot cross, with the path", function()
+    local co = coroutine.create(print)
+    refused("cannot send a coroutine", { start = function() return co end })
+  end)
+
+  it("a grace that is none", function()
+    local s = fast { start = function() end }
+    for _, bad in ipairs { -1, math.huge, helper.nan, "1" } do
+      helper.raises("stop: argument 1: expected seconds", s.stop, s, bad)
+    end
+    s:join(long)
+  end)
+end)
