@@ -81,6 +81,13 @@ static lworker *start_worker(lua_State *L, const lworker *parent, const char *na
 static lua_Integer read_options(lua_State *L, char *name, size_t size) {
   lua_Integer memory = 0;
   if (!lua_istable(L, 1)) return 0;
+  lua_pushnil(L);
+  while (lua_next(L, 1)) {
+    const char *option = luaL_tolstring(L, -2, NULL);
+    if (strcmp(option, "name") != 0 && strcmp(option, "memory") != 0)
+      luaL_error(L, "spawn: unknown option '%s'", option);
+    lua_pop(L, 2);
+  }
   if (lua_getfield(L, 1, "name") != LUA_TNIL) {
     if (lua_type(L, -1) != LUA_TSTRING)
       luaL_error(L, "spawn: name: expected a string, got %s", luaL_typename(L, -1));
