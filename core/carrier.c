@@ -214,7 +214,8 @@ static void idle(lub_carrier *c) {
   lub_list_push(&e->idlers, &s->link);
   s->woken = false;
   atomic_fetch_add(&e->idle, 1); /* IDLE */
-  if (have_work(e) || atomic_load(&e->stopping)) {
+  /* without its place it would take a wake that is meant for whoever has it */
+  if (have_work(e) || atomic_load(&e->stopping) || !atomic_load(&c->place)) {
     lub_list_remove(&s->link);
     atomic_fetch_sub(&e->idle, 1);
   } else {
@@ -235,23 +236,27 @@ static void idle(lub_carrier *c) {
 /* The next worker for this carrier; NULL: the engine stops. */
 static lub_worker *find_work(lub_carrier *c) {
   lub_engine *e = c->engine;
+  bool searched = false; /* who queued something meanwhile relied on us: see wake_one */
   for (;;) {
     lub_place *p = atomic_load(&c->place);
     if (atomic_load_explicit(&e->stopping, memory_order_relaxed)) return NULL;
     if (!p) {
       if (!wait_for_place(c)) return NULL;
+      searched = true;
       continue;
     }
     lub_worker *w = take_own(e, c, p);
-    if (w) return w;
-    atomic_fetch_add(&e->searching, 1);
-    w = search(e, p);
-    atomic_fetch_sub(&e->searching, 1);
+    if (!w) {
+      atomic_fetch_add(&e->searching, 1);
+      w = search(e, p);
+      atomic_fetch_sub(&e->searching, 1);
+      searched = true;
+    }
     if (!w) {
       idle(c);
       continue;
     }
-    if (atomic_load(&e->idle) && have_work(e)) wake_one(e);
+    if (searched && atomic_load(&e->idle) && have_work(e)) wake_one(e);
     return w;
   }
 }
@@ -343,7 +348,7 @@ static void offer_next_locked(lub_engine *e, lub_place *p) {
   if (atomic_load(&e->idle) == 0) return;
   lub_worker *w = pop_next(p);
   if (w) push_place(p, w);
-  if (w || atomic_load(&p->length)) (void)wake_idler_locked(e);
+  if (have_work(e)) (void)wake_idler_locked(e);
 }
 
 /* c->current may be freed meanwhile: it is compared, never followed. Whether a signal is due is decided

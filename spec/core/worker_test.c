@@ -250,6 +250,34 @@ static void crowd(int carriers) {
   CHECK("and freed once", all);
 }
 
+/* Both were queued before the first carrier had woken, and the second wake was left to that one: it has found enough with
+ * the first worker, and that does not come back. */
+static void queued_behind_a_stuck_one(void) {
+  lub_engine *e = open_engine(2);
+  lub_chan *in = open_chan(e, 0), *out = open_chan(e, 60);
+  bool all = true;
+  lub_chan_close(in);
+  for (int i = 0; i < 30 && all; i++) {
+    job stuck, other;
+    lub_worker *s = prepare(e, &stuck, 1, in, out), *o = prepare(e, &other, 1, in, out);
+    if (!s || !o) abort();
+    atomic_store(&stuck.stuck, true);
+    while (atomic_load(&e->idle) != 2) sched_yield();
+    lub_worker_start(s);
+    lub_worker_start(o);
+    all = lub_worker_join(o, 20) == LUB_OK;
+    atomic_store(&stuck.let_go, true);
+    (void)lub_worker_join(s, LUB_FOREVER);
+    lub_worker_drop(s);
+    lub_worker_drop(o);
+    while (!atomic_load(&stuck.freed) || !atomic_load(&other.freed)) sched_yield();
+  }
+  CHECK("a worker does not wait for the one that was queued before it while a carrier is idle", all);
+  lub_chan_drop(in);
+  lub_chan_drop(out);
+  (void)lub_engine_close(e);
+}
+
 /* ---- on the host's own thread ------------------------------------------------------------------------------ */
 
 static void stepped(void) {
@@ -373,6 +401,7 @@ int main(void) {
     CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
     crowd(carriers[i]);
   }
+  queued_behind_a_stuck_one();
   stepped();
   killed_before_its_start();
   waited_for_in_a_step();
