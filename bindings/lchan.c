@@ -10,9 +10,8 @@ static const char *const view_names[] = {"chan", "sender", "receiver"};
 /* ---- handles ------------------------------------------------------------------------------------------------ */
 
 lchan *lub_test_chan(lua_State *L, int arg) {
-  if (lua_type(L, arg) != LUA_TUSERDATA || lua_rawlen(L, arg) != sizeof(lchan)) return NULL;
-  lchan *box = lua_touserdata(L, arg);
-  return box->magic == LUB_CHAN_MAGIC ? box : NULL;
+  lchan *box = lua_touserdata(L, arg); /* a light one has no length */
+  return box && lua_rawlen(L, arg) == sizeof *box && box->magic == LUB_CHAN_MAGIC ? box : NULL;
 }
 
 /* Handles are interned: one userdata for a channel and view in a worker. */
@@ -78,8 +77,7 @@ static int chan_send(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lub_fiber *f = &lw->running->core;
   if (lua_isnoneornil(L, 2)) lub_arg_error(L, ":send", 2, "a value that is not nil");
-  int64_t deadline = lub_check_wait(L, lw, 3, ":send"), wanted = deadline;
-  lub_check_surplus(L, 3, ":send");
+  int64_t deadline = lub_check_last_wait(L, lw, 3, ":send"), wanted = deadline;
   lub_status refused = lub_may_wait(L, lw, &deadline);
   lub_value v = lub_pack(L, 2, "argument 1");
   lub_status status = lub_wait_send(&f->wait, &f->one, box->ch, &v, deadline);
@@ -121,8 +119,7 @@ static int receive(lua_State *L, lchan *box, lworker *lw, int64_t deadline) {
 static int chan_recv(lua_State *L) {
   lchan *box = check_view(L, ":recv", LUB_VIEW_SEND);
   lworker *lw = lub_lworker(L);
-  lub_check_surplus(L, 2, ":recv");
-  return receive(L, box, lw, lub_check_wait(L, lw, 2, ":recv"));
+  return receive(L, box, lw, lub_check_last_wait(L, lw, 2, ":recv"));
 }
 
 /* for v in ch do: until it is closed and drained, or the fiber is cancelled. */

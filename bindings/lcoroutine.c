@@ -29,16 +29,11 @@ bool lub_can_yield(lua_State *L, const lworker *lw) {
   return lw->chain_ok && L == lw->innermost && lua_isyieldable(L);
 }
 
-int lub_resume(lworker *lw, lua_State *from, lua_State *co, int nargs, int *nresults) {
-  lua_State *outer = lw->innermost;
-  lub_go_on_in(lw, co);
-  int status = lua_resume(co, from, nargs, nresults);
-  lub_go_on_in(lw, outer);
-  if (lw->forced && status == LUA_YIELD && lw->held) {
-    lw->forced = false;
-    lub_mark_held(co, NULL); /* lua_checkstack was done by the hook */
-  }
-  return status;
+/* co was left from a hook. */
+void lub_left_from_hook(lworker *lw, lua_State *co, int status) {
+  if (status != LUA_YIELD || !lw->held) return;
+  lw->forced = false;
+  lub_mark_held(co, NULL); /* lua_checkstack was done by the hook */
 }
 
 #if LUA_VERSION_RELEASE_NUM >= 50406

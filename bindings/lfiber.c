@@ -53,8 +53,7 @@ static int joined(lua_State *L, int s, lua_KContext push) {
 /* Waits for `done`, then lets `push` give the results of the handle at index 1. */
 int lub_join(lua_State *L, lub_chan *done, lua_CFunction push) {
   lworker *lw = lub_lworker(L);
-  int64_t deadline = lub_check_wait(L, lw, 2, ":join"), wanted = deadline;
-  lub_check_surplus(L, 2, ":join");
+  int64_t deadline = lub_check_last_wait(L, lw, 2, ":join"), wanted = deadline;
   lub_value v;
   lub_fiber *f = &lw->running->core;
   lub_status refused = lub_may_wait(L, lw, &deadline);
@@ -90,8 +89,7 @@ static int fiber_join(lua_State *L) {
   if (f == lub_lworker(L)->running) return luaL_error(L, "join: a fiber cannot join itself");
   f->joined = true;
   if (!f->ended) return lub_join(L, done_of(L, f), push_results);
-  (void)lub_check_wait(L, f->owner, 2, ":join");
-  lub_check_surplus(L, 2, ":join");
+  (void)lub_check_last_wait(L, f->owner, 2, ":join");
   return push_results(L);
 }
 

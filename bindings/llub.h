@@ -103,7 +103,8 @@ extern LUB_THREAD_LOCAL lworker *lub_here;
 lworker *lub_find_lworker(lua_State *L);
 static inline lworker *lub_lworker(lua_State *L) {
   lworker *lw = lub_here;
-  return lw && lw->registry == lua_topointer(L, LUA_REGISTRYINDEX) ? lw : lub_find_lworker(L);
+  /* the innermost coroutine runs, so it lives, and no other state has one at its address */
+  return lw && lw->innermost == L ? lw : lub_find_lworker(L);
 }
 /* host: the state of a pinned worker, or NULL for one of its own. `like`: whose settings it inherits, or NULL. */
 lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, const lworker *like,
@@ -130,7 +131,8 @@ void lub_drop_paths(lworker *lw);
 
 /* Fibers: how they run (lrun.c). */
 lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs);
-void lub_fiber_run(lua_State *from, lworker *lw, lfiber *f);
+/* Runs ready fibers until none is left, or the slice is to end. */
+void lub_fibers_run(lworker *lw);
 void lub_fiber_cancel(lworker *lw, lfiber *f, const char *why);
 void lub_fiber_kill(lworker *lw, lfiber *f, const char *why);
 void lub_fiber_close_all(lworker *lw);
@@ -142,7 +144,14 @@ void lub_set_signal(void);
 lua_State *lub_coroutine(lua_State *L, lworker *lw);
 /* Before an operation: raises in a killed fiber, otherwise tells how long it may wait (deadline, or 0 when it is
  * cancelled or closes) and why not for longer. */
-lub_status lub_may_wait(lua_State *L, lworker *lw, int64_t *deadline);
+lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline);
+static inline lub_status lub_may_wait(lua_State *L, lworker *lw, int64_t *deadline) {
+  const lfiber *f = lw->running;
+  bool may = !f->kill && !f->cancelled && !lw->failed && !lw->judging &&
+             !atomic_load_explicit(&lw->core->killed, memory_order_relaxed) &&
+             !atomic_load_explicit(&lw->core->cancelled, memory_order_relaxed);
+  return may ? LUB_OK : lub_may_not_wait(L, lw, deadline);
+}
 /* After LUB_PARK: parks the running fiber, then continues in k with its ctx. */
 int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k);
 /* The outcome of the wait that has ended, as the core tells it, or LUB_CANCELLED. Raises on deadlock and in a killed
@@ -162,13 +171,27 @@ bool lub_is_held(lua_State *co);
 void lub_mark_held(lua_State *co, lua_State *inner);
 /* The coroutine in which a parked fiber really waits. */
 lua_State *lub_innermost(lua_State *co);
-int lub_resume(lworker *lw, lua_State *from, lua_State *co, int nargs, int *nresults);
+/* Steps of the next two. */
+void lub_hook_follows(lworker *lw, lua_State *co);
+void lub_left_from_hook(lworker *lw, lua_State *co, int status);
+/* From here on co is the innermost coroutine that runs, NULL: none. What interrupts the worker interrupts it. */
+static inline void lub_go_on_in(lworker *lw, lua_State *co) {
+  lw->innermost = co;
+  if (lw->hooked && lw->hooked != co) lub_hook_follows(lw, co);
+}
+/* Inline, as are its callers in lrun.c: a yield is a longjmp, after which the CPU mispredicts every return. */
+static inline int lub_resume(lworker *lw, lua_State *from, lua_State *co, int nargs, int *nresults) {
+  lua_State *outer = lw->innermost;
+  lub_go_on_in(lw, co);
+  int status = lua_resume(co, from, nargs, nresults);
+  lub_go_on_in(lw, outer);
+  if (lw->forced) lub_left_from_hook(lw, co, status);
+  return status;
+}
 /* Closes the coroutines that co holds, innermost first, then co. */
 void lub_close_chain(lworker *lw, lua_State *co);
 bool lub_can_yield(lua_State *L, const lworker *lw);
 void lub_arm_kill(lua_State *L, lworker *lw);
-/* From here on co is the innermost coroutine that runs, NULL: none. What interrupts the worker interrupts it. */
-void lub_go_on_in(lworker *lw, lua_State *co);
 int lub_open_coroutines(lua_State *L);
 void lub_replace_coroutines(lua_State *L);
 
@@ -204,6 +227,11 @@ lfiber *lub_check_fiber(lua_State *L, const char *function);
 lub_worker *lub_check_worker(lua_State *L, const char *function);
 double lub_check_seconds(lua_State *L, int arg, const char *function);
 int64_t lub_check_wait(lua_State *L, lworker *lw, int arg, const char *function);
+int64_t lub_check_given_wait(lua_State *L, lworker *lw, int arg, const char *function);
+/* The same of the last argument. */
+static inline int64_t lub_check_last_wait(lua_State *L, lworker *lw, int arg, const char *function) {
+  return lua_gettop(L) < arg ? LUB_NEVER : lub_check_given_wait(L, lw, arg, function);
+}
 const char *lub_check_why(lua_State *L, int arg, const char *function);
 /* Arguments behind the `most` that are wanted are an error, unless they are nil. */
 void lub_check_surplus(lua_State *L, int most, const char *function);

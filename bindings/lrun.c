@@ -53,7 +53,7 @@ static void raise_failure(lua_State *L, lworker *lw) {
   lua_error(L);
 }
 
-lub_status lub_may_wait(lua_State *L, lworker *lw, int64_t *deadline) {
+lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline) {
   const lfiber *f = lw->running;
   lub_worker *w = lw->core;
   if (lw->judging) luaL_error(L, "a policy cannot wait, start or send anything");
@@ -94,26 +94,7 @@ static const char *unfit_to_drive(lua_State *L, const lworker *lw) {
   return in_finalizer(L) ? "cannot wait in a finalizer" : NULL;
 }
 
-/* Where Lua cannot yield: runs the worker's other fibers until f's turn comes. */
-static void drive(lua_State *L, lworker *lw, lfiber *f) {
-  lub_worker *before = lub_worker_current();
-  const char *unfit = unfit_to_drive(L, lw);
-  if (unfit && lub_fiber_withdraw(&f->core)) luaL_error(L, "%s", unfit);
-  lub_worker_set_current(lw->core);
-  if (lw->depth++ == 0) lub_worker_drive(lw->core, true);
-  f->drives = true;
-  f->turn = false;
-  while (!f->turn) {
-    lub_look_at_requests(lw);
-    lfiber *next = (lfiber *)(void *)lub_worker_next(lw->core);
-    if (!next) lub_worker_sleep(lw->core, &f->core.wait);
-    else if (next->drives) next->turn = true;
-    else lub_fiber_run(L, lw, next);
-  }
-  f->drives = false;
-  if (--lw->depth == 0) lub_worker_drive(lw->core, false);
-  lub_worker_set_current(before);
-}
+static void drive(lua_State *L, lworker *lw, lfiber *f);
 
 int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k) {
   lfiber *f = lw->running;
@@ -190,15 +171,13 @@ static void arm_hook(lworker *lw, lua_State *L) {
 void lub_worker_interrupt(lub_worker *w) {
   lworker *lw = w->data;
   lua_State *L = lw->innermost;
-  if (L && (!lw->hooked || lw->hooked == L)) arm_hook(lw, L); /* otherwise lub_go_on_in does, at once */
+  if (L && (!lw->hooked || lw->hooked == L)) arm_hook(lw, L); /* otherwise lub_hook_follows does, at once */
 }
 
 /* A hook that was armed on a coroutine which then went on in another, or was left by it, before the hook came to run,
  * follows: left behind, it would be waited for while the other runs for ever. */
-void lub_go_on_in(lworker *lw, lua_State *co) {
-  lw->innermost = co;
+void lub_hook_follows(lworker *lw, lua_State *co) {
   lua_State *before = lw->hooked;
-  if (!before || before == co) return;
   if (has_hook(before)) lua_sethook(before, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
   if (co) arm_hook(lw, co);
   else lw->hooked = NULL;
@@ -383,7 +362,19 @@ static void end_failed(lworker *lw, lfiber *f) {
   lua_pop(L, 1);
 }
 
-void lub_fiber_run(lua_State *from, lworker *lw, lfiber *f) {
+/* f has come back from its coroutine otherwise than by parking. */
+static void leave_fiber(lworker *lw, lfiber *f, int status) {
+  if (status == LUA_OK) {
+    end_fiber(lw, f);
+  } else if (f->kill) { /* while it was held; or the kill came as an error, where Lua could not yield */
+    close_from_outside(lw, f);
+  } else {
+    if (status == LUA_YIELD) lua_pushliteral(f->co, "attempt to yield from outside a coroutine");
+    end_failed(lw, f);
+  }
+}
+
+static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   if (f->kill && !f->drives) {
     close_from_outside(lw, f);
     return;
@@ -402,19 +393,44 @@ void lub_fiber_run(lua_State *from, lworker *lw, lfiber *f) {
   int status = lub_resume(lw, from, f->co, nargs, &f->nresults);
   lw->chain_ok = chain_before;
   lw->running = running_before;
-  if (status == LUA_YIELD && lw->held) {
-    lw->held = false;
-    if (f->kill) close_from_outside(lw, f);
-    return;
+  bool held = status == LUA_YIELD && lw->held;
+  if (held) lw->held = false;
+  if (!held || f->kill) leave_fiber(lw, f, status);
+}
+
+void lub_fibers_run(lworker *lw) {
+  lub_worker *w = lw->core;
+  lfiber *f;
+  while (!atomic_load_explicit(&w->killed, memory_order_relaxed) &&
+         (f = (lfiber *)(void *)lub_worker_next(w))) {
+    run_fiber(lw->L, lw, f);
+    if (lw->main->ended || lw->failed) break;
+    if (lub_worker_must_leave(w)) {
+      lub_look_at_requests(lw);
+      break;
+    }
   }
-  if (status == LUA_OK) {
-    end_fiber(lw, f);
-  } else if (f->kill) { /* the kill came as an error, where Lua could not yield */
-    close_from_outside(lw, f);
-  } else {
-    if (status == LUA_YIELD) lua_pushliteral(f->co, "attempt to yield from outside a coroutine");
-    end_failed(lw, f);
+}
+
+/* Where Lua cannot yield: runs the worker's other fibers until f's turn comes. */
+static void drive(lua_State *L, lworker *lw, lfiber *f) {
+  lub_worker *before = lub_worker_current();
+  const char *unfit = unfit_to_drive(L, lw);
+  if (unfit && lub_fiber_withdraw(&f->core)) luaL_error(L, "%s", unfit);
+  lub_worker_set_current(lw->core);
+  if (lw->depth++ == 0) lub_worker_drive(lw->core, true);
+  f->drives = true;
+  f->turn = false;
+  while (!f->turn) {
+    lub_look_at_requests(lw);
+    lfiber *next = (lfiber *)(void *)lub_worker_next(lw->core);
+    if (!next) lub_worker_sleep(lw->core, &f->core.wait);
+    else if (next->drives) next->turn = true;
+    else run_fiber(L, lw, next);
   }
+  f->drives = false;
+  if (--lw->depth == 0) lub_worker_drive(lw->core, false);
+  lub_worker_set_current(before);
 }
 
 static void remember_why(lworker *lw, lfiber *f, const char *why) {

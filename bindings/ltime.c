@@ -38,6 +38,12 @@ int64_t lub_check_wait(lua_State *L, lworker *lw, int arg, const char *function)
   return lub_engine_deadline(lw->core->engine, lub_check_seconds(L, arg, function));
 }
 
+int64_t lub_check_given_wait(lua_State *L, lworker *lw, int arg, const char *function) {
+  int64_t deadline = lub_check_wait(L, lw, arg, function);
+  lub_check_surplus(L, arg, function);
+  return deadline;
+}
+
 static double check_period(lua_State *L, int arg, const char *function) {
   double s = lub_check_seconds(L, arg, function);
   if (!(s > 0)) lub_arg_error(L, function, arg, "a period (more than 0 seconds)");

@@ -618,12 +618,12 @@ lub_value lub_pack(lua_State *L, int index, const char *what) {
   uint8_t flags;
   lub_object *o;
   lub_value v = {0};
+  if (lua_isinteger(L, index)) return (lub_value){.type = LUB_INT, .as.i = lua_tointeger(L, index)};
   index = lua_absindex(L, index);
   switch (lua_type(L, index)) {
     case LUA_TNIL: return v;
     case LUA_TBOOLEAN: return lub_bool(lua_toboolean(L, index));
-    case LUA_TNUMBER:
-      return lua_isinteger(L, index) ? lub_int(lua_tointeger(L, index)) : lub_num(lua_tonumber(L, index));
+    case LUA_TNUMBER: return lub_num(lua_tonumber(L, index));
     case LUA_TLIGHTUSERDATA: return (lub_value){.type = LUB_POINTER, .as.p = lua_touserdata(L, index)};
     case LUA_TUSERDATA:
       if ((o = object_of(L, index, &flags))) return lub_of_object(o, flags);

@@ -9,11 +9,11 @@ static char KEY;
 LUB_THREAD_LOCAL lworker *lub_here;
 
 lworker *lub_find_lworker(lua_State *L) {
+  if (lub_here && lub_here->registry == lua_topointer(L, LUA_REGISTRYINDEX)) return lub_here;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &KEY);
-  lworker *lw = lua_touserdata(L, -1);
+  lub_here = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  lub_here = lw;
-  return lw;
+  return lub_here;
 }
 
 void lub_lworker_fail(lworker *lw, const char *error) {
@@ -120,19 +120,10 @@ void lub_pinned_close(lworker *lw) {
 
 static void run_worker(lub_worker *w) {
   lworker *lw = w->data;
-  lfiber *f;
   lub_here = lw;
   lw->interrupted = NULL;
   lub_look_at_requests(lw);
-  while (!atomic_load_explicit(&w->killed, memory_order_relaxed) &&
-         (f = (lfiber *)(void *)lub_worker_next(w))) {
-    lub_fiber_run(lw->L, lw, f);
-    if (lw->main->ended || lw->failed) break;
-    if (lub_worker_must_leave(w)) {
-      lub_look_at_requests(lw);
-      break;
-    }
-  }
+  lub_fibers_run(lw);
   if (lw->main->ended || lw->failed || atomic_load_explicit(&w->killed, memory_order_relaxed)) {
     end_worker(lw);
   } else {
