@@ -9,11 +9,6 @@ static const char *const view_names[] = {"chan", "sender", "receiver"};
 
 /* ---- handles ------------------------------------------------------------------------------------------------ */
 
-lchan *lub_test_chan(lua_State *L, int arg) {
-  lchan *box = lua_touserdata(L, arg); /* a light one has no length */
-  return box && lua_rawlen(L, arg) == sizeof *box && box->magic == LUB_CHAN_MAGIC ? box : NULL;
-}
-
 /* Handles are interned: one userdata for a channel and view in a worker. */
 void lub_push_chan(lua_State *L, lub_chan *ch, int view) {
   lworker *lw = lub_lworker(L);
@@ -42,11 +37,15 @@ static lchan *check_chan(lua_State *L, int arg, const char *function) {
   return box;
 }
 
-static lchan *check_view(lua_State *L, const char *function, int forbidden) {
-  lchan *box = check_chan(L, 1, function);
-  if (box->view == forbidden)
-    luaL_error(L, "%s: channel '%s' is a %s here: it cannot %s", function + 1, box->ch->name,
-               view_names[box->view], forbidden == LUB_VIEW_SEND ? "receive" : "send or close");
+static int refuse_view(lua_State *L, const char *function) {
+  const lchan *box = check_chan(L, 1, function);
+  return luaL_error(L, "%s: channel '%s' is a %s here: it cannot %s", function + 1, box->ch->name,
+                    view_names[box->view], box->view == LUB_VIEW_SEND ? "receive" : "send or close");
+}
+
+static inline lchan *check_view(lua_State *L, const char *function, int forbidden) {
+  lchan *box = lub_test_chan(L, 1);
+  if (!box || box->view == forbidden) (void)refuse_view(L, function);
   return box;
 }
 

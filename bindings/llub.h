@@ -220,7 +220,10 @@ int lub_register(lua_State *L);
 
 /* Handles and arguments. */
 extern const char LUB_CHAN_MAGIC[], LUB_CASE_MAGIC[];
-lchan *lub_test_chan(lua_State *L, int arg);
+static inline lchan *lub_test_chan(lua_State *L, int arg) {
+  lchan *box = lua_touserdata(L, arg); /* a light one has no length */
+  return box && lua_rawlen(L, arg) == sizeof *box && box->magic == LUB_CHAN_MAGIC ? box : NULL;
+}
 void lub_push_chan(lua_State *L, lub_chan *ch, int view); /* takes one reference of its own */
 void lub_push_worker(lua_State *L, lub_worker *w);
 lfiber *lub_check_fiber(lua_State *L, const char *function);

@@ -931,7 +931,7 @@ static int unpack_protected(lua_State *L) {
   return 1;
 }
 
-void lub_take(lua_State *L, lub_value *v) {
+void lub_take_any(lua_State *L, lub_value *v) {
   if (v->type <= LUB_SHORT) { /* owns nothing */
     lub_unpack(L, v);
     return;

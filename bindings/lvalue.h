@@ -31,6 +31,10 @@ typedef struct lpack {
 /* Frees the buffer; it may be used again. */
 void lub_pack_free(struct lworker *lw);
 /* Pushes *v and drops it, also when pushing raises. */
-void lub_take(lua_State *L, lub_value *v);
+void lub_take_any(lua_State *L, lub_value *v);
+static inline void lub_take(lua_State *L, lub_value *v) {
+  if (v->type == LUB_INT) lua_pushinteger(L, v->as.i);
+  else lub_take_any(L, v);
+}
 
 #endif

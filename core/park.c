@@ -14,14 +14,9 @@ static void deadline_passed(lub_timer *t, int64_t now_ns) {
 
 static const lub_timer_kind deadline_kind = {.fire = deadline_passed};
 
-lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline) {
-  if (deadline != LUB_NEVER && !w->timer.reserved) {
-    w->timer.kind = &deadline_kind;
-    if (lub_timer_reserve(&w->engine->timers, &w->timer)) return LUB_NOMEM;
-  }
-  w->waiters = waiters;
-  w->count = count;
-  return LUB_OK;
+lub_status lub_wait_reserve(lub_wait *w) {
+  w->timer.kind = &deadline_kind;
+  return lub_timer_reserve(&w->engine->timers, &w->timer);
 }
 
 void lub_wait_open(lub_wait *w, lub_state state, const char *what, const char *name) {
@@ -49,20 +44,19 @@ lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
   return LUB_PARK;
 }
 
-lub_status lub_wait_finish(lub_wait *w) {
-  if (w->armed) (void)lub_timer_stop(&w->engine->timers, &w->timer);
+void lub_wait_disarm(lub_wait *w) {
+  (void)lub_timer_stop(&w->engine->timers, &w->timer);
   w->armed = false;
-  /* the one who came through the only waiter took it out of its queue */
-  bool one_done = w->count == 1 && (w->status == LUB_OK || w->status == LUB_CLOSED);
-  for (uint32_t i = 0; i < w->count && !one_done; i++) {
+}
+
+void lub_wait_leave_queues(lub_wait *w) {
+  for (uint32_t i = 0; i < w->count; i++) {
     lub_waiter *one = &w->waiters[i];
     if (!one->ch) continue;
     lub_chan_lock(one->ch);
     if (lub_link_queued(&one->link)) lub_list_remove(&one->link);
     lub_chan_unlock(one->ch);
   }
-  w->parked = false;
-  return w->status;
 }
 
 bool lub_wait_abort(lub_wait *w, lub_status status) {

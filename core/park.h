@@ -5,8 +5,15 @@
 
 #include "waiter.h"
 
+/* Makes room for w's timer. LUB_NOMEM. */
+lub_status lub_wait_reserve(lub_wait *w);
 /* Prepares w for waiting; LUB_NOMEM when its timer finds no room. */
-lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline);
+static inline lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline) {
+  if (deadline != LUB_NEVER && !w->timer.reserved && lub_wait_reserve(w)) return LUB_NOMEM;
+  w->waiters = waiters;
+  w->count = count;
+  return LUB_OK;
+}
 /* From here on w may be claimed. Before it is queued anywhere, or with the channels locked. For a heart: the state it
  * waits in, and for what ("recv", the channel's name or NULL). */
 void lub_wait_open(lub_wait *w, lub_state state, const char *what, const char *name);
@@ -14,8 +21,18 @@ void lub_wait_open(lub_wait *w, lub_state state, const char *what, const char *n
 void lub_wait_arm(lub_wait *w, int64_t deadline);
 /* Queues w for nothing but its deadline. LUB_PARK | LUB_NOMEM. */
 lub_status lub_wait_sleep(lub_wait *w, int64_t deadline);
+/* Steps of lub_wait_finish. */
+void lub_wait_disarm(lub_wait *w);
+void lub_wait_leave_queues(lub_wait *w);
 /* After the wake: takes what is left of w out of queues and the heap, returns its outcome. */
-lub_status lub_wait_finish(lub_wait *w);
+static inline lub_status lub_wait_finish(lub_wait *w) {
+  /* the one who came through the only waiter took it out of its queue */
+  bool one_done = w->count == 1 && (w->status == LUB_OK || w->status == LUB_CLOSED);
+  if (w->armed) lub_wait_disarm(w);
+  if (!one_done) lub_wait_leave_queues(w);
+  w->parked = false;
+  return (lub_status)w->status;
+}
 /* Ends a parked wait from its owner's thread (cancel, kill). True: it will be woken with `status`. */
 bool lub_wait_abort(lub_wait *w, lub_status status);
 
