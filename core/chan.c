@@ -19,7 +19,6 @@ static void free_chan(lub_object *o) {
   for (uint32_t i = 0; i < ch->len; i++) lub_value_drop(&ch->slots[(ch->head + i) % ch->cap]);
   lub_free(&e->mem, ch->slots);
   if (*ch->name) lub_free(&e->mem, ch->name);
-  pthread_mutex_destroy(&ch->lock);
   lub_free(&e->mem, ch);
 }
 
@@ -37,7 +36,7 @@ lub_status lub_chan_open(lub_engine *e, size_t capacity, const char *name, lub_c
   if (capacity && !(ch->slots = lub_alloc(&e->mem, capacity * sizeof *ch->slots))) goto no_slots;
   atomic_init(&ch->obj.refs, 1);
   ch->obj.free = free_chan;
-  pthread_mutex_init(&ch->lock, NULL);
+  lub_lock_init(&ch->lock);
   lub_list_init(&ch->recvq);
   lub_list_init(&ch->sendq);
   ch->id = atomic_fetch_add_explicit(&e->chan_ids, 1, memory_order_relaxed) + 1;

@@ -1,11 +1,10 @@
 /* chan.h - a FIFO between fibers (after Go's runtime/chan.go). A send hands its value straight to a waiting receiver.
  * Under lock, stale waiters aside: recvq or sendq is empty; len > 0 => recvq is empty; len < cap => sendq is empty.
- * Floor 4. Uses park, value. Used by select, tick, the bindings. */
+ * Floor 4. Uses lock, park, value. Used by select, tick, the bindings. */
 #ifndef LUB_CHAN_H
 #define LUB_CHAN_H
 
-#include <pthread.h>
-
+#include "lock.h"
 #include "park.h"
 
 struct lub_tick;
@@ -16,11 +15,11 @@ struct lub_chan {
   bool closed;
   uint32_t head, len; /* 0 <= len <= cap */
   lub_engine *engine;
-  pthread_mutex_t lock; /* guards every field but obj, cap, name. ORDER LOCKS; two channels by address */
-  lub_list recvq;       /* lub_waiter.link, oldest first */
-  lub_list sendq;       /* same, of senders that found no room */
-  lub_link link;        /* in engine->chans; engine.lock */
-  uint64_t id;          /* number in the engine */
+  lub_lock lock;  /* guards every field but obj, cap, name. ORDER LOCKS; two channels by address */
+  lub_list recvq; /* lub_waiter.link, oldest first */
+  lub_list sendq; /* same, of senders that found no room */
+  lub_link link;  /* in engine->chans; engine.lock */
+  uint64_t id;    /* number in the engine */
   uint64_t last_sender, last_receiver; /* fibers, for the graph of waits */
   uint64_t whose;        /* the fiber whose end closes it, 0: none; written once, before it is shared */
   bool of_worker;        /* it closes when a worker ends; likewise */
@@ -49,7 +48,7 @@ void lub_chan_drain(lub_chan *ch);
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken);
 lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, lub_wait **woken);
 
-static inline void lub_chan_lock(lub_chan *ch) { pthread_mutex_lock(&ch->lock); }
-static inline void lub_chan_unlock(lub_chan *ch) { pthread_mutex_unlock(&ch->lock); }
+static inline void lub_chan_lock(lub_chan *ch) { lub_lock_take(&ch->lock); }
+static inline void lub_chan_unlock(lub_chan *ch) { lub_lock_give(&ch->lock); }
 
 #endif
