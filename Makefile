@@ -46,6 +46,9 @@ LUA_PC  := $(or $(LUA_PC),$(shell for p in lua5.4 lua-5.4 lua54 lua; do \
 LUA_INC ?= $(shell $(PKG_CONFIG) --cflags "$(LUA_PC) >= 5.4 $(LUA_PC) < 5.5" 2>/dev/null)
 LUA_LIBS ?= $(shell $(PKG_CONFIG) --libs "$(LUA_PC) >= 5.4 $(LUA_PC) < 5.5" 2>/dev/null)
 HAVE_LUA := $(LUA_PC)$(LUA_INC)$(LUA_LIBS)
+# The command takes in a static Lua where one lies beside the shared (LUA_A= : it does not): its calls are direct then.
+LUA_DIR := $(if $(filter file,$(origin LUA_LIBS)),$(shell $(PKG_CONFIG) --variable=libdir $(LUA_PC) 2>/dev/null))
+LUA_A   ?= $(if $(LUA_DIR),$(wildcard $(patsubst -l%,$(LUA_DIR)/lib%.a,$(filter -llua%,$(LUA_LIBS)))))
 else
 LUA_INC := -I$(LUA_SRC)
 LUA_LIBS := -ldl
@@ -209,12 +212,13 @@ uninstall: ## remove exactly what install put there
 # ---- rules ----
 # Two records that only change when what they say does: how things are compiled, and of what they are made
 # (else a source that is removed would stay in the libraries).
+, := ,
 quote = '$(subst ','\'',$(1))'
 record = $(V)mkdir -p $(@D); printf '%s\n' $(call quote,$(1)) | cmp -s - $@ || printf '%s\n' $(call quote,$(1)) >$@
 $(B)/.flags: FORCE
 	$(call record,$(CC) $(FLAGS) $(LDFLAGS) $(LUA_INC) $(LUA_LIBS))
 $(B)/.parts: FORCE
-	$(call record,$(CORE) $(BINDING) $(MODULES) $(LUA_OBJ) $(VERSION))
+	$(call record,$(CORE) $(BINDING) $(MODULES) $(LUA_OBJ) $(LUA_A) $(VERSION))
 
 $(B)/core/%.o: core/%.c $(B)/.flags
 	$(V)mkdir -p $(@D)
@@ -281,9 +285,11 @@ $(B)/lubdub.so: $(CORE) $(BINDING) $(B)/.parts
 $(B)/lua5.4: $(B)/lua-$(SAN)/lua.o $(LUA_OBJ)
 	$(V)$(LINK) -Wl,-E $^ -o $@ $(LUA_LIBS) $(LIBS)
 
-# -E: C modules that a script loads find Lua in the command.
-$(B)/lubdub: $(CORE) $(BINDING) $(B)/bindings/main.o $(LUA_OBJ) $(B)/.parts
-	$(V)$(LINK) -Wl,-E $(CORE) $(BINDING) $(B)/bindings/main.o $(LUA_OBJ) -o $@ $(LUA_LIBS) $(LIBS)
+# -E: C modules that a script loads find Lua in the command, the whole of it. Not every static Lua can be linked.
+command = $(LINK) -Wl,-E $(CORE) $(BINDING) $(B)/bindings/main.o $(LUA_OBJ) -o $@ $(1) $(LIBS)
+$(B)/lubdub: $(CORE) $(BINDING) $(B)/bindings/main.o $(LUA_OBJ) $(LUA_A) $(B)/.parts
+	$(V)$(if $(LUA_A),$(call command,-Wl$(,)--whole-archive $(LUA_A) -Wl$(,)--no-whole-archive -ldl) 2>/dev/null ||) \
+	  $(call command,$(LUA_LIBS))
 
 $(B)/tests/core/%: spec/core/%.c $(B)/liblubdub.a
 	$(V)mkdir -p $(@D)
