@@ -426,7 +426,9 @@ static void *watch(void *arg) {
       continue;
     }
     int64_t complain_ns = complain_locked(e);
-    int64_t until_ns = quiet > QUIET_TICKS ? LUB_NEVER : lub_engine_now_ns(e) + TICK_NS;
+    int64_t now_ns = lub_engine_now_ns(e), until_ns = quiet > QUIET_TICKS ? LUB_NEVER : now_ns + TICK_NS;
+    atomic_store_explicit(&e->tick_ns, until_ns < LUB_NEVER && e->real_clock ? now_ns : 0,
+                          memory_order_relaxed);
     if (!atomic_load(&e->stopping))
       lub_engine_wait_locked(e, &e->watch, complain_ns < until_ns ? complain_ns : until_ns);
     tell_late_locked(e, until_ns);

@@ -35,11 +35,11 @@ int64_t lub_engine_now_ns(lub_engine *e) { return e->opts.clock(e->opts.ud); }
 double lub_engine_now(lub_engine *e) { return (double)lub_engine_now_ns(e) / 1e9; }
 
 #ifdef CLOCK_MONOTONIC_COARSE
-int64_t lub_engine_coarse_ns(lub_engine *e) {
+int64_t lub_engine_kernel_tick_ns(lub_engine *e) {
   return e->real_clock ? read_clock(CLOCK_MONOTONIC_COARSE) : lub_engine_now_ns(e);
 }
 #else
-int64_t lub_engine_coarse_ns(lub_engine *e) { return lub_engine_now_ns(e); }
+int64_t lub_engine_kernel_tick_ns(lub_engine *e) { return lub_engine_now_ns(e); }
 #endif
 
 int64_t lub_engine_deadline(lub_engine *e, double wait) {

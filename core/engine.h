@@ -38,6 +38,7 @@ struct lub_engine {
   atomic_int idle;      /* carriers in `idlers`: pairs with the queues' lengths (carrier.c, IDLE) */
   atomic_int searching; /* carriers that look for work */
   atomic_bool watching; /* the watcher sleeps and wants to be told of a slice */
+  atomic_llong tick_ns; /* when the watcher, which is awake, looked last; 0: it sleeps */
   atomic_bool stopping;
   atomic_int failures;                /* errors of workers that nobody joined */
   const lub_judging *_Atomic judging; /* NULL until there is a heart */
@@ -103,8 +104,13 @@ lub_status lub_host_wait_block(lub_host_wait *h);
 void lub_host_wait_close(lub_host_wait *h);
 
 int64_t lub_engine_now_ns(lub_engine *e);
-/* The same within a tick of the kernel (4 ms), for a fifth of the price. */
-int64_t lub_engine_coarse_ns(lub_engine *e);
+/* The same within some milliseconds, for a fraction of the price: as of the last look of the watcher, or, while it sleeps,
+ * of the last tick of the kernel. */
+int64_t lub_engine_kernel_tick_ns(lub_engine *e);
+static inline int64_t lub_engine_coarse_ns(lub_engine *e) {
+  int64_t tick_ns = atomic_load_explicit(&e->tick_ns, memory_order_relaxed);
+  return tick_ns ? tick_ns : lub_engine_kernel_tick_ns(e);
+}
 /* The deadline of a wait of so many seconds from now; 0 for none at all, LUB_NEVER for ever. */
 int64_t lub_engine_deadline(lub_engine *e, double wait);
 /* Starts t, and sees to it that somebody awake or sleeping will fire it. Returns whether it was running. */
