@@ -79,6 +79,7 @@ describe("spawn", function()
     refused("", lub.spawn, {})
     refused("", lub.spawn, { memory = -1 }, function() end)
     refused("", lub.spawn, { memory = "much" }, function() end)
+    refused("unknown option 'memroy'", lub.spawn, { memroy = 1 }, function() end)
     refused("", lub.spawn, { name = {} }, function() end)
   end)
 
