@@ -137,7 +137,11 @@ static void log_death(lua_State *L, lworker *lw, int table) {
   o->log(o->ud, lua_tostring(L, -1));
 }
 
-/* At index 1 the heart, 2 the verdict, 3 what the traceback came on. */
+/* Verdicts on a heart come in their order: those that wait behind one whose traceback is awaited lie in this table, by
+ * heart, a list each. */
+static const char TELLING[] = "lub.telling";
+
+/* At index 1 the heart, 2 the verdict. */
 static int send_verdict(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lub_heart *h = lub_check_heart(L, "verdict");
@@ -156,14 +160,47 @@ static int send_verdict(lua_State *L) {
   return 0;
 }
 
+/* The verdict at 2, and those that had to wait for it. */
+static int send_all(lua_State *L) {
+  lub_heart *h = lub_check_heart(L, "verdict");
+  lua_settop(L, 2);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, TELLING);
+  lua_rawgetp(L, 3, h);
+  for (lua_Integer i = 0; i <= (lua_Integer)lua_rawlen(L, 4); i++) {
+    lua_pushcfunction(L, send_verdict);
+    lua_pushvalue(L, 1);
+    if (i == 0) lua_pushvalue(L, 2);
+    else lua_rawgeti(L, 4, i);
+    lua_call(L, 2, 0);
+  }
+  lua_pushnil(L);
+  lua_rawsetp(L, 3, h);
+  return 0;
+}
+
+/* On top: what it does. A fiber that could show it is not inside a C call, even if its thread seemed so. */
+static int with_traceback(lua_State *L) {
+  lua_setfield(L, 2, "traceback");
+  if (lua_getfield(L, 2, "state") == LUA_TSTRING && !strcmp(lua_tostring(L, -1), "in_c")) {
+    lua_pushliteral(L, "busy");
+    lua_setfield(L, 2, "state");
+  }
+  return send_all(L);
+}
+
+static int no_traceback(lua_State *L) {
+  lua_pushliteral(L, "no traceback: it did not stop, so it is inside a C call");
+  lua_setfield(L, 2, "traceback");
+  return send_all(L);
+}
+
 static int captured(lua_State *L, int s, lua_KContext ctx) {
   (void)s;
   (void)ctx;
   lworker *lw = lub_lworker(L);
-  if (lub_finish(L, lw) == LUB_OK) lub_take(L, &lw->running->core.one.value);
-  else lua_pushliteral(L, "no traceback: it is inside a C call");
-  lua_setfield(L, 2, "traceback");
-  return send_verdict(L);
+  if (lub_finish(L, lw) != LUB_OK) return no_traceback(L);
+  lub_take(L, &lw->running->core.one.value);
+  return with_traceback(L);
 }
 
 /* The traceback of what the heart's fiber does right now, then the verdict. */
@@ -172,7 +209,7 @@ static int capture(lua_State *L) {
   lub_heart *h = lub_check_heart(L, "verdict");
   lub_chan *ch;
   lub_value v;
-  if (lub_worker_ask(h->worker, h->fiber, &ch)) return send_verdict(L);
+  if (lub_worker_ask(h->worker, h->fiber, &ch)) return send_all(L);
   v = lub_of_chan(ch);
   lub_chan_drop(ch);
   lub_take(L, &v);
@@ -181,22 +218,30 @@ static int capture(lua_State *L) {
   lub_fiber *f = &lw->running->core;
   lub_status status = lub_wait_recv(&f->wait, &f->one, ch, &v, deadline);
   if (status == LUB_PARK) return lub_park(L, lw, 0, captured);
-  if (status == LUB_OK) {
-    lub_take(L, &v);
-    lua_setfield(L, 2, "traceback");
-  }
-  return send_verdict(L);
+  if (status != LUB_OK) return no_traceback(L);
+  lub_take(L, &v);
+  return with_traceback(L);
 }
 
 static int tell_protected(lua_State *L) {
   lub_heart *h = lua_touserdata(L, 1);
   const lub_verdict *v = lua_touserdata(L, 2);
-  bool alive = !strcmp(v->verdict, "alive"), shown = !alive && h->worker && v->h.state != LUB_STATE_IN_C;
+  bool alive = !strcmp(v->verdict, "alive"), shown = !alive && h->worker;
+  lua_settop(L, 0);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, TELLING);
+  if (lua_rawgetp(L, 1, h) == LUA_TTABLE) {
+    push_verdict(L, h, v);
+    lua_rawseti(L, 2, (lua_Integer)lua_rawlen(L, 2) + 1);
+    return 0;
+  }
+  if (shown) {
+    lua_newtable(L);
+    lua_rawsetp(L, 1, h);
+  }
   lua_settop(L, 0);
   lua_pushcfunction(L, shown ? capture : send_verdict);
   lub_push_heart(L, h);
   push_verdict(L, h, v);
-  if (v->h.state == LUB_STATE_IN_C) set_string(L, "traceback", "no traceback: it is inside a C call");
   if (!shown) {
     lua_call(L, 2, 0);
     return 0;

@@ -11,7 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #endif
 
 #include "engine.h"
@@ -268,6 +270,9 @@ static void *carry(void *arg) {
   lub_sleeper_init(&sleeper, NULL);
   pthread_mutex_lock(&c->engine->lock);
   c->sleeper = &sleeper;
+#ifdef __linux__
+  c->tid = syscall(SYS_gettid);
+#endif
   pthread_mutex_unlock(&c->engine->lock);
   self = c;
 #ifdef __linux__
@@ -439,13 +444,29 @@ static void *watch(void *arg) {
   return NULL;
 }
 
+/* Whether a thread sleeps in the kernel: one that has used no CPU may as well have been given none. */
+static bool sleeps(long tid) {
+#ifdef __linux__
+  char path[64], text[256], *state = NULL;
+  (void)snprintf(path, sizeof path, "/proc/self/task/%ld/stat", tid);
+  FILE *f = fopen(path, "re");
+  if (!f) return true;
+  if (fgets(text, sizeof text, f)) state = strrchr(text, ')'); /* (name) state */
+  (void)fclose(f);
+  return !state || state[1] != ' ' || state[2] != 'R';
+#else
+  (void)tid;
+  return true;
+#endif
+}
+
 bool lub_carriers_in_c(lub_engine *e, lub_worker *w) {
   bool in_c = false;
   pthread_mutex_lock(&e->lock);
   for (int i = 0; i < e->threads && !in_c; i++) {
     lub_carrier *c = &e->carriers[i];
     /* one that lost its place was asked to leave, and did not */
-    in_c = atomic_load(&c->current) == w && (c->blocked || !atomic_load(&c->place));
+    in_c = atomic_load(&c->current) == w && (!atomic_load(&c->place) || (c->blocked && sleeps(c->tid)));
   }
   pthread_mutex_unlock(&e->lock);
   return in_c;

@@ -23,6 +23,7 @@ typedef struct lub_place {
 
 typedef struct lub_carrier {
   pthread_t thread;
+  long tid; /* the kernel's number of the thread; engine.lock */
   lub_engine *engine;
   lub_place *_Atomic place;    /* NULL: a spare. Taken away by the watcher, under engine.lock */
   atomic_uint slices;          /* counts slices; the watcher tells a long one by its not moving */

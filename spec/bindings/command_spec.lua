@@ -749,3 +749,84 @@ lub.chan(0, "never"):recv()]]
     assert.equals(0, code)
   end)
 end)
+
+describe("a heart that dies", function()
+  it("unwatched in the script itself ends it with 3, and shows where it was", function()
+    local code, out, err = script [[
+      local lub = require "lubdub"
+      lub.heart { name = "pump", interval = 0.05, limit = 0.1 }
+      print "before"
+      while true do end
+    ]]
+    assert.equals(3, code)
+    assert.equals("before\n", out)
+    assert.matches("lubdub: heart 'pump' died: busy for 0%.1%d* s without a sign of life\nstack traceback:\n", err)
+    assert.matches(":4: in main chunk", err)
+  end)
+
+  it("in a worker that nobody watches is told, and ends the command with 3", function()
+    local code, _, err = script [[
+      local lub = require "lubdub"
+      local told = lub.chan(1)
+      lub.spawn(function(told)
+        local h = require "lubdub".heart { name = "w", interval = 0.05, limit = 0.1 }
+        while h:stats().verdict ~= "dead" do end
+        told:send(true)
+        require "lubdub".sleep(60)
+      end, told)
+      told:recv()
+    ]]
+    assert.equals(3, code)
+    assert.matches("heart 'w' died", err)
+  end)
+
+  it("and came back, or was watched, is no failure", function()
+    local code, _, err = script [[
+      local lub = require "lubdub"
+      local h = lub.heart { name = "h", interval = 0.05, limit = 0.1 }
+      local verdicts = h:verdicts()
+      while #verdicts == 0 do end
+      assert(verdicts:recv().verdict == "dead")
+    ]]
+    assert.same({ 0, "" }, { code, err })
+  end)
+end)
+
+describe("--record", function()
+  it("writes what becomes of hearts, a line of JSON each, that replay reads", function()
+    local path = os.tmpname()
+    local file = helper.file [[
+      local lub = require "lubdub"
+      local h = lub.heart { name = 'a "b"', interval = 0.25 }
+      h:unit "one"
+      h:beat()
+      lub.sleep(0.001)
+      h:rest()
+      h:close()
+    ]]
+    local code, out, err = helper.run(("run --record %s %s"):format(path, file))
+    assert.same({ 0, "", "" }, { code, out, err })
+    local text = helper.read(path):gsub('"t":%d+%.%d+', '"t":T')
+    assert.equals([[
+{"t":T,"heart":"a \"b\"","id":1,"event":"open","interval":0.25}
+{"t":T,"heart":"a \"b\"","id":1,"event":"unit","unit":"one"}
+{"t":T,"heart":"a \"b\"","id":1,"event":"beat"}
+{"t":T,"heart":"a \"b\"","id":1,"event":"park","state":"idle"}
+{"t":T,"heart":"a \"b\"","id":1,"event":"wake"}
+{"t":T,"heart":"a \"b\"","id":1,"event":"rest"}
+{"t":T,"heart":"a \"b\"","id":1,"event":"close"}
+]], text)
+    code, out, err = helper.run(("replay %s scripts/policies/fixed.lua limit=1"):format(path))
+    assert.same({ 0, "" }, { code, err })
+    assert.matches('a "b"', out)
+    os.remove(path)
+    os.remove(file)
+  end)
+
+  it("that cannot be written is an error", function()
+    local code, _, err = helper.run "run --record /no/such/file nothing.lua"
+    assert.equals(1, code)
+    assert.equals("lubdub: /no/such/file: No such file or directory\n", err)
+    assert.equals(2, (helper.run "run --record"))
+  end)
+end)
