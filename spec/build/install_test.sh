@@ -58,6 +58,26 @@ int main(void) {
 }
 END
 sed -i '1i #include <stdio.h>' "$tmp/host.c"
+cat >"$tmp/embed.c" <<'END'
+#include <lubdub_lua.h>
+int main(void) {
+  lub_engine *e;
+  lub_chan *work, *results;
+  lub_worker *w;
+  if (lub_lua_engine_open(NULL, &e)) return 1;
+  if (lub_chan_open(e, 8, "work", &work) || lub_chan_open(e, 8, "results", &results)) return 1;
+  lub_value args[] = {lub_of_chan(work), lub_of_chan(results)}, v = lub_int(3);
+  lub_script s = {.text = "local work, results = ... for n in work do results:send(n * n) end", .args = args, .nargs = 2};
+  if (lub_script_start(e, &s, &w, NULL)) return 1;
+  if (lub_chan_send(work, &v, 10) || lub_chan_recv(results, &v, 10)) return 1;
+  printf("%d\n", (int)v.as.i);
+  for (int i = 0; i < 2; i++) lub_value_drop(&args[i]);
+  lub_chan_drop(work);
+  lub_chan_drop(results);
+  lub_worker_drop(w);
+  return lub_engine_close(e);
+}
+END
 cat >"$tmp/script.lua" <<'END'
 local lub = require "lubdub"
 local ch = lub.chan(0)
@@ -82,6 +102,9 @@ lua_pc=$(sed -n 's/^Requires.private: //p' "$at/lib/pkgconfig/lubdub-lua.pc")
 lua_libs=$($PKG_CONFIG --libs "$lua_pc")
 check "links a host with Lua" $CC "$tmp/host.c" -o "$tmp/host" $($PKG_CONFIG --cflags --libs lubdub-lua) $lua_libs
 check "runs the host" says 7 env LD_LIBRARY_PATH="$at/lib" "$tmp/host"
+# it calls no Lua itself: the shared library brings what it needs
+check "links a host of scripts" $CC "$tmp/embed.c" -o "$tmp/embed" $($PKG_CONFIG --cflags --libs lubdub-lua)
+check "runs a host of scripts" says 9 env LD_LIBRARY_PATH="$at/lib" "$tmp/embed"
 check "links a static host with Lua" $CC -Wl,-E "$tmp/host.c" -o "$tmp/hosts" $($PKG_CONFIG --cflags lubdub-lua) \
   $($PKG_CONFIG --static --libs lubdub-lua | sed 's/-llubdub-lua/-Wl,-Bstatic -llubdub-lua -Wl,-Bdynamic/g')
 check "runs the static host" says 7 "$tmp/hosts"
