@@ -328,6 +328,26 @@ describe("a steward's limits", function()
     assert.equals(2, s:stats().restarts)
   end)
 
+  it("reached, let the command end with 3, unless a steward above heals it", function()
+    local function exit_code(text)
+      local path = helper.file("local lub = require 'lubdub' " .. text)
+      local code, _, err = helper.run("run " .. path)
+      os.remove(path)
+      return code, err
+    end
+    local dying = "{ name = 'x', restart = { max = 1, backoff = 'none' }, start = function() error 'hopeless' end }"
+    local code, err = exit_code("lub.steward" .. dying .. ":join()")
+    assert.equals(3, code)
+    assert.matches("hopeless", err)
+    code, err = exit_code([[
+      local s = lub.steward { name = 'above', restart = { backoff = 'none' }, ward = {
+        name = 'below', restart = { max = 1, backoff = 'none' }, start = function(ward)
+          if ward.attempt < 4 then error 'not yet' end
+        end } }
+      print(s:join())]])
+    assert.equals(0, code, err)
+  end)
+
   it("do not count the time of stopping: a ward that needs long to stop is no excuse", function()
     -- each stop takes far longer than the window; the clock of the limit stands still meanwhile
     local s = fast { grace = 0.3, limit = 0.05, restart = { backoff = "none", max = 2, within = 0.4 },

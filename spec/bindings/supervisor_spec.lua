@@ -46,6 +46,7 @@ local function three(strategy, types)
     { name = "c", restart = { type = types.c, backoff = "none" }, start = service(log, "c") },
   } }
   await(s, "started", "c")
+  helper.eventually(function() return s:stats().children[3].ready end)
   return s, orders, words
 end
 
@@ -208,6 +209,7 @@ describe("a supervisor", function()
       { name = "last", start = service(log, "last") },
     } }
     await(s, "started", "last")
+    helper.eventually(function() return s:stats().children[3].ready end)
     orders:send "one"
     await(s, "started", "leaf2")
     orders:send "two, which is one too many for the branch"

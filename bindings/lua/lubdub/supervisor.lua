@@ -1,9 +1,9 @@
 --- lub.supervisor{ … } -> a supervisor, with the face of a steward (handle.lua): keeps several wards alive that stand
 --- on each other.
 ---
----   children        in the order of their start: options as of a steward (`restart` without max and within), a function
----                   of the ward, a script, or the options of a supervisor below. The next one starts when the one
----                   before is ready: at its first beat, unit or result. They stop in reverse order
+---   children        in the order of their start: options as of a steward (`restart` without max and within), a
+---                   function of the ward, a script, or the options of a supervisor below. The next one starts when the
+---                   one before is ready: at its first beat, unit or result. They stop in reverse order
 ---   strategy        what is started again when one dies: "one_for_one" it alone, "one_for_all" all, "rest_for_one" it
 ---                   and those after it
 ---   restart         { max = 5, within = 30 } of all children together; one more, and it stops them and fails upward
