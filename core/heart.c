@@ -517,7 +517,7 @@ lub_status lub_heart_of(lub_engine *e, const lub_heart_options *o, lub_fiber *f,
   h->estimate = o->estimate;
   h->policy = o->policy;
   h->ud = o->ud;
-  h->verdict = "alive";
+  h->verdict = lub_judge_name(j, "alive"); /* verdicts are compared by their address */
   h->opened_ns = now;
   lub_life_init(&h->life, LUB_STATE_BUSY, now);
   atomic_init(&h->flags, (uint32_t)(o->startup > 0 ? LUB_HEART_STARTING : 0) |
