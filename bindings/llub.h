@@ -200,6 +200,8 @@ const char *lub_fiber_state(const lworker *lw, const lfiber *f);
 const char *lub_worker_state(lub_worker *w);
 /* Sends what each fiber of lw does to whoever asked. In lw's thread. */
 void lub_report_answer(lworker *lw);
+/* The same from a hook, where the running fiber is told to the line, if it was asked for. */
+void lub_report_from_hook(lua_State *L, lworker *lw);
 /* Writes everybody's report; a worker that does not answer in 200 ms is described from outside. Host threads. */
 void lub_report_all(lub_engine *e, FILE *out);
 int lub_dump(lua_State *L);

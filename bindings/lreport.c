@@ -189,6 +189,28 @@ void lub_report_answer(lworker *lw) {
   lub_chan_drop(ch);
 }
 
+static int hook_traceback(lua_State *L) {
+  luaL_traceback(L, L, NULL, 1);
+  return 1;
+}
+
+void lub_report_from_hook(lua_State *L, lworker *lw) {
+  if (!atomic_load_explicit(&lw->core->requested, memory_order_relaxed) || !lua_checkstack(L, LUA_MINSTACK))
+    return;
+  lub_chan *ch = lub_worker_report_on(lw->core, lw->running->core.wait.id);
+  lub_value v;
+  size_t n;
+  if (!ch) return;
+  lua_pushcfunction(L, hook_traceback);
+  if (lua_pcall(L, 0, 1, 0) == LUA_OK) {
+    const char *text = lua_tolstring(L, -1, &n);
+    if (lub_string(lw->core->engine, text, n, &v) == LUB_OK && lub_chan_send(ch, &v, 0) != LUB_OK)
+      lub_value_drop(&v);
+  }
+  lua_pop(L, 1);
+  lub_chan_drop(ch);
+}
+
 /* A worker that has not answered: it is inside a C call, or its thread has no CPU. */
 static void describe_silent(lub_worker *w, void *ud) {
   pthread_mutex_lock(&w->engine->lock);

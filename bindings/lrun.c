@@ -132,6 +132,7 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   if (lw->hooked == L) lua_sethook(L, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
   else lua_sethook(L, NULL, 0, 0);
   lw->hooked = NULL;
+  lub_report_from_hook(L, lw);
   if (f->closing) { /* its handlers have had their time */
     if (lub_engine_now_ns(lw->core->engine) - lw->closing_ns < CLOSING_NS) return;
     lub_arm_kill(L, lw);

@@ -86,10 +86,12 @@ static int end_output(int code) {
 /* ---- hearts ------------------------------------------------------------------------------------------------------- */
 
 static lub_worker *script; /* the main worker */
+static atomic_int deaths_told;
 
 /* A death that nobody watches has been logged. When it is the script's own, nobody is left to act: it ends. */
 static void on_verdict(void *ud, const lub_verdict *v) {
   (void)ud;
+  if (!v->heart->watched && !strcmp(v->verdict, "dead")) atomic_fetch_add(&deaths_told, 1);
   if (v->heart->worker == script && !v->heart->watched && !strcmp(v->verdict, "dead"))
     lub_worker_kill(script, "its heart died");
 }
@@ -164,6 +166,7 @@ static int wait_for_script(lub_worker *w) {
 /* The engine ends with its workers, or, when one is stuck in a C call, with the process. */
 static int end_engine(int code) {
   if (lub_engine_deaths(engine) && (code == FINE || code == SCRIPT_FAILED)) code = HEART_DIED;
+  if (code == HEART_DIED && !atomic_load(&deaths_told)) (void)complain(0, "a heart died just before the end");
   bool ended = lub_engine_end_workers(engine, LINGER) == LUB_OK;
   (void)lub_engine_complain(engine, true);
   if (code == FINE && lub_engine_failures(engine)) code = SCRIPT_FAILED;

@@ -481,6 +481,14 @@ lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *n) {
   return LUB_OK;
 }
 
+lub_chan *lub_worker_report_on(lub_worker *w, uint64_t fiber) {
+  pthread_mutex_lock(&w->engine->lock);
+  lub_chan *ch = w->report_fiber == fiber ? w->report : NULL;
+  if (ch) w->report = NULL;
+  pthread_mutex_unlock(&w->engine->lock);
+  return ch;
+}
+
 lub_chan *lub_worker_report_wanted(lub_worker *w, uint64_t *fiber) {
   pthread_mutex_lock(&w->engine->lock);
   lub_chan *ch = w->report;

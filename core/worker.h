@@ -102,6 +102,8 @@ lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *asked);
 lub_status lub_worker_ask(lub_worker *w, uint64_t fiber, lub_chan **out);
 /* The channel that w was asked to report to, or NULL; the caller gets the reference. */
 lub_chan *lub_worker_report_wanted(lub_worker *w, uint64_t *fiber);
+/* The same, if it is asked for this fiber. */
+lub_chan *lub_worker_report_on(lub_worker *w, uint64_t fiber);
 
 /* The next ready fiber, or NULL: leave the slice. The running thread's. */
 lub_fiber *lub_worker_next(lub_worker *w);

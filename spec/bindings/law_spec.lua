@@ -304,9 +304,10 @@ describe("law 4: nothing hogs", function()
     end
   end, { carriers = 1 })
 
-  -- the signal comes somewhere in a round, mostly while debug.sethook or coroutine.wrap is entered: the hook that it arms
-  -- must not be lost there, nor count as armed once it is
-  in_worker("not where the hook that stops a loop is replaced, or armed on a coroutine that goes on in another", function()
+  -- the signal comes somewhere in a round, mostly while debug.sethook or coroutine.wrap is entered: the hook that it
+  -- arms must not be lost there, nor count as armed once it is
+  in_worker("not where the hook that stops a loop is replaced, or armed on a coroutine that goes on in another",
+    function()
     local all = {}
     for i = 1, 200 do all[i] = i end
     local loops = {
