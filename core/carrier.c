@@ -147,6 +147,7 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
 void lub_carriers_watch(lub_engine *e) {
   if (!atomic_load(&e->watching)) return;
   pthread_mutex_lock(&e->lock);
+  atomic_store(&e->watching, false); /* it may be about to sleep, busy without the lock */
   pthread_cond_signal(&e->watch);
   pthread_mutex_unlock(&e->lock);
 }
@@ -431,7 +432,8 @@ static void *watch(void *arg) {
       continue;
     }
     int64_t complain_ns = complain_locked(e);
-    int64_t now_ns = lub_engine_now_ns(e), until_ns = quiet > QUIET_TICKS ? LUB_NEVER : now_ns + TICK_NS;
+    bool may_sleep = quiet > QUIET_TICKS && atomic_load(&e->watching); /* nobody has called since */
+    int64_t now_ns = lub_engine_now_ns(e), until_ns = may_sleep ? LUB_NEVER : now_ns + TICK_NS;
     atomic_store_explicit(&e->tick_ns, until_ns < LUB_NEVER && e->real_clock ? now_ns : 0,
                           memory_order_relaxed);
     if (!atomic_load(&e->stopping))

@@ -127,9 +127,11 @@ static void grace_is_over(lub_timer *t, int64_t now_ns) {
     return;
   }
   if (!lub_worker_decide(w, LUB_FATE_KILLED)) return;
-  pthread_mutex_lock(&w->engine->lock); /* w has not ended: its end waits for the timers' lock */
-  w->zombie = true;
-  w->engine->zombies++;
+  pthread_mutex_lock(&w->engine->lock);
+  if (lub_link_queued(&w->all)) { /* it may have ended since, if the kill came while it did; it is not freed */
+    w->zombie = true;
+    w->engine->zombies++;
+  }
   pthread_cond_broadcast(&w->engine->gone);
   pthread_mutex_unlock(&w->engine->lock);
 }
