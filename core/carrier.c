@@ -19,13 +19,14 @@
 #include "engine.h"
 
 enum {
-  TICK_NS = 2500000, /* the watcher's period while anything runs */
-  LONG_TICKS = 4,    /* a slice of 10 ms is long */
-  QUIET_TICKS = 8,   /* after which the watcher sleeps too */
-  SPIN = 100,        /* looks around before a carrier sleeps */
-  TIMER_TURNS = 8,   /* slices between two looks at the clock */
-  FAIR_TURNS = 16,   /* ... before the queue comes before `next` */
-  GLOBAL_TURNS = 61, /* ... before the engine's queue comes before the place's (Go's schedtick) */
+  TICK_NS = 2500000,        /* the watcher's period while anything runs */
+  LITTLE_NS = TICK_NS / 10, /* of CPU between two looks: it does not compute */
+  LONG_TICKS = 4,           /* a slice of 10 ms is long */
+  QUIET_TICKS = 8,          /* after which the watcher sleeps too */
+  SPIN = 100,               /* looks around before a carrier sleeps */
+  TIMER_TURNS = 8,          /* slices between two looks at the clock */
+  FAIR_TURNS = 16,          /* ... before the queue comes before `next` */
+  GLOBAL_TURNS = 61,        /* ... before the engine's queue comes before the place's (Go's schedtick) */
   STEAL_MAX = 32,
 };
 
@@ -305,13 +306,14 @@ static lub_status start_thread_locked(lub_engine *e, lub_place *p) {
 
 /* ---- the watcher -------------------------------------------------------------------------------------- */
 
-static bool used_cpu(lub_carrier *c) {
+/* Since the last look. */
+static int64_t used_cpu_ns(lub_carrier *c) {
   clockid_t id;
   struct timespec t;
-  if (pthread_getcpuclockid(c->thread, &id) || clock_gettime(id, &t)) return true;
+  if (pthread_getcpuclockid(c->thread, &id) || clock_gettime(id, &t)) return INT64_MAX;
   int64_t cpu_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec, used_ns = cpu_ns - c->seen_cpu_ns;
   c->seen_cpu_ns = cpu_ns;
-  return used_ns > TICK_NS / 10;
+  return used_ns;
 }
 
 /* The thread of a pinned worker that runs fibers: one that does not switch is interrupted. */
@@ -366,17 +368,23 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   if (!w || slices != c->seen_slices) {
     c->seen_slices = slices;
     c->ticks = 0;
-    c->blocked = false;
+    c->blocked = c->moved = c->signalled = false;
     return w != NULL;
   }
   c->ticks++;
   if (p) offer_next_locked(e, p);
   if (c->ticks < LONG_TICKS) return true;
-  bool burns = used_cpu(c);
+  int64_t used_ns = used_cpu_ns(c);
+  bool burns = used_ns > LITTLE_NS;
   c->blocked = !burns;
-  /* a thread that used no CPU is blocked in a C call: a signal would only break that call */
-  if (burns && e->opts.preempt_signal && c->ticks % LONG_TICKS == 0)
+  /* a thread that used none is inside one call that blocks: a signal would only break that call. One that used a little
+   * may go from one such call to the next for ever; what the last signal cost does not count */
+  c->moved |= used_ns > (c->signalled ? LITTLE_NS : 0);
+  c->signalled = c->moved && e->opts.preempt_signal && c->ticks % LONG_TICKS == 0;
+  if (c->signalled) {
     (void)pthread_kill(c->thread, e->opts.preempt_signal);
+    c->moved = false;
+  }
   bool others_wait = atomic_load(&e->waiting) || (p && (atomic_load(&p->length) || atomic_load(&p->next)));
   if (p && others_wait && (!burns || c->ticks > LONG_TICKS) && !atomic_load(&e->idle)) replace_locked(e, c);
   return true;

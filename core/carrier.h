@@ -32,7 +32,9 @@ typedef struct lub_carrier {
   uint32_t turns;              /* its own */
   uint32_t seen_slices, ticks; /* the watcher's */
   int64_t seen_cpu_ns;
-  bool blocked; /* the slice is long, and its thread has used no CPU of late; the watcher's */
+  bool blocked;   /* the slice is long, and its thread has used next to no CPU of late; the watcher's */
+  bool moved;     /* ... it has used some since it was last signalled; the watcher's */
+  bool signalled; /* at the last look; the watcher's */
 } lub_carrier;
 
 /* CPUs that this process may use; at least 1. */

@@ -128,7 +128,8 @@ static void grace_is_over(lub_timer *t, int64_t now_ns) {
   }
   if (!lub_worker_decide(w, LUB_FATE_KILLED)) return;
   pthread_mutex_lock(&w->engine->lock);
-  if (lub_link_queued(&w->all)) { /* it may have ended since, if the kill came while it did; it is not freed */
+  /* if the kill came while it ended, it may have ended since; it is not freed: that waits for the timers' lock */
+  if (lub_link_queued(&w->all)) {
     w->zombie = true;
     w->engine->zombies++;
   }

@@ -356,6 +356,15 @@ describe("law 4: nothing hogs", function()
     end
   end, { carriers = 1 })
 
+  in_worker("not a loop over C calls that block, for the others of its worker, on one carrier", function()
+    local over = false
+    local f = lub.go(function() while not over do os.execute "sleep 0.02" end end)
+    for _ = 1, 3 do assert(lub.sleep(0.001)) end
+    same("runnable", f:state())
+    over = true
+    same({}, { f:join(10) })
+  end, { carriers = 1 })
+
   -- 10 ms for each that runs first, and as much again for a machine that does other things
   for loops, bound in pairs { [1] = 0.06, [4] = 0.1 } do
     it(("a sleep beside %d endless loops is late by %g s at most, on one carrier"):format(loops, bound), function()
