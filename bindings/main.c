@@ -163,10 +163,18 @@ static int wait_for_script(lub_worker *w) {
   return DEADLOCK;
 }
 
+/* A cancelled worker ends by itself: a kill might come in the midst of its close handlers. */
+static void await_end(lub_worker *w, void *deadline) {
+  lub_value none;
+  (void)lub_chan_recv(w->done, &none, *(double *)deadline - lub_engine_now(engine));
+}
+
 /* The engine ends with its workers, or, when one is stuck in a C call, with the process. */
 static int end_engine(int code) {
   if (lub_engine_deaths(engine) && (code == FINE || code == SCRIPT_FAILED)) code = HEART_DIED;
   if (code == HEART_DIED && !atomic_load(&deaths_told)) (void)complain(0, "a heart died just before the end");
+  double deadline = lub_engine_now(engine) + LINGER;
+  if (atomic_load(&interrupt)) (void)lub_workers_each(engine, await_end, &deadline);
   bool ended = lub_engine_end_workers(engine, LINGER) == LUB_OK;
   (void)lub_engine_complain(engine, true);
   if (code == FINE && lub_engine_failures(engine)) code = SCRIPT_FAILED;
