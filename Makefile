@@ -235,7 +235,7 @@ $(B)/lua-$(SAN)/%.o: $(LUA_SRC)/%.c $(B)/.flags
 # ThreadSanitizer holds signals back until the thread comes to an atomic operation. The engine preempts by a
 # signal, so an empty loop in Lua would never be; here each jump and each call (a tail call does not jump) has one.
 ATOMIC = (void)__atomic_load_n(\&(int){0}, __ATOMIC_RELAXED)
-$(B)/lua-thread/lvm.o: $(LUA_SRC)/lvm.c $(B)/.flags
+$(B)/lua-thread/lvm.o: $(LUA_SRC)/lvm.c $(B)/.flags Makefile
 	$(V)mkdir -p $(@D)
 	$(V)sed -e '/define updatetrap(ci)/s/(trap/($(ATOMIC), trap/' -e 's/^ *trap = L->hookmask;/$(ATOMIC);&/' $< | \
 	  $(CC) $(LUA_FLAGS) -I$(LUA_SRC) -x c -c - -o $@

@@ -384,15 +384,15 @@ describe("kill of a worker", function()
   everywhere("runs the to-be-closed variables of all its fibers", function()
     local ch, ready = lub.chan(10), lub.chan()
     local w = lub.spawn(function(out, r)
-      local function sit(name)
+      local function sit(name, sits)
         local guard <close> = setmetatable({}, { __close = function() out:send(name) end })
+        if sits then sits:send(true) end -- the others do already
         lub.sleep(60)
         return guard
       end
       for i = 1, 3 do lub.go(sit, i) end
       lub.yield()
-      r:send(true)
-      sit(4)
+      sit(4, r)
     end, ch, ready)
     ready:recv()
     w:kill()
