@@ -144,20 +144,9 @@ static int heart_pulses(lua_State *L) { return push_ear(L, ":pulses", lub_heart_
 /* heart:verdicts() -> a channel of verdicts */
 static int heart_verdicts(lua_State *L) { return push_ear(L, ":verdicts", lub_heart_verdicts); }
 
-static void set_number(lua_State *L, const char *name, double n) {
-  lua_pushnumber(L, n);
-  lua_setfield(L, -2, name);
-}
-
 static void set_integer(lua_State *L, const char *name, uint64_t n) {
   lua_pushinteger(L, (lua_Integer)n);
   lua_setfield(L, -2, name);
-}
-
-static void push_value_of(lua_State *L, lub_heart *h, lub_status (*get)(lub_heart *h, lub_value *out)) {
-  lub_value v;
-  if (get(h, &v)) luaL_error(L, "heart: not enough memory");
-  lub_take(L, &v);
 }
 
 /* The times of the last beats, newest last, as far as the statistics look back. */
@@ -189,21 +178,21 @@ static int heart_stats(lua_State *L) {
   set_integer(L, "misses", at.misses);
   set_integer(L, "pulses", f.pulses);
   set_integer(L, "lost", h->lost);
-  set_number(L, "mean", at.mean);
-  set_number(L, "sd", at.sd);
-  set_number(L, "min", at.min);
-  set_number(L, "max", at.max);
-  set_number(L, "mean_unit", f.mean_unit);
-  set_number(L, "max_unit", f.max_unit);
-  set_number(L, "excused", f.excused);
-  set_number(L, "extended", f.extended);
-  for (int i = 0; i < LUB_STATES; i++) set_number(L, lub_state_name((lub_state)i), f.spent[i]);
+  lub_set_number(L, "mean", at.mean);
+  lub_set_number(L, "sd", at.sd);
+  lub_set_number(L, "min", at.min);
+  lub_set_number(L, "max", at.max);
+  lub_set_number(L, "mean_unit", f.mean_unit);
+  lub_set_number(L, "max_unit", f.max_unit);
+  lub_set_number(L, "excused", f.excused);
+  lub_set_number(L, "extended", f.extended);
+  for (int i = 0; i < LUB_STATES; i++) lub_set_number(L, lub_state_name((lub_state)i), f.spent[i]);
   lua_pushstring(L, at.verdict);
   lua_setfield(L, -2, "verdict");
   if (at.in_unit) {
-    push_value_of(L, h, lub_heart_unit);
+    lub_push_value_of(L, h, lub_heart_unit);
     lua_setfield(L, -2, "unit");
-    set_number(L, "unit_age", at.unit_age);
+    lub_set_number(L, "unit_age", at.unit_age);
   }
   push_last(L, h, f.last_beat);
   lua_setfield(L, -2, "last");
@@ -223,7 +212,7 @@ static int heart_state(lua_State *L) {
 static int heart_progress(lua_State *L) {
   lub_heart *h = lub_check_heart(L, ":progress");
   lub_check_surplus(L, 1, ":progress");
-  push_value_of(L, h, lub_heart_progress);
+  lub_push_value_of(L, h, lub_heart_progress);
   return 1;
 }
 
@@ -357,13 +346,15 @@ static lpolicy *option_script(lua_State *L, const char *name, const char *opts, 
   return p;
 }
 
-static void let_go(lub_heart *h) {
-  lheart *own = h->binding;
+static void free_own(const lub_allocator *mem, lheart *own) {
+  if (!own) return;
   lub_policy_drop(own->policy);
   lub_policy_drop(own->pulse);
   for (uint32_t i = 0; i < own->nmembers; i++) lub_heart_drop(own->members[i]);
-  lub_free(&h->engine->mem, own);
+  lub_free(mem, own);
 }
+
+static void let_go(lub_heart *h) { free_own(&h->engine->mem, h->binding); }
 
 typedef struct plan { /* of a heart, in a userdata that frees what an error leaves */
   lub_heart_options o;
@@ -373,12 +364,7 @@ typedef struct plan { /* of a heart, in a userdata that frees what an error leav
 
 static int plan_gc(lua_State *L) {
   plan *p = lua_touserdata(L, 1);
-  lub_heart shell = {.binding = p->own};
-  if (!p->own) return 0;
-  for (uint32_t i = 0; i < p->own->nmembers; i++) lub_heart_drop(p->own->members[i]);
-  lub_policy_drop(p->own->policy);
-  lub_policy_drop(p->own->pulse);
-  lub_free(p->mem, shell.binding);
+  free_own(p->mem, p->own);
   p->own = NULL;
   return 0;
 }
@@ -520,8 +506,7 @@ lub_status lub_heart_open_judged(lub_engine *e, const lub_heart_options *o, cons
   lub_heart *h = NULL;
   if (status == LUB_OK) status = lub_heart_of(e, &a.o, NULL, &h);
   if (status != LUB_OK) {
-    if (a.own) lub_policy_drop(a.own->policy);
-    lub_free(&e->mem, a.own);
+    free_own(&e->mem, a.own);
     return status;
   }
   h->scripted = true;
@@ -545,8 +530,8 @@ static int judge(lua_State *L) {
   set_integer(L, "announced", f.announced);
   set_integer(L, "blamed", f.blamed);
   set_integer(L, "stalls", f.stalls);
-  set_number(L, "stalled", (double)f.stalled_ns / 1e9);
-  set_number(L, "late", (double)f.late_ns / 1e9);
+  lub_set_number(L, "stalled", (double)f.stalled_ns / 1e9);
+  lub_set_number(L, "late", (double)f.late_ns / 1e9);
   return 1;
 }
 

@@ -75,11 +75,6 @@ static void ask(lua_State *L, lworker *lw, lub_heart *h) {
 
 /* ---- telling ------------------------------------------------------------------------------------------------- */
 
-static void set_number(lua_State *L, const char *name, double n) {
-  lua_pushnumber(L, n);
-  lua_setfield(L, -2, name);
-}
-
 static void set_string(lua_State *L, const char *name, const char *s) {
   lua_pushstring(L, s);
   lua_setfield(L, -2, name);
@@ -91,17 +86,17 @@ static void push_verdict(lua_State *L, lub_heart *h, const lub_verdict *v) {
   set_string(L, "heart", v->h.name);
   set_string(L, "verdict", v->verdict);
   set_string(L, "state", lub_state_name(v->h.state));
-  set_number(L, "age", v->h.age);
-  set_number(L, "state_age", v->h.state_age);
-  set_number(L, "time", v->h.now);
+  lub_set_number(L, "age", v->h.age);
+  lub_set_number(L, "state_age", v->h.state_age);
+  lub_set_number(L, "time", v->h.now);
   lua_pushinteger(L, (lua_Integer)v->h.beats);
   lua_setfield(L, -2, "beats");
   if (*v->reason) set_string(L, "reason", v->reason);
-  if (!isnan(v->score)) set_number(L, "score", v->score);
+  if (!isnan(v->score)) lub_set_number(L, "score", v->score);
   if (!v->h.in_unit || lub_heart_unit(h, &unit)) return;
   lub_take(L, &unit);
   lua_setfield(L, -2, "unit");
-  set_number(L, "unit_age", v->h.unit_age);
+  lub_set_number(L, "unit_age", v->h.unit_age);
 }
 
 static const char *field(lua_State *L, int table, const char *name) {
@@ -197,30 +192,15 @@ static int no_traceback(lua_State *L) {
 static int captured(lua_State *L, int s, lua_KContext ctx) {
   (void)s;
   (void)ctx;
-  lworker *lw = lub_lworker(L);
-  if (lub_finish(L, lw) != LUB_OK) return no_traceback(L);
-  lub_take(L, &lw->running->core.one.value);
-  return with_traceback(L);
+  return lua_isnil(L, -1) ? no_traceback(L) : with_traceback(L);
 }
 
 /* The traceback of what the heart's fiber does right now, then the verdict. */
 static int capture(lua_State *L) {
-  lworker *lw = lub_lworker(L);
   lub_heart *h = lub_check_heart(L, "verdict");
   lub_chan *ch;
-  lub_value v;
   if (lub_worker_ask(h->worker, h->fiber, &ch)) return send_all(L);
-  v = lub_of_chan(ch);
-  lub_chan_drop(ch);
-  lub_take(L, &v);
-  int64_t deadline = lub_engine_deadline(lw->core->engine, CAPTURE_WITHIN);
-  (void)lub_may_wait(L, lw, &deadline);
-  lub_fiber *f = &lw->running->core;
-  lub_status status = lub_wait_recv(&f->wait, &f->one, ch, &v, deadline);
-  if (status == LUB_PARK) return lub_park(L, lw, 0, captured);
-  if (status != LUB_OK) return no_traceback(L);
-  lub_take(L, &v);
-  return with_traceback(L);
+  return lub_await_report(L, ch, CAPTURE_WITHIN, captured);
 }
 
 static int tell_protected(lua_State *L) {
@@ -304,7 +284,6 @@ static int begin_judge(lua_State *L) {
   lua_xmove(L, co, 1);
   lw->main = lub_fiber_new(L, lw, co, 1);
   lw->main->main = true;
-  lua_getglobal(L, "require"); /* policies bring their modules */
   return 0;
 }
 

@@ -205,6 +205,9 @@ void lub_report_from_hook(lua_State *L, lworker *lw);
 /* Writes everybody's report; a worker that does not answer in 200 ms is described from outside. Host threads. */
 void lub_report_all(lub_engine *e, FILE *out);
 int lub_dump(lua_State *L);
+/* Waits for what a worker was asked for on ch (lub_worker_ask), whose reference is taken; goes on in k with the text on
+ * top, or nil: it did not answer within so many seconds. */
+int lub_await_report(lua_State *L, lub_chan *ch, double within, lua_KFunction k);
 /* Pushes what the fibers of w do. */
 int lub_worker_traceback(lua_State *L, lub_worker *w);
 
@@ -250,6 +253,10 @@ void lub_push_heart(lua_State *L, lub_heart *h); /* takes one reference of its o
 /* Pushes a snapshot; it is valid until lub_end_snapshot. */
 void lub_push_snapshot(lua_State *L, lub_heart *h, const lub_snapshot *at);
 void lub_end_snapshot(lua_State *L, int index);
+/* Pushes what `get` copies of a heart: its progress, its unit. Raises when memory ends. */
+void lub_push_value_of(lua_State *L, lub_heart *h, lub_status (*get)(lub_heart *h, lub_value *out));
+/* t[name] = n, of the table on top. */
+void lub_set_number(lua_State *L, const char *name, double n);
 
 /* The scripts of hearts (lpolicy.c): functions that cross into the judge's state, where they have a budget. */
 typedef struct lpolicy lpolicy;

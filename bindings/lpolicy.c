@@ -64,11 +64,8 @@ static double wanted(lua_State *L, const char *name) {
   return n >= 0 && n <= LUB_WINDOW_MAX ? n : 0;
 }
 
-/* On top: the function, and what it wants. Pushes the box. */
-static lpolicy *make_policy(lua_State *L) {
-  const lub_allocator *mem = &lub_lworker(L)->core->engine->mem;
-  double window = wanted(L, "window"), estimate = wanted(L, "estimate");
-  lua_pop(L, 1);
+/* Pushes a box for one reference, which its collection gives back. */
+static lpolicy **push_box(lua_State *L) {
   lpolicy **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   if (luaL_newmetatable(L, TYPE)) {
@@ -76,6 +73,15 @@ static lpolicy *make_policy(lua_State *L) {
     lua_setfield(L, -2, "__gc");
   }
   lua_setmetatable(L, -2);
+  return box;
+}
+
+/* On top: the function, and what it wants. Pushes the box. */
+static lpolicy *make_policy(lua_State *L) {
+  const lub_allocator *mem = &lub_lworker(L)->core->engine->mem;
+  double window = wanted(L, "window"), estimate = wanted(L, "estimate");
+  lua_pop(L, 1);
+  lpolicy **box = push_box(L);
   lpolicy *p = lub_alloc(mem, sizeof *p);
   if (!p) luaL_error(L, "heart: not enough memory for a policy");
   *p = (lpolicy){.mem = mem, .window = (uint32_t)window, .estimate = estimate};
@@ -158,14 +164,7 @@ static int cross(lua_State *L) {
     lub_take(L, &p->function);
     lua_rawsetp(L, -2, p);
     p->crossed = true;
-    lpolicy **box =
-        lua_newuserdatauv(L, sizeof *box, 0); /* the state's reference, while the function is there */
-    *box = NULL;
-    if (luaL_newmetatable(L, TYPE)) {
-      lua_pushcfunction(L, policy_gc);
-      lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, -2);
+    lpolicy **box = push_box(L); /* the state's reference, while the function is there */
     lub_object_ref(&p->obj);
     *box = p;
     lua_rawsetp(L, LUA_REGISTRYINDEX, p);
@@ -189,7 +188,6 @@ bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nre
     return false;
   }
   int base = lua_gettop(L);
-  lua_Hook f = lua_gethook(L);
   lua_pushcfunction(L, traceback);
   lua_pushcfunction(L, cross);
   lua_pushlightuserdata(L, p);
@@ -205,7 +203,6 @@ bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nre
     lw->judging = false;
     lw->memory_limit = limit;
   }
-  (void)f;
   lub_end_snapshot(L, base);
   if (status) {
     lub_policy_refuse(L, lw, p, h, lua_tostring(L, -1));

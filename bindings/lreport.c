@@ -180,13 +180,17 @@ static lub_status answer(lworker *lw, uint64_t fiber, lub_value *out) {
   return status;
 }
 
+/* Gives v, if there was memory for it, and the reference to ch. */
+static void hand_in(lub_chan *ch, lub_status status, lub_value *v) {
+  if (status == LUB_OK && lub_chan_send(ch, v, 0) != LUB_OK) lub_value_drop(v);
+  lub_chan_drop(ch);
+}
+
 void lub_report_answer(lworker *lw) {
   uint64_t fiber;
   lub_chan *ch = lub_worker_report_wanted(lw->core, &fiber);
   lub_value v;
-  if (!ch) return;
-  if (answer(lw, fiber, &v) == LUB_OK && lub_chan_send(ch, &v, 0) != LUB_OK) lub_value_drop(&v);
-  lub_chan_drop(ch);
+  if (ch) hand_in(ch, answer(lw, fiber, &v), &v);
 }
 
 static int hook_traceback(lua_State *L) {
@@ -202,13 +206,11 @@ void lub_report_from_hook(lua_State *L, lworker *lw) {
   size_t n;
   if (!ch) return;
   lua_pushcfunction(L, hook_traceback);
-  if (lua_pcall(L, 0, 1, 0) == LUA_OK) {
-    const char *text = lua_tolstring(L, -1, &n);
-    if (lub_string(lw->core->engine, text, n, &v) == LUB_OK && lub_chan_send(ch, &v, 0) != LUB_OK)
-      lub_value_drop(&v);
-  }
+  lub_status status = lua_pcall(L, 0, 1, 0) == LUA_OK ? LUB_OK : LUB_NOMEM;
+  const char *text = status == LUB_OK ? lua_tolstring(L, -1, &n) : NULL;
+  if (text) status = lub_string(lw->core->engine, text, n, &v);
   lua_pop(L, 1);
-  lub_chan_drop(ch);
+  hand_in(ch, status, &v);
 }
 
 /* A worker that has not answered: it is inside a C call, or its thread has no CPU. */
@@ -313,33 +315,43 @@ int lub_dump(lua_State *L) {
   return dump_wait(L, (lua_KContext)n);
 }
 
+/* On top: the text, or nil. */
+static int report_came(lua_State *L, int s, lua_KContext k) {
+  lworker *lw = lub_lworker(L);
+  if (lub_finish(L, lw) == LUB_OK) lub_take(L, &lw->running->core.one.value);
+  else lua_pushnil(L);
+  return ((lua_KFunction)k)(L, s, 0);
+}
+
+int lub_await_report(lua_State *L, lub_chan *ch, double within, lua_KFunction k) {
+  lworker *lw = lub_lworker(L);
+  lub_value v = lub_of_chan(ch);
+  lub_chan_drop(ch);
+  lub_take(L, &v); /* the stack holds it while this fiber waits */
+  int64_t deadline = lub_engine_deadline(lw->core->engine, within);
+  (void)lub_may_wait(L, lw, &deadline);
+  lub_fiber *f = &lw->running->core;
+  lub_status status = lub_wait_recv(&f->wait, &f->one, ch, &v, deadline);
+  if (status == LUB_PARK) return lub_park(L, lw, (lua_KContext)k, report_came);
+  if (status == LUB_OK) lub_take(L, &v);
+  else lua_pushnil(L);
+  return k(L, LUA_OK, 0);
+}
+
 /* w:traceback() -> what its fibers do; "" when it does not answer */
 static int traceback_came(lua_State *L, int s, lua_KContext ctx) {
   (void)s;
   (void)ctx;
-  lworker *lw = lub_lworker(L);
-  if (lub_finish(L, lw) == LUB_OK) lub_take(L, &lw->running->core.one.value);
-  else lua_pushliteral(L, "");
+  if (lua_isnil(L, -1)) lua_pushliteral(L, "");
   return 1;
 }
 
 int lub_worker_traceback(lua_State *L, lub_worker *w) {
   lworker *lw = lub_lworker(L);
   lub_chan *ch;
-  lub_value v;
   if (lub_worker_ask(w, 0, &ch)) return luaL_error(L, "traceback: not enough memory");
-  v = lub_of_chan(ch);
-  lub_chan_drop(ch);
-  lub_take(L, &v);
   if (w == lw->core) lub_report_answer(lw);
-  int64_t deadline = lub_engine_deadline(w->engine, ANSWER_WITHIN);
-  (void)lub_may_wait(L, lw, &deadline);
-  lub_fiber *f = &lw->running->core;
-  lub_status status = lub_wait_recv(&f->wait, &f->one, ch, &v, deadline);
-  if (status == LUB_PARK) return lub_park(L, lw, 0, traceback_came);
-  if (status == LUB_OK) lub_take(L, &v);
-  else lua_pushliteral(L, "");
-  return 1;
+  return lub_await_report(L, ch, ANSWER_WITHIN, traceback_came);
 }
 
 /* ---- the deadlock ----------------------------------------------------------------------------------------------------- */

@@ -43,10 +43,15 @@ static const char *const field_names[FIELDS] = {
     "interval", "limit",    "misses",       "mean",      "sd",      "min",      "max",   "samples",
     "window",   "progress", "progress_age", "verdict",   "startup", "members",  "now"};
 
-static void push_value_of(lua_State *L, lub_heart *h, lub_status (*get)(lub_heart *h, lub_value *out)) {
+void lub_push_value_of(lua_State *L, lub_heart *h, lub_status (*get)(lub_heart *h, lub_value *out)) {
   lub_value v;
-  if (get(h, &v)) luaL_error(L, "not enough memory");
+  if (get(h, &v)) luaL_error(L, "heart: not enough memory");
   lub_take(L, &v);
+}
+
+void lub_set_number(lua_State *L, const char *name, double n) {
+  lua_pushnumber(L, n);
+  lua_setfield(L, -2, name);
 }
 
 static void push_window(lua_State *L, lub_heart *h) {
@@ -80,7 +85,7 @@ static void push_field(lua_State *L, const lsnapshot *s, field f) {
     case STATE: lua_pushstring(L, lub_state_name(h->state)); break;
     case AGE: lua_pushnumber(L, h->age); break;
     case STATE_AGE: lua_pushnumber(L, h->state_age); break;
-    case UNIT: push_value_of(L, s->heart, lub_heart_unit); break;
+    case UNIT: lub_push_value_of(L, s->heart, lub_heart_unit); break;
     case UNIT_AGE: lua_pushnumber(L, h->unit_age); break;
     case UNITS: lua_pushinteger(L, (lua_Integer)h->units); break;
     case BEATS: lua_pushinteger(L, (lua_Integer)h->beats); break;
@@ -93,7 +98,7 @@ static void push_field(lua_State *L, const lsnapshot *s, field f) {
     case MAX: lua_pushnumber(L, h->max); break;
     case SAMPLES: lua_pushinteger(L, (lua_Integer)h->samples); break;
     case WINDOW: push_window(L, s->heart); break;
-    case PROGRESS: push_value_of(L, s->heart, lub_heart_progress); break;
+    case PROGRESS: lub_push_value_of(L, s->heart, lub_heart_progress); break;
     case PROGRESS_AGE: lua_pushnumber(L, h->progress_age); break;
     case VERDICT: lua_pushstring(L, h->verdict); break;
     case STARTUP: lua_pushboolean(L, h->startup); break;

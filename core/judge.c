@@ -89,6 +89,7 @@ void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grac
 }
 
 static void stall_locked(lub_judge *j, int64_t from_ns, int64_t to_ns) {
+  j->stalled_until_ns = to_ns;
   j->figures.stalls++;
   j->figures.stalled_ns += to_ns - from_ns;
   for (lub_link *k = lub_list_first(&j->hearts); k; k = lub_list_next(&j->hearts, k)) {
@@ -105,10 +106,7 @@ static void doubt_locked(lub_judge *j, const lub_heart *h, int64_t when_ns, int6
   int64_t late = now_ns - when_ns, waited = when_ns - h->armed_ns;
   if (has_own_pace(j->engine)) return;
   if (late > j->figures.late_ns) j->figures.late_ns = late;
-  if (late > LATE_NS && late > waited / 2 && when_ns > j->stalled_until_ns) {
-    j->stalled_until_ns = now_ns;
-    stall_locked(j, when_ns, now_ns);
-  }
+  if (late > LATE_NS && late > waited / 2 && when_ns > j->stalled_until_ns) stall_locked(j, when_ns, now_ns);
 }
 
 static void late(lub_engine *e, int64_t due_ns, int64_t now_ns) {
@@ -116,9 +114,7 @@ static void late(lub_engine *e, int64_t due_ns, int64_t now_ns) {
   if (has_own_pace(e) || now_ns - due_ns <= LATE_NS) return;
   pthread_mutex_lock(&j->lock);
   if (now_ns > j->stalled_until_ns) {
-    int64_t from = due_ns > j->stalled_until_ns ? due_ns : j->stalled_until_ns;
-    j->stalled_until_ns = now_ns;
-    stall_locked(j, from, now_ns);
+    stall_locked(j, due_ns > j->stalled_until_ns ? due_ns : j->stalled_until_ns, now_ns);
   }
   pthread_mutex_unlock(&j->lock);
 }

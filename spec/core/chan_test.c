@@ -9,12 +9,6 @@ enum { ITEMS = 5000, PRODUCERS = 4, CONSUMERS = 3, ROUNDS = 200 };
 static lub_engine *e;
 static const size_t capacities[] = {0, 1, 2, 64};
 
-static lub_chan *open_chan(size_t capacity) {
-  lub_chan *ch = NULL;
-  if (lub_chan_open(e, capacity, "ch", &ch)) abort();
-  return ch;
-}
-
 static void opening(void) {
   lub_chan *ch;
   CHECK("too large a capacity is refused", lub_chan_open(e, LUB_CHAN_MAX + 1, NULL, &ch) == LUB_INVALID);
@@ -34,7 +28,7 @@ static void opening(void) {
 }
 
 static void results(size_t capacity) {
-  lub_chan *ch = open_chan(capacity);
+  lub_chan *ch = open_chan(e, capacity);
   lub_value v = lub_int(-1), nil = {0}, got = {0};
   CHECK("nobody there, no time: timeout", lub_chan_recv(ch, &got, 0) == LUB_TIMEOUT);
   CHECK("less than no time is no time", lub_chan_recv(ch, &got, -1) == LUB_TIMEOUT);
@@ -64,7 +58,7 @@ static void results(size_t capacity) {
 }
 
 static void handing_over(void) {
-  lub_chan *ch = open_chan(0);
+  lub_chan *ch = open_chan(e, 0);
   lub_value v = lub_int(7), got;
   operation receiver = {.ch = ch, .wait = LUB_FOREVER};
   start_parked(&receiver, do_recv, 1);
@@ -83,7 +77,7 @@ static void handing_over(void) {
 
 static void first_come(size_t capacity) {
   operation senders[3], receivers[3];
-  lub_chan *ch = open_chan(capacity);
+  lub_chan *ch = open_chan(e, capacity);
   lub_value got;
   for (size_t i = 0; i < capacity; i++) {
     lub_value v = lub_int((int64_t)i);
@@ -113,7 +107,7 @@ static void first_come(size_t capacity) {
 
 static void closing_wakes(size_t capacity) {
   operation ops[3];
-  lub_chan *ch = open_chan(capacity);
+  lub_chan *ch = open_chan(e, capacity);
   for (size_t i = 0; i < 3; i++) {
     ops[i] = (operation){.ch = ch, .wait = LUB_FOREVER};
     start_parked(&ops[i], do_recv, i + 1);
@@ -121,7 +115,7 @@ static void closing_wakes(size_t capacity) {
   lub_chan_close(ch);
   for (size_t i = 0; i < 3; i++) CHECK("close wakes every receiver", ended(&ops[i]) == LUB_CLOSED);
   lub_chan_drop(ch);
-  ch = open_chan(capacity);
+  ch = open_chan(e, capacity);
   for (size_t i = 0; i < capacity; i++) {
     lub_value v = lub_bool(true);
     lub_chan_send(ch, &v, 0);
@@ -141,7 +135,7 @@ static void closing_wakes(size_t capacity) {
 
 /* Channels in channels: what is buffered goes with the channel, and a ring of references with the engine. */
 static void keeping(void) {
-  lub_chan *outer = open_chan(2), *inner = open_chan(1), *self = open_chan(1);
+  lub_chan *outer = open_chan(e, 2), *inner = open_chan(e, 1), *self = open_chan(e, 1);
   lub_value v = lub_of_chan(inner), text;
   lub_chan_send(outer, &v, 0);
   lub_string(e, "a string that needs a block of its own", 38, &text);
@@ -187,7 +181,7 @@ static void *consume(void *arg) {
 
 static void many_to_many(size_t capacity) {
   pthread_t p[PRODUCERS], q[CONSUMERS];
-  crowd c = {.ch = open_chan(capacity)};
+  crowd c = {.ch = open_chan(e, capacity)};
   for (int i = 0; i < PRODUCERS; i++) pthread_create(&p[i], NULL, produce, &c);
   for (int i = 0; i < CONSUMERS; i++) pthread_create(&q[i], NULL, consume, &c);
   for (int i = 0; i < PRODUCERS; i++) pthread_join(p[i], NULL);
@@ -205,7 +199,7 @@ static void closed_any_time(size_t capacity) {
   bool all = true;
   for (int round = 0; round < ROUNDS; round++) {
     pthread_t p[2], q[2];
-    crowd c = {.ch = open_chan(capacity)};
+    crowd c = {.ch = open_chan(e, capacity)};
     for (int i = 0; i < 2; i++) pthread_create(&p[i], NULL, produce, &c);
     for (int i = 0; i < 2; i++) pthread_create(&q[i], NULL, consume, &c);
     for (volatile int i = 0; i < round * 50; i++) continue;

@@ -6,19 +6,6 @@
 #include "threads.h"
 #include "tick.h"
 
-static lub_engine *open_engine(int carriers) {
-  lub_options o = {.carriers = carriers};
-  lub_engine *e = NULL;
-  if (lub_engine_open(&o, &e)) abort();
-  return e;
-}
-
-static lub_chan *open_chan(lub_engine *e, size_t capacity) {
-  lub_chan *ch = NULL;
-  if (lub_chan_open(e, capacity, NULL, &ch)) abort();
-  return ch;
-}
-
 static void options(void) {
   lub_engine *e = NULL;
   lub_options bad[] = {

@@ -1,10 +1,25 @@
-/* threads.h - host threads that do one operation and say how it ended. */
+/* threads.h - an engine, a channel, and host threads that do one operation and say how it ended. */
 #ifndef LUB_TEST_THREADS_H
 #define LUB_TEST_THREADS_H
 #include <pthread.h>
 #include <sched.h>
 
+#include <stdlib.h>
+
 #include "chan.h"
+
+static inline lub_engine *open_engine(int carriers) {
+  lub_options o = {.carriers = carriers};
+  lub_engine *e = NULL;
+  if (lub_engine_open(&o, &e)) abort();
+  return e;
+}
+
+static inline lub_chan *open_chan(lub_engine *e, size_t capacity) {
+  lub_chan *ch = NULL;
+  if (lub_chan_open(e, capacity, NULL, &ch)) abort();
+  return ch;
+}
 
 typedef struct operation {
   pthread_t thread;

@@ -104,19 +104,6 @@ static lub_worker *start(lub_engine *e, job *j, int nfibers, lub_chan *in, lub_c
   return w;
 }
 
-static lub_engine *open_engine(int carriers) {
-  lub_options o = {.carriers = carriers};
-  lub_engine *e = NULL;
-  if (lub_engine_open(&o, &e)) abort();
-  return e;
-}
-
-static lub_chan *open_chan(lub_engine *e, size_t capacity) {
-  lub_chan *ch = NULL;
-  if (lub_chan_open(e, capacity, NULL, &ch)) abort();
-  return ch;
-}
-
 static void life(lub_engine *e) {
   lub_chan *in = open_chan(e, 0), *out = open_chan(e, 0);
   job j;

@@ -67,7 +67,6 @@ static void judged_by_script(lub_engine *e, const char *path) {
         lub_heart_open_judged(e, &o, path, "{ limit = 0.1 }", &b.heart, &error) == LUB_OK);
   if (!b.heart) abort();
   pthread_create(&t, NULL, beat_on, &b);
-  until(&dead, 0);
   for (int i = 0; i < 1000; i++) lub_heart_look(b.heart, &at);
   atomic_store(&b.stop, true);
   pthread_join(t, NULL);
