@@ -94,9 +94,13 @@ end
 
 -- ---- the end ------------------------------------------------------------------------------------------------------
 
---- How it ended, from what its main function gave. A reason that was known before stays.
+--- How it ended, from what its main function gave. A reason that was known before stays; but a heart that closed may
+--- have been the first that was seen of an error or a kill, since it ends a moment before its worker.
 local function read_end(self)
   local r = table.pack(self.worker:join(0))
+  if self.how == "closed" and r[1] == nil and r[2] ~= "timeout" and self.rung ~= "killed" then
+    self.how, self.reason = nil, nil
+  end
   if self.spec.children and r[1] then self.unstopped = r[2].unstopped end
   if r[1] == "finished" then -- even if it was late: its work is done
     self.how, self.reason, self.values = "finished", "it returned", r[2].values
