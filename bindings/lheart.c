@@ -38,21 +38,32 @@ static int heart_gc(lua_State *L) {
 
 static void open_heart(lua_State *L);
 
+static heart_box *push_box(lua_State *L) {
+  heart_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = (heart_box){.magic = HEART_MAGIC};
+  open_heart(L);
+  lua_setmetatable(L, -2);
+  return box;
+}
+
+void lub_intern_heart(lua_State *L, int index, lub_heart *h) {
+  lua_pushvalue(L, index);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lub_lworker(L)->handles);
+  lua_insert(L, -2);
+  lua_rawsetp(L, -2, h);
+  lua_pop(L, 1);
+}
+
 void lub_push_heart(lua_State *L, lub_heart *h) {
-  lworker *lw = lub_lworker(L);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
-  if (lua_rawgetp(L, -1, h) != LUA_TUSERDATA) {
-    lua_pop(L, 1);
-    heart_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = (heart_box){.magic = HEART_MAGIC};
-    open_heart(L);
-    lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, -3, h);
-    lub_heart_ref(h);
-    box->heart = h;
-  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lub_lworker(L)->handles);
+  int type = lua_rawgetp(L, -1, h);
   lua_remove(L, -2);
+  if (type == LUA_TUSERDATA) return;
+  lua_pop(L, 1);
+  heart_box *box = push_box(L);
+  lub_intern_heart(L, -1, h);
+  lub_heart_ref(h);
+  box->heart = h;
 }
 
 /* ---- signs of life ----------------------------------------------------------------------------------------- */
@@ -79,7 +90,7 @@ static bool take_progress(lua_State *L, lub_heart *h, lub_value *out) {
   lua_pushlightuserdata(L, out);
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return true;
   const lub_options *o = &lw->core->engine->opts;
-  if (h->lost++ == 0 && o->log) {
+  if (lub_heart_lose_progress(h) && o->log) {
     lua_pushfstring(L, "heart '%s': a progress is lost, the one before stays: %s", lub_heart_name(h),
                     lua_tostring(L, -1));
     o->log(o->ud, lua_tostring(L, -1));
@@ -151,9 +162,8 @@ static void set_integer(lua_State *L, const char *name, uint64_t n) {
 
 /* The times of the last beats, newest last, as far as the statistics look back. */
 static void push_last(lua_State *L, lub_heart *h, double last) {
-  size_t most = h->ring ? h->ring->size : 0;
-  double *all = lua_newuserdatauv(L, (most + 1) * sizeof *all, 0);
-  size_t n = lub_heart_window(h, all, most);
+  size_t n;
+  double *all = lub_push_intervals(L, h, &n);
   lua_createtable(L, (int)n + 1, 0);
   for (size_t i = n + 1; last > 0 && i > 0; i--) {
     lua_pushnumber(L, last);
@@ -177,7 +187,7 @@ static int heart_stats(lua_State *L) {
   set_integer(L, "samples", at.samples);
   set_integer(L, "misses", at.misses);
   set_integer(L, "pulses", f.pulses);
-  set_integer(L, "lost", h->lost);
+  set_integer(L, "lost", f.lost);
   lub_set_number(L, "mean", at.mean);
   lub_set_number(L, "sd", at.sd);
   lub_set_number(L, "min", at.min);
@@ -332,6 +342,73 @@ static void check_names(lua_State *L) {
   }
 }
 
+static void free_own(void *binding) {
+  lheart *own = binding;
+  if (!own) return;
+  lub_policy_drop(own->policy);
+  lub_policy_drop(own->pulse);
+  for (uint32_t i = 0; i < own->nmembers; i++) lub_heart_drop(own->members[i]);
+  lub_free(own->mem, own);
+}
+
+static lheart *make_own(lua_State *L, size_t nmembers) {
+  const lub_allocator *mem = &lub_lworker(L)->core->engine->mem;
+  lheart *own = lub_alloc(mem, sizeof *own + nmembers * sizeof *own->members);
+  if (!own) luaL_error(L, "heart: not enough memory");
+  *own = (lheart){.mem = mem};
+  return own;
+}
+
+/* Most hearts have nothing of their own. What one has is held at index 2 until it hangs on the heart: an error frees it. */
+enum { OWN = 2 };
+
+static int guard_gc(lua_State *L) {
+  lheart **guard = lua_touserdata(L, 1);
+  free_own(*guard);
+  *guard = NULL;
+  return 0;
+}
+
+static lheart *own_of(lua_State *L, size_t nmembers) {
+  lheart **guard = lua_touserdata(L, OWN);
+  if (guard) return *guard;
+  guard = lua_newuserdatauv(L, sizeof *guard, 0);
+  *guard = NULL;
+  if (luaL_newmetatable(L, "lub.heart.own")) {
+    lua_pushcfunction(L, guard_gc);
+    lua_setfield(L, -2, "__gc");
+  }
+  lua_setmetatable(L, -2);
+  lua_replace(L, OWN);
+  return *guard = make_own(L, nmembers);
+}
+
+static lheart *take_own(lua_State *L) {
+  lheart **guard = lua_touserdata(L, OWN), *own = guard ? *guard : NULL;
+  if (guard) *guard = NULL;
+  return own;
+}
+
+static void read_members(lua_State *L) {
+  if (lua_getfield(L, 1, "members") != LUA_TNIL) {
+    if (!lua_istable(L, -1)) bad_option(L, "members", "a table of hearts");
+    lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
+    if (n < 1 || n > 100000)
+      luaL_error(L, "heart: members: expected 1 to 100000 hearts, got %I", (LUAI_UACINT)n);
+    lheart *own = own_of(L, (size_t)n);
+    for (lua_Integer i = 1; i <= n; i++) {
+      lua_rawgeti(L, -1, i);
+      lub_heart *h = lub_test_heart(L, -1);
+      if (!h)
+        luaL_error(L, "heart: members: expected a heart at %I, got %s", (LUAI_UACINT)i, luaL_typename(L, -1));
+      lub_heart_ref(h);
+      own->members[own->nmembers++] = h;
+      lua_pop(L, 1);
+    }
+  }
+  lua_pop(L, 1);
+}
+
 /* A function or path at option `name`, with the options at name_opts; NULL without one. */
 static lpolicy *option_script(lua_State *L, const char *name, const char *opts, lub_heart_options *wants) {
   lpolicy *p = NULL;
@@ -346,68 +423,48 @@ static lpolicy *option_script(lua_State *L, const char *name, const char *opts, 
   return p;
 }
 
-static void free_own(const lub_allocator *mem, lheart *own) {
-  if (!own) return;
-  lub_policy_drop(own->policy);
-  lub_policy_drop(own->pulse);
-  for (uint32_t i = 0; i < own->nmembers; i++) lub_heart_drop(own->members[i]);
-  lub_free(mem, own);
+static void read_scripts(lua_State *L, lub_heart_options *o) {
+  lua_getfield(L, 1, "policy");
+  lua_getfield(L, 1, "policy_opts");
+  lua_getfield(L, 1, "interval_opts");
+  int type = lua_getfield(L, 1, "interval");
+  bool any = type == LUA_TFUNCTION || type == LUA_TSTRING || !lua_isnil(L, -2) || !lua_isnil(L, -3) ||
+             !lua_isnil(L, -4);
+  lua_pop(L, 4);
+  if (!any) return;
+  lheart *own = own_of(L, 0);
+  own->policy = option_script(L, "policy", "policy_opts", o);
+  own->pulse = option_script(L, "interval", "interval_opts", NULL);
 }
 
-static void let_go(lub_heart *h) { free_own(&h->engine->mem, h->binding); }
-
-typedef struct plan { /* of a heart, in a userdata that frees what an error leaves */
-  lub_heart_options o;
-  lheart *own;
-  const lub_allocator *mem;
-} plan;
-
-static int plan_gc(lua_State *L) {
-  plan *p = lua_touserdata(L, 1);
-  free_own(p->mem, p->own);
-  p->own = NULL;
-  return 0;
-}
-
-static void read_members(lua_State *L, plan *p) {
-  lua_Integer n = 0;
-  bool any = lua_getfield(L, 1, "members") != LUA_TNIL;
-  if (any && !lua_istable(L, -1)) bad_option(L, "members", "a table of hearts");
-  if (any) n = (lua_Integer)lua_rawlen(L, -1);
-  if (any && (n < 1 || n > 100000))
-    luaL_error(L, "heart: members: expected 1 to 100000 hearts, got %I", (LUAI_UACINT)n);
-  p->own = lub_alloc(p->mem, sizeof *p->own + (size_t)n * sizeof *p->own->members);
-  if (!p->own) luaL_error(L, "heart: not enough memory");
-  *p->own = (lheart){0};
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(L, -1, i);
-    lub_heart *h = lub_test_heart(L, -1);
-    if (!h)
-      luaL_error(L, "heart: members: expected a heart at %I, got %s", (LUAI_UACINT)i, luaL_typename(L, -1));
-    lub_heart_ref(h);
-    p->own->members[p->own->nmembers++] = h;
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
-
-static void read_plan(lua_State *L, plan *p) {
+static void read_options(lua_State *L, lub_heart_options *o) {
   check_names(L);
   if (lua_getfield(L, 1, "name") != LUA_TNIL && lua_type(L, -1) != LUA_TSTRING)
     bad_option(L, "name", "a string");
-  p->o.name = lua_tostring(L, -1); /* the table holds it */
+  o->name = lua_tostring(L, -1); /* the table holds it */
   lua_pop(L, 1);
   int type = lua_getfield(L, 1, "interval");
   lua_pop(L, 1);
-  if (type != LUA_TFUNCTION && type != LUA_TSTRING) p->o.interval = option_span(L, "interval");
-  p->o.limit = option_span(L, "limit");
-  p->o.startup = option_span(L, "startup");
-  read_members(L, p);
-  p->own->policy = option_script(L, "policy", "policy_opts", &p->o);
-  p->own->pulse = option_script(L, "interval", "interval_opts", NULL);
+  if (type != LUA_TFUNCTION && type != LUA_TSTRING) o->interval = option_span(L, "interval");
+  o->limit = option_span(L, "limit");
+  o->startup = option_span(L, "startup");
+  read_members(L);
+  read_scripts(L, o);
   double estimate = option_span(L, "estimate");
-  if (estimate > 0) p->o.estimate = estimate;
-  read_window(L, &p->o);
+  if (estimate > 0) o->estimate = estimate;
+  read_window(L, o);
+}
+
+/* Gives h what is its own. LUB_NOMEM: that is freed. */
+static lub_status hang(lub_heart *h, lheart *own) {
+  h->scripted = true;
+  if (!own) return LUB_OK;
+  h->pulse_scripted = own->pulse != NULL;
+  h->group = own->nmembers > 0;
+  if (h->group) atomic_store(&h->life.state, LUB_STATE_IDLE);
+  lub_status status = lub_heart_hang(h, own, free_own);
+  if (status != LUB_OK) free_own(own);
+  return status;
 }
 
 /* lub.heart{name=, interval=, policy=, ...} -> the calling fiber's heart, watched from now on */
@@ -423,41 +480,24 @@ static int new_heart(lua_State *L) {
   }
   if (!lua_istable(L, 1)) lub_arg_error(L, "heart", 1, "a table of options");
   lub_check_surplus(L, 1, "heart");
-  lua_settop(L, 1);
-  plan *p = lua_newuserdatauv(L, sizeof *p, 0);
-  *p = (plan){.mem = &lw->core->engine->mem};
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, plan_gc);
-  lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, 2);
-  read_plan(L, p);
-  bool group = p->own->nmembers > 0;
-  if (!p->o.name) {
+  lua_settop(L, OWN);
+  lub_heart_options o = {0};
+  read_options(L, &o);
+  if (!o.name) {
     (void)snprintf(fiber, sizeof fiber, f->main ? "%.40s" : "%.40s/%llu", lw->core->name,
                    (unsigned long long)f->core.wait.id);
-    p->o.name = fiber;
+    o.name = fiber;
   }
   lub_start_judge(L, lw);
-  lub_heart *h;
-  lub_status status = lub_heart_of(lw->core->engine, &p->o, group ? NULL : &f->core, &h);
+  heart_box *box = push_box(L);
+  lub_status status = lub_heart_make(lw->core->engine, &o, &box->heart);
+  lub_heart *h = box->heart;
+  if (status == LUB_OK) status = hang(h, take_own(L));
+  if (status == LUB_OK) status = lub_heart_start(h, h->group ? NULL : &f->core);
   if (status == LUB_BUSY)
     return luaL_error(L, "heart: this fiber has a heart already ('%s')",
                       lub_heart_name(lub_heart_in(&f->core)));
   if (status) return luaL_error(L, "heart: %s", lub_strerror(status));
-  h->scripted = true;
-  h->pulse_scripted = p->own->pulse != NULL;
-  h->group = group;
-  bool bare = !group && !p->own->policy && !p->own->pulse; /* as most hearts of many are */
-  if (group) atomic_store(&h->life.state, LUB_STATE_IDLE);
-  if (!bare) {
-    h->binding = p->own;
-    h->let_go = let_go;
-    p->own = NULL;
-  }
-  lub_value v = lub_of_heart(h);
-  lub_judge_watch(h);
-  lub_heart_drop(h);
-  lub_take(L, &v);
   return 1;
 }
 
@@ -479,9 +519,7 @@ static int make_judged(lua_State *L) {
   if (!lua_isnil(L, 2) && !lua_istable(L, 2))
     luaL_error(L, "policy_opts: expected a table, got %s", luaL_typename(L, 2));
   lub_start_judge(L, lw);
-  a->own = lub_alloc(&lw->core->engine->mem, sizeof *a->own);
-  if (!a->own) luaL_error(L, "heart: not enough memory");
-  *a->own = (lheart){0};
+  a->own = make_own(L, 0);
   lub_heart_options wants = {0};
   a->own->policy = lub_policy_of(L, 1, 2, "policy", &wants);
   if (!a->o.window) a->o.window = wants.window;
@@ -504,17 +542,12 @@ lub_status lub_heart_open_judged(lub_engine *e, const lub_heart_options *o, cons
   lub_lworker_abandon(lw);
   lub_here = here;
   lub_heart *h = NULL;
-  if (status == LUB_OK) status = lub_heart_of(e, &a.o, NULL, &h);
-  if (status != LUB_OK) {
-    free_own(&e->mem, a.own);
-    return status;
-  }
-  h->scripted = true;
-  h->binding = a.own;
-  h->let_go = let_go;
-  lub_judge_watch(h);
-  *out = h;
-  return LUB_OK;
+  if (status == LUB_OK) status = lub_heart_make(e, &a.o, &h);
+  if (status == LUB_OK) status = hang(h, a.own);
+  else free_own(a.own);
+  if (status == LUB_OK) *out = h;
+  else if (h) lub_heart_drop(h);
+  return status == LUB_OK ? lub_heart_start(h, NULL) : status;
 }
 
 /* lub.judge() -> the judge's own figures */

@@ -29,7 +29,7 @@ static bool is_answer(lua_State *L, const char **why) {
 }
 
 static void ask_policy(lua_State *L, lworker *lw, lub_heart *h, const lub_snapshot *at) {
-  lheart *own = h->binding;
+  lheart *own = lub_heart_hung(h);
   int top = lua_gettop(L);
   double again = LUB_FOREVER, score = NAN;
   const char *verdict = NULL, *why;
@@ -51,7 +51,7 @@ static void ask_policy(lua_State *L, lworker *lw, lub_heart *h, const lub_snapsh
 }
 
 static void ask_pulse(lua_State *L, lworker *lw, lub_heart *h, const lub_snapshot *at) {
-  lheart *own = h->binding;
+  lheart *own = lub_heart_hung(h);
   if (!own || !own->pulse) return;
   int top = lua_gettop(L);
   lub_push_snapshot(L, h, at);
@@ -142,9 +142,10 @@ static int send_verdict(lua_State *L) {
   lub_heart *h = lub_check_heart(L, "verdict");
   lub_chan *ch;
   lua_settop(L, 2);
-  if (!h->watched) log_death(L, lw, 2);
+  bool watched = lub_heart_is_watched(h);
+  if (!watched) log_death(L, lw, 2);
   tell_host(L, h, 2);
-  if (!h->watched) return 0;
+  if (!watched) return 0;
   lub_value v = lub_pack(L, 2, "verdict");
   if (lub_heart_verdicts(h, &ch)) {
     lub_value_drop(&v);
@@ -206,7 +207,8 @@ static int capture(lua_State *L) {
 static int tell_protected(lua_State *L) {
   lub_heart *h = lua_touserdata(L, 1);
   const lub_verdict *v = lua_touserdata(L, 2);
-  bool alive = !strcmp(v->verdict, "alive"), shown = !alive && h->worker;
+  bool alive = !strcmp(v->verdict, "alive"), closed = atomic_load(&h->flags) & LUB_HEART_CLOSED;
+  bool shown = !alive && !closed && h->worker;
   lua_settop(L, 0);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, TELLING);
   if (lua_rawgetp(L, 1, h) == LUA_TTABLE) {

@@ -249,10 +249,15 @@ int lub_join(lua_State *L, lub_chan *done, lua_CFunction push);
 /* Hearts (lheart.c), the snapshot that their policies get (lsnapshot.c). */
 lub_heart *lub_test_heart(lua_State *L, int arg);
 lub_heart *lub_check_heart(lua_State *L, const char *function);
-void lub_push_heart(lua_State *L, lub_heart *h); /* takes one reference of its own */
+/* Pushes the handle of h, which takes a reference of its own. There is one in a state, though it is known by its heart
+ * only from when it is first sent (lub_intern_heart): before that, h cannot have come back. */
+void lub_push_heart(lua_State *L, lub_heart *h);
+void lub_intern_heart(lua_State *L, int index, lub_heart *h);
 /* Pushes a snapshot; it is valid until lub_end_snapshot. */
 void lub_push_snapshot(lua_State *L, lub_heart *h, const lub_snapshot *at);
 void lub_end_snapshot(lua_State *L, int index);
+/* Pushes a block that holds the last intervals between beats, oldest first; *n: how many. */
+double *lub_push_intervals(lua_State *L, lub_heart *h, size_t *n);
 /* Pushes what `get` copies of a heart: its progress, its unit. Raises when memory ends. */
 void lub_push_value_of(lua_State *L, lub_heart *h, lub_status (*get)(lub_heart *h, lub_value *out));
 /* t[name] = n, of the table on top. */
@@ -261,6 +266,7 @@ void lub_set_number(lua_State *L, const char *name, double n);
 /* The scripts of hearts (lpolicy.c): functions that cross into the judge's state, where they have a budget. */
 typedef struct lpolicy lpolicy;
 typedef struct lheart { /* what the binding hangs on a heart; owned by it */
+  const lub_allocator *mem;
   lpolicy *policy, *pulse;
   uint32_t nmembers;
   lub_heart *members[]; /* a reference each */

@@ -54,10 +54,17 @@ void lub_set_number(lua_State *L, const char *name, double n) {
   lua_setfield(L, -2, name);
 }
 
-static void push_window(lua_State *L, lub_heart *h) {
-  size_t most = h->ring ? h->ring->size : 0;
+double *lub_push_intervals(lua_State *L, lub_heart *h, size_t *n) {
+  const lub_intervals *s = atomic_load(&h->intervals);
+  size_t most = s ? s->size : 0;
   double *all = lua_newuserdatauv(L, (most + 1) * sizeof *all, 0);
-  size_t n = lub_heart_window(h, all, most);
+  *n = lub_heart_window(h, all, most);
+  return all;
+}
+
+static void push_window(lua_State *L, lub_heart *h) {
+  size_t n;
+  const double *all = lub_push_intervals(L, h, &n);
   lua_createtable(L, (int)n, 0);
   for (size_t i = 0; i < n; i++) {
     lua_pushnumber(L, all[i]);
@@ -67,7 +74,7 @@ static void push_window(lua_State *L, lub_heart *h) {
 }
 
 static void push_members(lua_State *L, lub_heart *h) {
-  const lheart *own = h->binding;
+  const lheart *own = lub_heart_hung(h);
   uint32_t n = own ? own->nmembers : 0;
   lua_createtable(L, (int)n, 0);
   for (uint32_t i = 0; i < n; i++) {

@@ -541,7 +541,10 @@ static lub_object *object_of(lua_State *L, int index, uint8_t *flags) {
   }
   lub_heart *h = lub_test_heart(L, index);
   *flags = LUB_HEART_FLAGS;
-  if (h) return &h->obj;
+  if (h) {
+    lub_intern_heart(L, index, h);
+    return &h->obj;
+  }
   lub_worker **w = luaL_testudata(L, index, LUB_WORKER_TYPE);
   *flags = UINT8_MAX;
   return w && *w ? &(*w)->obj : NULL;

@@ -183,9 +183,9 @@ static lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t 
   if (!send) one->value.type = LUB_NIL;
   bool join = ch->whose || ch->of_worker;
   lub_wait_open(w, send ? LUB_STATE_BLOCKED_SEND : LUB_STATE_IDLE,
-                join   ? "join"
-                : send ? "send"
-                       : "recv",
+                join   ? LUB_TO_JOIN
+                : send ? LUB_TO_SEND
+                       : LUB_TO_RECV,
                 ch->name);
   queue_waiter(send ? &ch->sendq : &ch->recvq, w, one, ch, send);
   lub_chan_unlock(ch);

@@ -80,6 +80,13 @@ bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns) {
   return running;
 }
 
+void lub_engine_enter(lub_engine *e, lub_life *l, lub_state state) {
+  int64_t now = lub_engine_now_ns(e);
+  lub_state before = (lub_state)atomic_load_explicit(&l->state, memory_order_relaxed);
+  lub_life_enter(l, state, now);
+  if (e->opts.record && before != state) atomic_load(&e->judging)->moved(l, before, state, now);
+}
+
 uint32_t lub_engine_run_timers(lub_engine *e) {
   if (lub_timers_next(&e->timers) == LUB_NEVER) return 0;
   uint32_t fired = lub_timers_run(&e->timers, lub_engine_now_ns(e));
@@ -254,19 +261,18 @@ static void free_names(lub_engine *e) {
   }
 }
 
-static void close_judge(lub_engine *e) {
-  const lub_judging *judging = atomic_exchange(&e->judging, NULL);
-  if (judging) judging->close(e);
-}
-
 /* Who keeps a reference would use the engine when it drops it: the engine stays, and names the first. */
 static bool is_referenced(lub_engine *e) {
-  lub_link *k = lub_list_first(&e->chans);
-  if (!k) return false;
-  const lub_chan *ch = lub_container(k, lub_chan, link);
+  const char *kind = "heart", *name = e->judge ? atomic_load(&e->judging)->free(e) : NULL;
+  if (!name) {
+    lub_link *k = lub_list_first(&e->chans);
+    if (!k) return false;
+    const lub_chan *ch = lub_container(k, lub_chan, link);
+    kind = ch->of_worker ? "worker" : "channel";
+    name = ch->name;
+  }
   char text[160];
-  (void)snprintf(text, sizeof text, "the engine cannot close: %s '%.64s' is still referenced",
-                 ch->of_worker ? "worker" : "channel", ch->name);
+  (void)snprintf(text, sizeof text, "the engine cannot close: %s '%.64s' is still referenced", kind, name);
   if (e->opts.log) e->opts.log(e->opts.ud, text);
   return true;
 }
@@ -324,7 +330,7 @@ lub_status lub_engine_close(lub_engine *e) {
   lub_carriers_close(e);
   (void)lub_engine_complain(e, true);
   free_names(e);
-  close_judge(e);
+  if (e->judge) atomic_load(&e->judging)->close(e);
   free_lost_chans(e);
   if (is_referenced(e)) return LUB_BUSY;
   free_engine(e);

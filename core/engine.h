@@ -15,11 +15,16 @@
 #include "worker.h"
 
 /* What a judge (floor 5) does for the engine: asks C policies after timers have run, on the thread that ran them; hears
- * that the watcher, due at due_ns, came at now_ns; ends. */
+ * that the watcher, due at due_ns, came at now_ns, and what becomes of fibers with a heart. */
 typedef struct lub_judging {
   void (*ask)(lub_engine *e);
   void (*late)(lub_engine *e, int64_t due_ns, int64_t now_ns);
-  void (*close)(lub_engine *e);
+  void (*moved)(lub_life *l, lub_state before, lub_state state,
+                int64_t now_ns); /* only if hearts are recorded */
+  void (*ended)(lub_life *l);    /* its fiber has ended */
+  void (*close)(lub_engine *e);  /* closes the hearts that are open */
+  const char *(*free)(
+      lub_engine *e); /* ... and the name of one that is still referenced: the judge stays; or NULL */
 } lub_judging;
 
 typedef struct lub_name {
@@ -113,6 +118,8 @@ static inline int64_t lub_engine_coarse_ns(lub_engine *e) {
 }
 /* The deadline of a wait of so many seconds from now; 0 for none at all, LUB_NEVER for ever. */
 int64_t lub_engine_deadline(lub_engine *e, double wait);
+/* The fiber of a heart enters a state. */
+void lub_engine_enter(lub_engine *e, lub_life *l, lub_state state);
 /* Starts t, and sees to it that somebody awake or sleeping will fire it. Returns whether it was running. */
 bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns);
 /* Fires what is due; returns how many. The calling thread counts as awake. */

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,102 +19,25 @@ enum {
 };
 
 #define get(x) atomic_load_explicit(&(x), memory_order_relaxed)
-/* release, so that what is written while `seq` is odd is not seen before that; acquire, likewise */
-#define put(x, v) atomic_store_explicit(&(x), (v), memory_order_release)
-#define see(x) atomic_load_explicit(&(x), memory_order_acquire)
-
-/* ---- statistics ----------------------------------------------------------------------------------------- */
-
-static void add_sums(lub_heart *h, double d, double sign) {
-  put(h->sum, get(h->sum) + sign * d);
-  put(h->sum2, get(h->sum2) + sign * d * d);
-}
-
-/* Sums that had values added and taken away for a whole round are made anew: no error grows. */
-static void sum_again(lub_heart *h) {
-  double sum = 0, sum2 = 0;
-  for (uint32_t i = 0; i < h->ring->size; i++) {
-    double d = (double)get(h->ring->of[i]) - get(h->base);
-    sum += d;
-    sum2 += d * d;
-  }
-  put(h->sum, sum);
-  put(h->sum2, sum2);
-}
-
-/* One interval between beats; the beating thread. */
-static void learn(lub_heart *h, double x) {
-  lub_ring *r = h->ring;
-  uint32_t n = get(h->samples);
-  put(h->seq, get(h->seq) + 1);
-  if (r) x = (double)(float)x;
-  if (n == 0) {
-    put(h->base, x);
-    put(h->min, x);
-    put(h->max, x);
-  }
-  double d = x - get(h->base);
-  if (x < get(h->min)) put(h->min, x);
-  if (x > get(h->max)) put(h->max, x);
-  if (r) {
-    uint32_t head = get(r->head);
-    bool full = n == r->size;
-    if (full) add_sums(h, (double)get(r->of[head]) - get(h->base), -1);
-    put(r->of[head], (float)x);
-    put(r->head, head + 1 == r->size ? 0 : head + 1);
-    add_sums(h, d, 1);
-    if (full) {
-      if (head + 1 == r->size) sum_again(h);
-    } else {
-      put(h->samples, n + 1);
-    }
-  } else {
-    add_sums(h, d, 1);
-    put(h->samples, n + 1);
-  }
-  put(h->seq, get(h->seq) + 1);
-}
-
-size_t lub_heart_window(lub_heart *h, double *out, size_t most) {
-  lub_ring *r = h->ring;
-  if (!r) return 0;
-  for (;;) {
-    uint32_t seq = see(h->seq), n = see(h->samples), head = see(r->head);
-    uint32_t first = n < r->size ? 0 : head, skip = n > most ? n - (uint32_t)most : 0;
-    for (uint32_t i = skip; i < n; i++) out[i - skip] = (double)see(r->of[(first + i) % r->size]);
-    if (!(seq & 1) && see(h->seq) == seq) return n - skip;
-    sched_yield();
-  }
-}
-
-static void window_bounds(lub_heart *h, uint32_t n, lub_snapshot *out) {
-  for (uint32_t i = 0; i < n; i++) {
-    double x = (double)see(h->ring->of[i]);
-    if (i == 0 || x < out->min) out->min = x;
-    if (i == 0 || x > out->max) out->max = x;
-  }
-}
-
-static void look_at_statistics(lub_heart *h, lub_snapshot *out) {
-  for (;;) {
-    uint32_t seq = see(h->seq), n = see(h->samples);
-    double sum = see(h->sum), sum2 = see(h->sum2), base = see(h->base);
-    out->min = see(h->min);
-    out->max = see(h->max);
-    if (h->ring) window_bounds(h, n, out);
-    if ((seq & 1) || see(h->seq) != seq) {
-      sched_yield();
-      continue;
-    }
-    double mean = n ? sum / n : 0, variance = n ? sum2 / n - mean * mean : 0;
-    out->samples = n;
-    out->mean = n ? base + mean : 0;
-    out->sd = variance > 0 ? sqrt(variance) : 0;
-    return;
-  }
-}
+#define put(x, v) atomic_store_explicit(&(x), (v), memory_order_relaxed)
 
 /* ---- signs of life --------------------------------------------------------------------------------------- */
+
+/* One of the parts that a heart makes when it needs it; who is first wins. NULL without memory. */
+#define PART_OF(h, type, part, ...)                                                  \
+  type *made = atomic_load_explicit(&(h)->part, memory_order_acquire), *none = NULL; \
+  if (made) return made;                                                             \
+  if (!(made = lub_alloc(&(h)->engine->mem, sizeof *made))) return NULL;             \
+  *made = (type){__VA_ARGS__};                                                       \
+  if (atomic_compare_exchange_strong(&(h)->part, &none, made)) return made;          \
+  lub_free(&(h)->engine->mem, made);                                                 \
+  return none
+
+static lub_extras *extras_of(lub_heart *h) { PART_OF(h, lub_extras, extras, .score = NAN); }
+static lub_units *units_of(lub_heart *h) { PART_OF(h, lub_units, units, .lock = ATOMIC_FLAG_INIT); }
+
+lub_extras *lub_heart_extras(lub_heart *h) { return atomic_load_explicit(&h->extras, memory_order_acquire); }
+static lub_units *units_in(lub_heart *h) { return atomic_load_explicit(&h->units, memory_order_acquire); }
 
 static int64_t now_of(lub_heart *h) { return lub_engine_now_ns(h->engine); }
 
@@ -123,7 +47,7 @@ void lub_heart_tell(lub_heart *h, const char *what, const char *text, int64_t no
   (void)(strcmp(what, "unit") == 0 ? lub_heart_unit(h, &id) : LUB_OK);
   lub_event event = {.time = (double)now_ns / 1e9,
                      .heart = h->name,
-                     .id = h->id,
+                     .id = lub_heart_extras(h)->id,
                      .what = what,
                      .text = text,
                      .interval = h->interval,
@@ -150,37 +74,43 @@ static void tell_of_beat(lub_heart *h, const char *what, int64_t now_ns) {
   lub_heart_pulse(h, *text ? text : what);
 }
 
+/* The beating thread is the only one that makes them. */
+static lub_status learn(lub_heart *h, double x) {
+  lub_intervals *s = get(h->intervals);
+  if (!s) {
+    if (!(s = lub_intervals_make(&h->engine->mem, 0))) return LUB_NOMEM;
+    atomic_store_explicit(&h->intervals, s, memory_order_release);
+  }
+  lub_intervals_add(s, x);
+  return LUB_OK;
+}
+
+/* The estimate is the first two intervals: their mean is the estimate, and a quarter of it their deviation. */
+static lub_status first_beat(lub_heart *h) {
+  const lub_extras *x = lub_heart_extras(h);
+  double estimate = x ? x->estimate : 0;
+  if (!(estimate > 0)) return LUB_OK;
+  return learn(h, estimate - estimate / 4) || learn(h, estimate + estimate / 4) ? LUB_NOMEM : LUB_OK;
+}
+
 static lub_status sign_of_life(lub_heart *h, const char *what) {
   uint32_t flags = get(h->flags);
+  uint64_t beats = get(h->beats);
+  lub_status status = LUB_OK;
   if (flags & LUB_HEART_CLOSED) return LUB_CLOSED;
-  int64_t now = now_of(h), before = get(h->beat_ns);
-  if (!before && h->estimate > 0) {
-    learn(h, h->estimate - h->estimate / 4);
-    learn(h, h->estimate + h->estimate / 4);
-  }
-  if (before && !(flags & LUB_HEART_UNLEARN)) learn(h, (double)(now - before) / 1e9);
-  atomic_store_explicit(&h->beat_ns, now, memory_order_relaxed);
-  atomic_store_explicit(&h->beats, get(h->beats) + 1, memory_order_relaxed);
+  int64_t now = now_of(h);
+  if (beats == 0) status = first_beat(h);
+  else if (!(flags & LUB_HEART_UNLEARN)) status = learn(h, (double)(now - get(h->beat_ns)) * 1e-9);
+  put(h->beat_ns, now);
+  atomic_store_explicit(&h->beats, beats + 1, memory_order_release); /* who sees it sees beat_ns */
   lub_life_sign(&h->life, now);
   if (flags & SLOW) tell_of_beat(h, what, now);
-  return LUB_OK;
+  return status;
 }
 
 lub_status lub_beat(lub_heart *h) { return sign_of_life(h, "beat"); }
 
 /* ---- units and progress ------------------------------------------------------------------------------------ */
-
-static lub_units *units_of(lub_heart *h) {
-  lub_units *u = atomic_load_explicit(&h->units, memory_order_acquire);
-  if (u) return u;
-  if (!(u = lub_alloc(&h->engine->mem, sizeof *u))) return NULL;
-  memset(u, 0, sizeof *u);
-  atomic_flag_clear(&u->lock);
-  lub_units *none = NULL;
-  if (atomic_compare_exchange_strong(&h->units, &none, u)) return u;
-  lub_free(&h->engine->mem, u);
-  return none;
-}
 
 static void lock_units(lub_units *u) {
   while (atomic_flag_test_and_set_explicit(&u->lock, memory_order_acquire)) sched_yield();
@@ -199,7 +129,7 @@ static void keep(lub_units *u, lub_value *place, lub_value *v) {
 }
 
 static lub_status copy_of(lub_heart *h, bool progress, lub_value *out) {
-  lub_units *u = atomic_load_explicit(&h->units, memory_order_acquire);
+  lub_units *u = units_in(h);
   *out = (lub_value){0};
   if (!u) return LUB_OK;
   lock_units(u);
@@ -244,13 +174,18 @@ lub_status lub_unit(lub_heart *h, lub_value *id) {
 
 lub_status lub_rest(lub_heart *h) {
   if (get(h->flags) & LUB_HEART_CLOSED) return LUB_CLOSED;
-  lub_units *u = atomic_load_explicit(&h->units, memory_order_acquire);
+  lub_units *u = units_in(h);
   lub_value none = {0};
   if (u) {
     end_unit(u, now_of(h));
     keep(u, &u->id, &none);
   }
   return sign_of_life(h, "rest");
+}
+
+bool lub_heart_lose_progress(lub_heart *h) {
+  lub_units *u = units_of(h);
+  return !u || atomic_fetch_add(&u->lost, 1) == 0;
 }
 
 /* ---- looking at it ----------------------------------------------------------------------------------------- */
@@ -275,8 +210,9 @@ lub_state lub_heart_state(lub_heart *h, int64_t now_ns) {
 
 void lub_heart_look_at(lub_heart *h, int64_t now_ns, lub_snapshot *out) {
   lub_look look = lub_life_look(&h->life, now_ns);
-  lub_units *u = atomic_load_explicit(&h->units, memory_order_acquire);
-  int64_t unit_ns = u ? get(u->since_ns) : 0, beat_ns = get(h->beat_ns);
+  lub_units *u = units_in(h);
+  lub_intervals *s = atomic_load_explicit(&h->intervals, memory_order_acquire);
+  int64_t unit_ns = u ? get(u->since_ns) : 0;
   *out = (lub_snapshot){.name = h->name,
                         .startup = get(h->flags) & LUB_HEART_STARTING,
                         .in_unit = unit_ns != 0,
@@ -284,18 +220,19 @@ void lub_heart_look_at(lub_heart *h, int64_t now_ns, lub_snapshot *out) {
                         .age = (double)look.age_ns / 1e9,
                         .state_age = (double)look.state_ns / 1e9,
                         .unit_age = unit_ns && now_ns > unit_ns ? (double)(now_ns - unit_ns) / 1e9 : 0,
-                        .progress_age = (double)(now_ns - (beat_ns ? beat_ns : h->opened_ns)) / 1e9,
+                        .progress_age = (double)(now_ns - get(h->beat_ns)) / 1e9,
                         .limit = h->limit,
                         .beats = get(h->beats),
                         .units = u ? get(u->count) : 0};
   out->state = lub_heart_state(h, now_ns);
-  look_at_statistics(h, out);
+  if (s) lub_intervals_look(s, out);
   lub_judge *j = h->engine->judge;
+  const lub_extras *x = lub_heart_extras(h);
   pthread_mutex_lock(&j->lock);
-  out->verdict = h->verdict;
+  out->verdict = j->names[h->verdict];
   out->interval = h->interval;
   out->misses = h->misses;
-  if (h->lapse_ns && out->state != LUB_STATE_DEAD) out->state = LUB_STATE_PAUSED;
+  if (x && x->lapse_ns && out->state != LUB_STATE_DEAD) out->state = LUB_STATE_PAUSED;
   pthread_mutex_unlock(&j->lock);
 }
 
@@ -304,7 +241,7 @@ void lub_heart_look(lub_heart *h, lub_snapshot *out) { lub_heart_look_at(h, now_
 void lub_heart_count(lub_heart *h, lub_heart_figures *out) {
   *out = (lub_heart_figures){0};
   int64_t now = now_of(h);
-  lub_units *u = atomic_load_explicit(&h->units, memory_order_acquire);
+  lub_units *u = units_in(h);
   lub_state state = lub_heart_state(h, now);
   lub_look look = lub_life_look(&h->life, now);
   for (int i = 0; i < LUB_STATES; i++) out->spent[i] = (double)get(h->life.spent_ns[i]) / 1e9;
@@ -314,30 +251,47 @@ void lub_heart_count(lub_heart *h, lub_heart_figures *out) {
     out->units_done = get(u->done);
     out->mean_unit = out->units_done ? get(u->sum) / (double)out->units_done : 0;
     out->max_unit = get(u->max);
+    out->lost = get(u->lost);
   }
-  out->last_beat = (double)get(h->beat_ns) / 1e9;
+  if (atomic_load_explicit(&h->beats, memory_order_acquire)) out->last_beat = (double)get(h->beat_ns) / 1e9;
   lub_judge *j = h->engine->judge;
+  const lub_extras *x = lub_heart_extras(h);
   pthread_mutex_lock(&j->lock);
-  out->excused = (double)h->excused_ns / 1e9;
-  out->extended = h->extended;
+  out->excused = (double)h->excused;
+  out->extended = x ? x->extended : 0;
   out->pulses = h->npulses;
   pthread_mutex_unlock(&j->lock);
 }
 
+size_t lub_heart_window(lub_heart *h, double *out, size_t most) {
+  lub_intervals *s = atomic_load_explicit(&h->intervals, memory_order_acquire);
+  return s ? lub_intervals_window(s, out, most) : 0;
+}
+
 const char *lub_heart_name(const lub_heart *h) { return h->name; }
+
+bool lub_heart_is_watched(lub_heart *h) {
+  lub_judge *j = h->engine->judge;
+  pthread_mutex_lock(&j->lock);
+  bool watched = h->watched;
+  pthread_mutex_unlock(&j->lock);
+  return watched;
+}
 
 /* ---- who listens --------------------------------------------------------------------------------------------- */
 
-static lub_status ear_of(lub_heart *h, lub_chan **place, size_t capacity, lub_chan **out) {
+static lub_status ear_of(lub_heart *h, bool of_verdicts, lub_chan **out) {
   lub_judge *j = h->engine->judge;
+  lub_extras *x = extras_of(h);
   lub_chan *made;
-  if (lub_chan_open(h->engine, capacity, h->name, &made)) return LUB_NOMEM;
+  if (!x || lub_chan_open(h->engine, of_verdicts ? 16 : 1, h->name, &made)) return LUB_NOMEM;
+  lub_chan **place = of_verdicts ? &x->verdicts : &x->pulses;
   pthread_mutex_lock(&j->lock);
   if (!*place) {
     *place = made;
     lub_chan_ref(made);
     if (get(h->flags) & LUB_HEART_CLOSED) (void)lub_chan_close(made);
-    h->watched |= place == &h->verdicts;
+    if (of_verdicts) h->watched = true;
   }
   *out = *place;
   if (*out != made) lub_chan_ref(*out);
@@ -347,18 +301,18 @@ static lub_status ear_of(lub_heart *h, lub_chan **place, size_t capacity, lub_ch
 }
 
 lub_status lub_heart_pulses(lub_heart *h, lub_chan **out) {
-  lub_status status = ear_of(h, &h->pulses, 1, out);
+  lub_status status = ear_of(h, false, out);
   if (status == LUB_OK) atomic_fetch_or(&h->flags, LUB_HEART_HEARD);
   return status;
 }
 
-lub_status lub_heart_verdicts(lub_heart *h, lub_chan **out) { return ear_of(h, &h->verdicts, 16, out); }
+lub_status lub_heart_verdicts(lub_heart *h, lub_chan **out) { return ear_of(h, true, out); }
 
 /* The channel lives as long as the heart. */
 void lub_heart_pulse(lub_heart *h, const char *text) {
   lub_value v;
-  if (!h->pulses || lub_string(h->engine, text, strlen(text), &v)) return;
-  lub_chan_replace(h->pulses, &v);
+  if (lub_string(h->engine, text, strlen(text), &v)) return;
+  lub_chan_replace(lub_heart_extras(h)->pulses, &v);
 }
 
 /* ---- pause, extend, fail ------------------------------------------------------------------------------------ */
@@ -366,23 +320,28 @@ void lub_heart_pulse(lub_heart *h, const char *text) {
 lub_status lub_heart_pause(lub_heart *h, const char *why) {
   lub_judge *j = h->engine->judge;
   if (get(h->flags) & LUB_HEART_CLOSED) return LUB_CLOSED;
+  lub_extras *x = extras_of(h);
+  if (!x) return LUB_NOMEM;
+  int64_t now = now_of(h);
   pthread_mutex_lock(&j->lock);
-  if (h->paused++ == 0) h->paused_ns = now_of(h);
-  h->lapse_ns = now_of(h) + LAPSE_NS;
+  if (x->paused++ == 0) x->paused_ns = now;
+  x->lapse_ns = now + LAPSE_NS;
   pthread_mutex_unlock(&j->lock);
-  lub_heart_tell(h, "pause", why ? why : "", now_of(h));
+  lub_heart_tell(h, "pause", why ? why : "", now);
   return LUB_OK;
 }
 
 lub_status lub_heart_resume(lub_heart *h) {
   lub_judge *j = h->engine->judge;
   if (get(h->flags) & LUB_HEART_CLOSED) return LUB_CLOSED;
+  lub_extras *x = lub_heart_extras(h);
+  if (!x) return LUB_INVALID;
   int64_t now = now_of(h);
   pthread_mutex_lock(&j->lock);
-  bool was = h->paused > 0, over = was && --h->paused == 0;
-  if (over && h->lapse_ns) {
-    h->lapse_ns = 0;
-    lub_judge_excuse(h, h->paused_ns, now, 0);
+  bool was = x->paused > 0, over = was && --x->paused == 0;
+  if (over && x->lapse_ns) {
+    x->lapse_ns = 0;
+    lub_judge_excuse(h, x->paused_ns, now, 0);
   }
   pthread_mutex_unlock(&j->lock);
   if (over) {
@@ -396,16 +355,18 @@ lub_status lub_heart_extend(lub_heart *h, double seconds, double *granted) {
   if (!(seconds >= 0) || seconds > LONGEST) return LUB_INVALID;
   if (get(h->flags) & LUB_HEART_CLOSED) return LUB_CLOSED;
   lub_judge *j = h->engine->judge;
+  lub_extras *x = extras_of(h);
+  if (!x) return LUB_NOMEM;
   uint32_t signs = get(h->life.signs);
   pthread_mutex_lock(&j->lock);
-  if (signs != h->extended_signs) h->extended = 0;
-  h->extended_signs = signs;
-  double most = EXTEND_MAX * h->limit - h->extended;
+  if (signs != x->extended_signs) x->extended = 0;
+  x->extended_signs = signs;
+  double most = EXTEND_MAX * h->limit - x->extended;
   *granted = seconds < most ? seconds : most;
-  h->extended += *granted;
+  x->extended += *granted;
   pthread_mutex_unlock(&j->lock);
   int64_t more_ns = (int64_t)(*granted * 1e9);
-  lub_units *u = atomic_load(&h->units);
+  lub_units *u = units_in(h);
   int64_t since = u ? get(u->since_ns) : 0;
   lub_life_extend(&h->life, more_ns);
   if (since) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + more_ns);
@@ -416,11 +377,14 @@ lub_status lub_heart_fail(lub_heart *h, const char *why) {
   lub_judge *j = h->engine->judge;
   if (get(h->flags) & LUB_HEART_CLOSED) return LUB_CLOSED;
   size_t n = strlen(why ? why : "") + 1;
-  char *reason = lub_alloc(&h->engine->mem, n);
+  lub_extras *x = extras_of(h);
+  char *reason = x ? lub_alloc(&h->engine->mem, n) : NULL, *old = NULL;
   if (reason) memcpy(reason, why ? why : "", n);
   pthread_mutex_lock(&j->lock);
-  char *old = h->reason;
-  h->reason = reason;
+  if (x) {
+    old = x->reason;
+    x->reason = reason;
+  }
   h->failed = true; /* also without memory for the reason */
   pthread_mutex_unlock(&j->lock);
   lub_free(&h->engine->mem, old);
@@ -434,24 +398,45 @@ void lub_heart_ref(lub_heart *h) { lub_object_ref(&h->obj); }
 void lub_heart_drop(lub_heart *h) { lub_object_drop(&h->obj); }
 lub_value lub_of_heart(lub_heart *h) { return lub_of_object(&h->obj, LUB_HEART_FLAGS); }
 
+static void free_extras(const lub_allocator *mem, lub_extras *x) {
+  if (!x) return;
+  if (x->let_go) x->let_go(x->binding);
+  if (x->pulses) lub_chan_drop(x->pulses);
+  if (x->verdicts) lub_chan_drop(x->verdicts);
+  lub_free(mem, x->reason);
+  lub_free(mem, x);
+}
+
+static void free_units(const lub_allocator *mem, lub_units *u) {
+  if (!u) return;
+  lub_value_drop(&u->progress);
+  lub_value_drop(&u->id);
+  lub_free(mem, u);
+}
+
 static void free_heart(lub_object *o) {
   lub_heart *h = lub_container(o, lub_heart, obj);
   const lub_allocator *mem = &h->engine->mem;
-  lub_units *u = atomic_load(&h->units);
-  if (h->let_go) h->let_go(h);
+  lub_judge_leave(h);
   lub_timer_forget(&h->engine->timers, &h->tick);
-  if (u) {
-    lub_value_drop(&u->progress);
-    lub_value_drop(&u->id);
-    lub_free(mem, u);
-  }
-  if (h->pulses) lub_chan_drop(h->pulses);
-  if (h->verdicts) lub_chan_drop(h->verdicts);
+  free_extras(mem, get(h->extras));
+  free_units(mem, get(h->units));
+  lub_free(mem, get(h->intervals));
   if (h->worker) lub_worker_drop(h->worker);
-  lub_free(mem, h->ring);
-  lub_free(mem, h->reason);
-  if (*h->name) lub_free(mem, h->name);
   lub_free(mem, h);
+}
+
+lub_status lub_heart_hang(lub_heart *h, void *binding, void (*let_go)(void *binding)) {
+  lub_extras *x = extras_of(h);
+  if (!x) return LUB_NOMEM;
+  x->binding = binding;
+  x->let_go = let_go;
+  return LUB_OK;
+}
+
+void *lub_heart_hung(lub_heart *h) {
+  const lub_extras *x = lub_heart_extras(h);
+  return x ? x->binding : NULL;
 }
 
 lub_heart *lub_to_heart(const lub_value *v) {
@@ -460,15 +445,14 @@ lub_heart *lub_to_heart(const lub_value *v) {
   return o->free == free_heart ? lub_container(o, lub_heart, obj) : NULL;
 }
 
-static void fiber_moved(lub_life *l, lub_state before, lub_state state, int64_t now_ns) {
+void lub_heart_moved(lub_life *l, lub_state before, lub_state state, int64_t now_ns) {
   lub_heart *h = lub_container(l, lub_heart, life);
   if (lub_state_is_parked(state)) lub_heart_tell(h, "park", lub_state_name(state), now_ns);
   else if (lub_state_is_parked(before)) lub_heart_tell(h, "wake", "", now_ns);
 }
 
-static void fiber_ended(lub_life *l) {
+void lub_heart_ended(lub_life *l) {
   lub_heart *h = lub_container(l, lub_heart, life);
-  l->moved = NULL;
   lub_life_enter(l, LUB_STATE_IDLE, now_of(h)); /* the last span counts too */
   (void)lub_heart_close(h);
   lub_heart_drop(h);
@@ -480,45 +464,41 @@ lub_heart *lub_heart_in(const lub_fiber *f) {
 
 static bool is_span(double s) { return s >= 0 && s <= LONGEST; }
 
+/* What most hearts do without. */
 static lub_status prepare(lub_heart *h, const lub_heart_options *o) {
-  size_t n = strlen(o->name ? o->name : "");
-  h->name = "";
-  if (lub_timer_reserve(&h->engine->timers, &h->tick)) return LUB_NOMEM;
-  if (n) {
-    char *name = lub_alloc(&h->engine->mem, n + 1);
-    if (!name) return LUB_NOMEM;
-    memcpy(name, o->name, n + 1);
-    h->name = name;
+  bool plain = !o->policy && !(o->startup > 0) && !(o->estimate > 0) && !h->engine->opts.record;
+  lub_extras *x = plain ? NULL : extras_of(h);
+  if (lub_timer_reserve(&h->engine->timers, &h->tick) || (!x && !plain)) return LUB_NOMEM;
+  if (x) {
+    x->policy = o->policy;
+    x->ud = o->ud;
+    x->startup = o->startup;
+    x->estimate = o->estimate;
   }
   if (!o->window) return LUB_OK;
-  h->ring = lub_alloc(&h->engine->mem, sizeof *h->ring + o->window * sizeof *h->ring->of);
-  if (!h->ring) return LUB_NOMEM;
-  memset(h->ring, 0, sizeof *h->ring + o->window * sizeof *h->ring->of);
-  h->ring->size = o->window;
-  return LUB_OK;
+  lub_intervals *s = lub_intervals_make(&h->engine->mem, o->window);
+  atomic_init(&h->intervals, s);
+  return s ? LUB_OK : LUB_NOMEM;
 }
 
-lub_status lub_heart_of(lub_engine *e, const lub_heart_options *o, lub_fiber *f, lub_heart **out) {
+lub_status lub_heart_make(lub_engine *e, const lub_heart_options *o, lub_heart **out) {
   if (!is_span(o->interval) || !is_span(o->limit) || !is_span(o->startup) || !is_span(o->estimate) ||
       o->window > LUB_WINDOW_MAX)
     return LUB_INVALID;
-  if (f && f->wait.life && !(get(lub_heart_in(f)->flags) & LUB_HEART_CLOSED)) return LUB_BUSY;
+  const char *name = o->name ? o->name : "";
+  size_t n = strlen(name) + 1;
   lub_judge *j = lub_judge_of(e);
-  lub_heart *h = j ? lub_alloc(&e->mem, sizeof *h) : NULL;
+  lub_heart *h = j ? lub_alloc(&e->mem, offsetof(lub_heart, name) + n) : NULL;
   if (!h) return LUB_NOMEM;
-  memset(h, 0, sizeof *h);
+  memset(h, 0, offsetof(lub_heart, name));
+  memcpy(h->name, name, n);
   int64_t now = lub_engine_now_ns(e);
   atomic_init(&h->obj.refs, 1);
   h->obj.free = free_heart;
   h->engine = e;
   h->interval = o->interval > 0 ? o->interval : INTERVAL;
   h->limit = o->limit > 0 ? o->limit : 2 * h->interval;
-  h->startup = o->startup;
-  h->estimate = o->estimate;
-  h->policy = o->policy;
-  h->ud = o->ud;
-  h->verdict = lub_judge_name(j, "alive"); /* verdicts are compared by their address */
-  h->opened_ns = now;
+  atomic_init(&h->beat_ns, now);
   lub_life_init(&h->life, LUB_STATE_BUSY, now);
   atomic_init(&h->flags, (uint32_t)(o->startup > 0 ? LUB_HEART_STARTING : 0) |
                              (e->opts.record ? LUB_HEART_RECORDED : 0));
@@ -526,35 +506,49 @@ lub_status lub_heart_of(lub_engine *e, const lub_heart_options *o, lub_fiber *f,
     free_heart(&h->obj);
     return LUB_NOMEM;
   }
-  if (f) {
-    if (f->wait.life) f->wait.life->ended(f->wait.life); /* its last heart, which was closed */
-    h->worker = f->worker;
-    h->fiber = f->wait.id;
-    lub_worker_ref(f->worker);
-    h->life.ended = fiber_ended;
-    if (e->opts.record) h->life.moved = fiber_moved;
-    lub_heart_ref(h); /* the fiber's */
-    f->wait.life = &h->life;
-  }
   *out = h;
   return LUB_OK;
 }
 
+static void give(lub_heart *h, lub_fiber *f) {
+  if (f->wait.life) lub_heart_ended(f->wait.life); /* its last heart, which was closed */
+  h->worker = f->worker;
+  h->fiber = f->wait.id;
+  lub_worker_ref(f->worker);
+  lub_heart_ref(h);
+  f->wait.life = &h->life;
+}
+
+lub_status lub_heart_start(lub_heart *h, lub_fiber *f) {
+  if (f && f->wait.life && !(get(lub_heart_in(f)->flags) & LUB_HEART_CLOSED)) return LUB_BUSY;
+  if (f) give(h, f);
+  lub_judge_watch(h);
+  return LUB_OK;
+}
+
 lub_status lub_heart_open(lub_engine *e, const lub_heart_options *o, lub_heart **out) {
-  lub_status status = lub_heart_of(e, o, NULL, out);
-  if (status == LUB_OK) lub_judge_watch(*out);
-  return status;
+  lub_status status = lub_heart_make(e, o, out);
+  return status == LUB_OK ? lub_heart_start(*out, NULL) : status;
+}
+
+void lub_heart_finish(lub_heart *h) {
+  lub_judge *j = h->engine->judge;
+  const lub_extras *x = lub_heart_extras(h);
+  pthread_mutex_lock(&j->lock); /* ears made later are closed at once */
+  lub_chan *ears[] = {x ? x->pulses : NULL, x ? x->verdicts : NULL};
+  pthread_mutex_unlock(&j->lock);
+  for (size_t i = 0; i < 2; i++)
+    if (ears[i]) (void)lub_chan_close(ears[i]);
+  lub_judge_forget(h);
 }
 
 lub_status lub_heart_close(lub_heart *h) {
   if (atomic_fetch_or(&h->flags, LUB_HEART_CLOSED) & LUB_HEART_CLOSED) return LUB_CLOSED;
   lub_judge *j = h->engine->judge;
-  pthread_mutex_lock(&j->lock);
-  lub_chan *ears[] = {h->pulses, h->verdicts}; /* made later, they are closed at once */
-  pthread_mutex_unlock(&j->lock);
   lub_heart_tell(h, "close", "", now_of(h));
-  for (size_t i = 0; i < 2; i++)
-    if (ears[i]) (void)lub_chan_close(ears[i]);
-  lub_judge_forget(h);
+  pthread_mutex_lock(&j->lock);
+  bool failed = h->failed;
+  pthread_mutex_unlock(&j->lock);
+  if (!failed) lub_heart_finish(h); /* else the judge does, when it has told of the failure */
   return LUB_OK;
 }

@@ -1,12 +1,13 @@
 /* heart.h - the record of one life: its signs of life, the unit of work in flight, what it has achieved.
  * A beat stores: it takes no lock, and touches no queue and no timer, unless somebody listens to the pulses or a verdict
- * has been announced. The statistics are written by who beats and read by any, between two equal readings of `seq`.
- * Floor 5. Uses life, chan, engine. Used by judge and the bindings. */
+ * has been announced. Hearts are many, and most of them do little: what only some need is made when they need it.
+ * Floor 5. Uses life, intervals, chan, engine. Used by judge and the bindings. */
 #ifndef LUB_HEART_H
 #define LUB_HEART_H
 
 #include "chan.h"
 #include "engine.h"
+#include "intervals.h"
 #include "life.h"
 
 enum lub_heart_flags {
@@ -19,84 +20,100 @@ enum lub_heart_flags {
   LUB_HEART_RECORDED = 32,
 };
 
-typedef struct lub_ring { /* the last intervals between beats, in seconds */
-  uint32_t size;
-  _Atomic uint32_t head; /* where the next goes */
-  _Atomic float of[];
-} lub_ring;
-
 typedef struct lub_units { /* made with the first unit or progress */
   atomic_flag lock;        /* guards the two values */
   lub_value progress, id;
   atomic_llong since_ns; /* of the unit in flight; 0: there is none */
   atomic_ullong count, done;
   _Atomic double sum, max; /* of the units that are over */
+  atomic_uint lost;        /* progress that could not be kept */
 } lub_units;
+
+typedef struct
+    lub_extras { /* what few hearts have; the judge's lock, but for what is set when it is opened */
+  double startup, estimate, extended, score;
+  lub_policy policy;
+  void *ud;
+  void *binding; /* what the binding has hung on it, and how it is taken off */
+  void (*let_go)(void *binding);
+  lub_chan *pulses, *verdicts; /* NULL until somebody asks */
+  char *reason;                /* of a failure that it told itself; owned */
+  int64_t paused_ns, lapse_ns; /* when a pause lapses; 0: it is not paused */
+  uint32_t extended_signs;     /* of life, when it was last extended */
+  uint16_t paused;
+  uint64_t id; /* for records */
+} lub_extras;
 
 struct lub_heart {
   lub_object obj; /* first: values carry it */
   lub_life life;
   lub_engine *engine;
-  char *name; /* owned */
-  uint64_t id;
   lub_worker *worker; /* a reference; NULL: a host thread's, or a group's */
   uint64_t fiber;     /* its id */
 
   atomic_uint flags;
-  atomic_uint seq; /* odd while the statistics are written */
+  uint32_t misses; /* silences in a row with a verdict against it; the judge's lock */
   atomic_ullong beats;
-  atomic_llong beat_ns;                     /* of the last beat; 0: none yet */
-  _Atomic double base, sum, sum2, min, max; /* of the intervals less `base`, the first of them */
-  atomic_uint samples;
-  lub_ring *ring;
+  atomic_llong beat_ns; /* of the last beat; of the opening before the first */
+  lub_intervals *_Atomic intervals;
   lub_units *_Atomic units;
+  lub_extras *_Atomic extras;
 
   /* the judge's: its lock */
-  lub_timer tick; /* the next pulse or deadline; the timers' lock */
-  lub_link link;  /* in judge->hearts */
-  lub_link due;   /* in judge->due, ->called or ->suspected, with a reference */
-  int64_t opened_ns, armed_ns, ask_ns, pulse_ns, paused_ns;
-  int64_t lapse_ns; /* when a pause lapses; 0: it is not paused */
-  double interval, limit, startup, estimate, extended, score;
-  const char *verdict, *heard; /* announced; what the policy said last */
-  char *reason;                /* of a failure that it told itself; owned */
-  uint32_t said;               /* verdicts announced in this silence, a bit each */
-  uint32_t signs;              /* of life, when the judge last looked: tells this silence from the next */
-  uint32_t extended_signs;     /* the same, when it was last extended */
-  uint32_t misses;
-  uint32_t lost; /* progress that could not be kept; the beating thread's */
-  uint16_t paused;
-  uint8_t asked_state;
-  bool scripted, suspected, deferred, counted, watched, failed;
-  bool group;          /* it speaks of others: it is never silent itself, and is asked at every pulse */
-  bool pulse_scripted; /* a script says when the next pulse is due */
-  lub_policy policy;
-  void *ud;
-  lub_chan *pulses, *verdicts; /* NULL until somebody asks */
-  int64_t excused_ns;
-  uint64_t npulses;
-  void *binding;                /* what the binding hangs on it, and */
-  void (*let_go)(lub_heart *h); /* ... how it takes it off again, at the last drop; or NULL */
+  lub_timer tick;      /* the next pulse or deadline; the timers' lock */
+  lub_link link;       /* in judge->hearts */
+  lub_heart *due_next; /* in a docket of the judge's, with a reference; itself: the last of it */
+  int64_t ask_ns, pulse_ns;
+  double interval, limit;
+  float excused; /* seconds */
+  uint32_t npulses;
+  uint32_t said;          /* verdicts announced in this silence, a bit each */
+  uint32_t signs;         /* of life, when the judge last looked: tells this silence from the next */
+  uint8_t verdict, heard; /* by their number: announced; what the policy said last */
+  unsigned asked_state : 3;
+  bool suspected : 1, deferred : 1, counted : 1, watched : 1, failed : 1, forgotten : 1;
+  /* set before it is watched */
+  bool scripted : 1;
+  bool group : 1;          /* it speaks of others: it is never silent itself, and is asked at every pulse */
+  bool pulse_scripted : 1; /* a script says when the next pulse is due */
+  char name[];
 };
 
-/* Opens a heart that is not yet watched (lub_judge_watch); `f`: whose it is, in its own thread, or NULL. LUB_BUSY: the
- * fiber has one that is open. */
 enum { LUB_HEART_FLAGS = UINT8_MAX - 1 }; /* of a LUB_OBJECT value: not a view of a channel */
 #define LUB_WINDOW_MAX (1u << 20)
-lub_status lub_heart_of(lub_engine *e, const lub_heart_options *o, lub_fiber *f, lub_heart **out);
+/* Makes a heart that nobody watches yet; the rest as lub_heart_open. */
+lub_status lub_heart_make(lub_engine *e, const lub_heart_options *o, lub_heart **out);
+/* It is watched from here on. f: whose it is, in its own thread; NULL: a host thread's, or a group's. LUB_BUSY: the fiber
+ * has one that is open; nothing was done. */
+lub_status lub_heart_start(lub_heart *h, lub_fiber *f);
+/* Hangs something of the binding's on a heart that is not yet watched; let_go takes it off at the last drop. LUB_NOMEM. */
+lub_status lub_heart_hang(lub_heart *h, void *binding, void (*let_go)(void *binding));
+/* What was hung on it, or NULL. */
+void *lub_heart_hung(lub_heart *h);
 lub_value lub_of_heart(lub_heart *h);
 /* The heart in a value, or NULL. */
 lub_heart *lub_to_heart(const lub_value *v);
 /* The heart of a fiber, or NULL; no reference. */
 lub_heart *lub_heart_in(const lub_fiber *f);
 
+/* What few hearts have, or NULL. */
+lub_extras *lub_heart_extras(lub_heart *h);
+void lub_heart_moved(lub_life *l, lub_state before, lub_state state, int64_t now_ns);
+void lub_heart_ended(lub_life *l);
+/* The last of a heart that was closed: its channels close, and it is watched no longer. */
+void lub_heart_finish(lub_heart *h);
+
 /* The channel of its pulses, made when first asked for; the caller gets a reference. LUB_NOMEM, LUB_CLOSED. */
 lub_status lub_heart_pulses(lub_heart *h, lub_chan **out);
 /* The channel for its verdicts, which the binding sends; likewise. */
 lub_status lub_heart_verdicts(lub_heart *h, lub_chan **out);
+bool lub_heart_is_watched(lub_heart *h);
 /* Sends a pulse to who listens; the newest wins. */
 void lub_heart_pulse(lub_heart *h, const char *text);
 void lub_heart_tell(lub_heart *h, const char *what, const char *text, int64_t now_ns);
+
+/* Counts a progress that could not be kept. Whether it is the first. The beating thread. */
+bool lub_heart_lose_progress(lub_heart *h);
 
 lub_state lub_heart_state(lub_heart *h, int64_t now_ns);
 void lub_heart_look_at(lub_heart *h, int64_t now_ns, lub_snapshot *out);
@@ -107,6 +124,7 @@ typedef struct lub_heart_figures { /* beyond what a snapshot holds; seconds */
   double spent[LUB_STATES];
   double mean_unit, max_unit, excused, extended, last_beat;
   uint64_t units_done, pulses;
+  uint32_t lost;
 } lub_heart_figures;
 void lub_heart_count(lub_heart *h, lub_heart_figures *out);
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LATE_NS 100000000   /* what the judge may be late by; or half of what it waited, if that is more */
+#define LATE_NS 100000000   /* what the judge may be late by; or half an interval, if that is more */
 #define MIN_ASK_NS 100000   /* between two questions about one heart */
 #define GRID_MIN_NS 1000000 /* pulses wait for each other: one wake of a thread for many hearts */
 #define GRID_MAX_NS 16000000
@@ -16,29 +16,23 @@ enum { ALIVE, LATE, MISSED, DEAD, UNKNOWN, NAMES };
 
 /* ---- names of verdicts -------------------------------------------------------------------------------- */
 
-static uint32_t index_of(const lub_judge *j, const char *name) {
+/* The number of a verdict's name, which is kept; UNKNOWN: there are too many, or no memory. */
+static uint8_t number_of(lub_judge *j, const char *text) {
   uint32_t i = 0;
-  while (i < j->nnames && j->names[i] != name) i++;
-  return i;
-}
-
-const char *lub_judge_name(lub_judge *j, const char *text) {
-  const char *found = NULL;
   pthread_mutex_lock(&j->lock);
-  for (uint32_t i = 0; i < j->nnames && !found; i++)
-    if (!strcmp(j->names[i], text)) found = j->names[i];
-  size_t n = strlen(text) + 1;
-  char *made = found || j->nnames == LUB_VERDICTS ? NULL : lub_alloc(&j->engine->mem, n);
-  if (made) found = j->names[j->nnames++] = memcpy(made, text, n);
+  while (i < j->nnames && strcmp(j->names[i], text) != 0) i++;
+  if (i == j->nnames) {
+    size_t n = strlen(text) + 1;
+    char *made = i == LUB_VERDICTS ? NULL : lub_alloc(&j->engine->mem, n);
+    if (made) j->names[j->nnames++] = memcpy(made, text, n);
+    else i = UNKNOWN;
+  }
   pthread_mutex_unlock(&j->lock);
-  return found;
+  return (uint8_t)i;
 }
 
 /* Whether a verdict speaks against a heart. */
-static bool is_against(const lub_judge *j, const char *verdict) {
-  uint32_t i = index_of(j, verdict);
-  return i != ALIVE && i != LATE && i != UNKNOWN;
-}
+static bool is_against(uint8_t verdict) { return verdict != ALIVE && verdict != LATE && verdict != UNKNOWN; }
 
 /* ---- when to look --------------------------------------------------------------------------------------- */
 
@@ -51,16 +45,22 @@ static int64_t next_pulse(const lub_heart *h, int64_t now_ns) {
   return (now_ns + interval + grid - 1) / grid * grid;
 }
 
-static int64_t next_tick(lub_heart *h, int64_t now_ns) {
-  h->armed_ns = now_ns;
-  return h->ask_ns < h->pulse_ns ? h->ask_ns : h->pulse_ns;
+static int64_t next_tick(const lub_heart *h) { return h->ask_ns < h->pulse_ns ? h->ask_ns : h->pulse_ns; }
+
+/* A closed heart is nobody's business, unless it has failed and that is still to be told. */
+static bool is_closed(lub_heart *h) {
+  lub_judge *j = h->engine->judge;
+  if (!(atomic_load(&h->flags) & LUB_HEART_CLOSED)) return false;
+  pthread_mutex_lock(&j->lock);
+  bool failed = h->failed;
+  pthread_mutex_unlock(&j->lock);
+  return !failed;
 }
 
 static void arm(lub_heart *h, int64_t when_ns) {
   lub_heart_ref(h); /* it may be closed meanwhile */
-  if (!(atomic_load(&h->flags) & LUB_HEART_CLOSED))
-    (void)lub_engine_start_timer(h->engine, &h->tick, when_ns);
-  if (atomic_load(&h->flags) & LUB_HEART_CLOSED) (void)lub_timer_stop(&h->engine->timers, &h->tick);
+  if (!is_closed(h)) (void)lub_engine_start_timer(h->engine, &h->tick, when_ns);
+  if (is_closed(h)) (void)lub_timer_stop(&h->engine->timers, &h->tick);
   lub_heart_drop(h);
 }
 
@@ -69,7 +69,6 @@ void lub_judge_stir(lub_heart *h) {
   int64_t now = lub_engine_now_ns(h->engine);
   pthread_mutex_lock(&j->lock);
   h->ask_ns = now;
-  h->armed_ns = now;
   pthread_mutex_unlock(&j->lock);
   arm(h, now);
 }
@@ -78,7 +77,7 @@ void lub_judge_stir(lub_heart *h) {
 
 void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
   lub_life_excuse(&h->life, from_ns, to_ns, grace_ns);
-  h->excused_ns += to_ns - from_ns;
+  h->excused += (float)(to_ns - from_ns) / 1e9f;
   if (to_ns > from_ns) atomic_fetch_or(&h->flags, LUB_HEART_UNLEARN);
   lub_units *u = atomic_load(&h->units);
   int64_t since = u ? atomic_load(&u->since_ns) : 0;
@@ -94,6 +93,7 @@ static void stall_locked(lub_judge *j, int64_t from_ns, int64_t to_ns) {
   j->figures.stalled_ns += to_ns - from_ns;
   for (lub_link *k = lub_list_first(&j->hearts); k; k = lub_list_next(&j->hearts, k)) {
     lub_heart *h = lub_container(k, lub_heart, link);
+    if (atomic_load(&h->flags) & LUB_HEART_CLOSED) continue;
     lub_judge_excuse(h, from_ns, to_ns, span_ns(h->interval));
   }
 }
@@ -103,10 +103,11 @@ static bool has_own_pace(const lub_engine *e) { return !e->real_clock || !e->thr
 
 /* Whether everything stood between when the timer of h was due and now. */
 static void doubt_locked(lub_judge *j, const lub_heart *h, int64_t when_ns, int64_t now_ns) {
-  int64_t late = now_ns - when_ns, waited = when_ns - h->armed_ns;
+  int64_t late = now_ns - when_ns;
   if (has_own_pace(j->engine)) return;
   if (late > j->figures.late_ns) j->figures.late_ns = late;
-  if (late > LATE_NS && late > waited / 2 && when_ns > j->stalled_until_ns) stall_locked(j, when_ns, now_ns);
+  if (late > LATE_NS && late > span_ns(h->interval) / 2 && when_ns > j->stalled_until_ns)
+    stall_locked(j, when_ns, now_ns);
 }
 
 static void late(lub_engine *e, int64_t due_ns, int64_t now_ns) {
@@ -119,23 +120,45 @@ static void late(lub_engine *e, int64_t due_ns, int64_t now_ns) {
   pthread_mutex_unlock(&j->lock);
 }
 
+/* ---- dockets ------------------------------------------------------------------------------------------------ */
+
+static void enter(lub_docket *d, lub_heart *h) {
+  lub_heart_ref(h);
+  h->due_next = h;
+  if (d->first) d->last->due_next = h;
+  else d->first = h;
+  d->last = h;
+}
+
+static lub_heart *after(const lub_heart *h) { return h->due_next == h ? NULL : h->due_next; }
+
+/* With its reference. */
+static lub_heart *leave(lub_docket *d) {
+  lub_heart *h = d->first;
+  if (!h) return NULL;
+  d->first = after(h);
+  h->due_next = NULL;
+  return h;
+}
+
 /* ---- pulses and deadlines ----------------------------------------------------------------------------------- */
 
 static void pulse_locked(lub_heart *h, lub_state state, int64_t now_ns) {
   h->pulse_ns = next_pulse(h, now_ns);
   if (!lub_state_is_parked(state)) return;
   h->npulses++;
-  if (!h->pulses) return;
-  char what[LUB_WHAT * 8 + 1], text[64];
+  const lub_extras *x = lub_heart_extras(h);
+  if (!x || !x->pulses) return;
+  char what[LUB_WHAT_TEXT], text[64];
   lub_life_what(&h->life, what);
   (void)snprintf(text, sizeof text, "%s %s", lub_state_name(state), what);
   lub_heart_pulse(h, text);
 }
 
-static void lapse_locked(lub_heart *h, int64_t now_ns) {
-  lub_judge_excuse(h, h->paused_ns, now_ns, 0);
-  h->lapse_ns = 0;
-  h->paused = 0;
+static void lapse_locked(lub_heart *h, lub_extras *x, int64_t now_ns) {
+  lub_judge_excuse(h, x->paused_ns, now_ns, 0);
+  x->lapse_ns = 0;
+  x->paused = 0;
   if (h->engine->opts.log)
     h->engine->opts.log(h->engine->opts.ud, "a heart's pause has lasted for 10 minutes: it is judged again");
 }
@@ -143,31 +166,33 @@ static void lapse_locked(lub_heart *h, int64_t now_ns) {
 /* Whether h must be looked at; if not, its timer runs again. */
 static bool is_due_locked(lub_heart *h, int64_t now_ns) {
   lub_look look = lub_life_look(&h->life, now_ns);
-  if (h->lapse_ns && now_ns >= h->lapse_ns) lapse_locked(h, now_ns);
+  lub_extras *x = lub_heart_extras(h);
+  if (x && x->lapse_ns && now_ns >= x->lapse_ns) lapse_locked(h, x, now_ns);
+  int64_t lapse_ns = x ? x->lapse_ns : 0;
   bool due = h->failed || now_ns >= h->ask_ns || look.state != (lub_state)h->asked_state ||
              h->pulse_scripted || h->group;
   if (now_ns >= h->pulse_ns) pulse_locked(h, look.state, now_ns);
   else due = h->failed || now_ns >= h->ask_ns;
-  if (h->lapse_ns && !h->failed) due = false;
+  if (lapse_ns && !h->failed) due = false;
   if (!due) {
-    int64_t when = next_tick(h, now_ns);
+    int64_t when = next_tick(h);
     if (when <= now_ns) when = h->pulse_ns;
-    if (h->lapse_ns && h->lapse_ns < when) when = h->lapse_ns;
+    if (lapse_ns && lapse_ns < when) when = lapse_ns;
     lub_timer_again(&h->engine->timers, &h->tick, when);
   }
   return due;
 }
 
 /* The timer of a heart has fired: under the timers' lock. */
-static void tick(lub_timer *t, int64_t now_ns) {
+static void tick(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   lub_heart *h = lub_container(t, lub_heart, tick);
   lub_judge *j = h->engine->judge;
   bool rings = false;
   pthread_mutex_lock(&j->lock);
-  doubt_locked(j, h, t->when_ns, now_ns);
-  if (!(atomic_load(&h->flags) & LUB_HEART_CLOSED) && !lub_link_queued(&h->due) && is_due_locked(h, now_ns)) {
-    lub_heart_ref(h);
-    lub_list_push(h->scripted ? &j->due : &j->called, &h->due);
+  doubt_locked(j, h, due_ns, now_ns);
+  bool closed = !h->failed && atomic_load(&h->flags) & LUB_HEART_CLOSED;
+  if (!closed && !h->due_next && is_due_locked(h, now_ns)) {
+    enter(h->scripted ? &j->due : &j->called, h);
     rings = h->scripted && j->bell;
     if (!h->scripted) atomic_store(&j->engine->judge_is_due, true);
   }
@@ -198,16 +223,16 @@ static const lub_timer_kind tick_kind = {tick, could_wake};
 
 /* ---- asking --------------------------------------------------------------------------------------------------- */
 
-static lub_heart *take(lub_judge *j, lub_list *from) {
+static lub_heart *take(lub_judge *j, lub_docket *from) {
   pthread_mutex_lock(&j->lock);
-  lub_link *k = lub_list_pop(from);
+  lub_heart *h = leave(from);
   pthread_mutex_unlock(&j->lock);
-  return k ? lub_container(k, lub_heart, due) : NULL;
+  return h;
 }
 
 lub_heart *lub_judge_next(lub_judge *j) {
   lub_heart *h;
-  while ((h = take(j, &j->due)) && atomic_load(&h->flags) & LUB_HEART_CLOSED) lub_heart_drop(h);
+  while ((h = take(j, &j->due)) && is_closed(h)) lub_heart_drop(h);
   return h;
 }
 
@@ -217,14 +242,17 @@ static void leave_alone(lub_heart *h, const lub_snapshot *at) {
   int64_t now = span_ns(at->now);
   pthread_mutex_lock(&j->lock);
   if (h->pulse_ns <= now) h->pulse_ns = next_pulse(h, now);
-  h->armed_ns = now;
   int64_t when = h->pulse_ns;
   pthread_mutex_unlock(&j->lock);
   arm(h, when);
 }
 
 bool lub_judge_knows(lub_heart *h, const lub_snapshot *at) {
-  if (h->failed) {
+  lub_judge *j = h->engine->judge;
+  pthread_mutex_lock(&j->lock);
+  bool failed = h->failed;
+  pthread_mutex_unlock(&j->lock);
+  if (failed) {
     lub_judge_hear(h, at, "dead", LUB_FOREVER, NAN);
     return true;
   }
@@ -233,7 +261,7 @@ bool lub_judge_knows(lub_heart *h, const lub_snapshot *at) {
     return true;
   }
   if (!at->startup) return false;
-  double left = h->startup - (at->now - (double)h->opened_ns / 1e9);
+  double left = lub_heart_extras(h)->startup - at->progress_age; /* it has not beaten since it was opened */
   lub_judge_hear(h, at, left < 0 ? "dead" : "alive", left < 0 ? LUB_FOREVER : left, NAN);
   return true;
 }
@@ -251,33 +279,31 @@ static void begin_silence_locked(lub_heart *h, uint32_t signs) {
 void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, double ask_again,
                     double score) {
   lub_judge *j = h->engine->judge;
-  const char *name = lub_judge_name(j, verdict);
+  lub_extras *x = lub_heart_extras(h);
+  uint8_t number = number_of(j, verdict);
   int64_t now = span_ns(at->now), when;
   pthread_mutex_lock(&j->lock);
   lub_look look = lub_life_look(&h->life, now);
   begin_silence_locked(h, look.signs);
-  h->heard = name ? name : names[UNKNOWN];
-  h->score = score;
-  h->asked_state = (uint8_t)look.state;
+  h->heard = number;
+  if (x) x->score = score;
+  h->asked_state = (unsigned)look.state & 7;
   int64_t again = ask_again >= FAR ? LUB_NEVER : ask_again > 0 ? span_ns(ask_again) : 0;
   h->ask_ns = again == LUB_NEVER ? LUB_NEVER : now + (again < MIN_ASK_NS ? MIN_ASK_NS : again + 1);
   if (h->pulse_ns <= now) h->pulse_ns = next_pulse(h, now);
   j->figures.asked++;
-  bool news = h->heard == names[ALIVE] ? h->verdict != names[ALIVE] || h->said
-                                       : !(h->said & 1u << index_of(j, h->heard) % 32);
-  bool listed = lub_link_queued(&h->due); /* it has to be asked anew already */
-  if (news && !listed) {
-    lub_heart_ref(h);
-    lub_list_push(&j->suspected, &h->due);
-  }
-  when = next_tick(h, now);
+  bool news = number == ALIVE ? h->verdict != ALIVE || h->said : !(h->said & 1u << number % 32);
+  news = news || h->failed;
+  bool listed = h->due_next; /* it has to be asked anew already */
+  if (news && !listed) enter(&j->suspected, h);
+  when = next_tick(h);
   pthread_mutex_unlock(&j->lock);
   if (!news && !listed) arm(h, when);
 }
 
 /* Of many that fall silent at once, the host is blamed first: each gets one interval more. */
 static bool blames_host_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
-  if (h->deferred || h->failed || !is_against(j, h->heard)) return false;
+  if (h->deferred || h->failed || !is_against(h->heard)) return false;
   if (silent < 2 || silent * 2 < j->nhearts) return false;
   h->deferred = true;
   h->ask_ns = lub_engine_now_ns(j->engine) + span_ns(h->interval);
@@ -289,9 +315,8 @@ static uint32_t count_silent_locked(lub_judge *j) {
   int64_t now = lub_engine_now_ns(j->engine);
   uint32_t batch = 0;
   double longest = 0;
-  for (lub_link *k = lub_list_first(&j->suspected); k; k = lub_list_next(&j->suspected, k)) {
-    lub_heart *h = lub_container(k, lub_heart, due);
-    batch += is_against(j, h->heard) && !h->suspected && !h->failed;
+  for (const lub_heart *h = j->suspected.first; h; h = after(h)) {
+    batch += is_against(h->heard) && !h->suspected && !h->failed;
     if (h->interval > longest) longest = h->interval;
   }
   if (now - j->recent_ns > span_ns(longest)) {
@@ -304,21 +329,21 @@ static uint32_t count_silent_locked(lub_judge *j) {
 
 /* Whether it is to be told; then it has been. */
 static bool announce_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
-  if (atomic_load(&h->flags) & LUB_HEART_CLOSED) return false;
+  if (atomic_load(&h->flags) & LUB_HEART_CLOSED && !h->failed) return false;
   if (atomic_load(&h->life.signs) != h->signs && !h->failed) return false; /* it beat meanwhile */
   if (blames_host_locked(j, h, silent)) return false;
-  bool against = is_against(j, h->heard);
+  bool against = is_against(h->heard);
   h->verdict = h->heard;
-  if (h->heard == names[ALIVE]) {
+  if (h->heard == ALIVE) {
     h->said = 0;
     if (h->counted) j->deaths--;
     h->counted = false;
   } else {
-    h->said |= 1u << index_of(j, h->heard) % 32;
+    h->said |= 1u << h->heard % 32;
     atomic_fetch_or(&h->flags, LUB_HEART_SILENT | (uint32_t)(against ? LUB_HEART_UNLEARN : 0));
     if (against && !h->suspected) h->misses++;
     h->suspected |= against;
-    if (h->heard == names[DEAD] && !h->watched && !h->counted) {
+    if (h->heard == DEAD && !h->watched && !h->counted) {
       j->deaths++;
       h->counted = true;
     }
@@ -331,26 +356,28 @@ static bool announce_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
 void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud),
                       void *ud) {
   pthread_mutex_lock(&j->lock);
-  uint32_t silent = lub_list_empty(&j->suspected) ? 0 : count_silent_locked(j);
-  for (lub_link *k; (k = lub_list_pop(&j->suspected));) {
-    lub_heart *h = lub_container(k, lub_heart, due);
+  uint32_t silent = j->suspected.first ? count_silent_locked(j) : 0;
+  for (lub_heart *h; (h = leave(&j->suspected));) {
+    lub_extras *x = lub_heart_extras(h);
     bool told = announce_locked(j, h, silent), watched = h->watched;
-    lub_verdict v = {.heart = h, .verdict = h->verdict, .reason = "", .traceback = "", .score = h->score};
-    char *reason = told ? h->reason : NULL;
-    if (reason) h->reason = NULL;
-    int64_t now = lub_engine_now_ns(j->engine), when = next_tick(h, now);
+    lub_verdict v = {.heart = h, .verdict = j->names[h->verdict], .reason = "", .traceback = ""};
+    char *reason = told && x ? x->reason : NULL;
+    if (reason) x->reason = NULL;
+    v.score = x ? x->score : NAN;
+    int64_t now = lub_engine_now_ns(j->engine), when = next_tick(h);
     pthread_mutex_unlock(&j->lock);
     if (told) {
-      char startup[64];
+      char startup[64] = "";
       lub_heart_look(h, &v.h);
-      (void)snprintf(startup, sizeof startup, "no beat within %g s of its start", h->startup);
-      if (reason) v.reason = reason;
-      else if (v.h.startup && v.verdict == names[DEAD]) v.reason = startup;
+      if (x && v.h.startup && v.verdict == names[DEAD])
+        (void)snprintf(startup, sizeof startup, "no beat within %g s of its start", x->startup);
+      v.reason = reason ? reason : startup;
       lub_heart_tell(h, "verdict", v.verdict, now);
       tell(h, &v, watched, ud);
     }
     lub_free(&j->engine->mem, reason);
     arm(h, when);
+    if (is_closed(h)) lub_heart_finish(h);
     lub_heart_drop(h);
     pthread_mutex_lock(&j->lock);
   }
@@ -382,7 +409,8 @@ static void ask(lub_heart *h) {
   double ask_again = LUB_FOREVER;
   lub_heart_look(h, &at);
   if (lub_judge_knows(h, &at)) return;
-  const char *verdict = h->policy ? h->policy(h->ud, &at, &ask_again) : lub_judge_fixed(&at, &ask_again);
+  const lub_extras *x = lub_heart_extras(h);
+  const char *verdict = x && x->policy ? x->policy(x->ud, &at, &ask_again) : lub_judge_fixed(&at, &ask_again);
   lub_judge_hear(h, &at, verdict ? verdict : names[UNKNOWN], ask_again, NAN);
 }
 
@@ -450,18 +478,20 @@ lub_status lub_judge_bell(lub_judge *j, lub_chan **out) {
 
 void lub_judge_watch(lub_heart *h) {
   lub_judge *j = h->engine->judge;
+  lub_extras *x = lub_heart_extras(h);
   int64_t now = lub_engine_now_ns(h->engine);
+  double first = x && x->startup > 0 && x->startup < h->interval ? x->startup : h->interval;
   h->tick.kind = &tick_kind;
   lub_heart_ref(h);
   pthread_mutex_lock(&j->lock);
-  h->id = ++j->ids;
+  j->ids++;
+  if (x) x->id = j->ids;
   lub_list_push(&j->hearts, &h->link);
   j->nhearts++;
   h->pulse_ns = next_pulse(h, now);
-  h->ask_ns = now + span_ns(h->startup > 0 && h->startup < h->interval ? h->startup : h->interval);
-  if (h->pulse_scripted) h->ask_ns = now; /* it says when the first pulse is due */
+  h->ask_ns = h->pulse_scripted ? now : now + span_ns(first); /* a script says when the first pulse is due */
   h->asked_state = LUB_STATE_BUSY;
-  int64_t when = next_tick(h, now);
+  int64_t when = next_tick(h);
   pthread_mutex_unlock(&j->lock);
   lub_heart_tell(h, "open", "", now);
   arm(h, when);
@@ -471,30 +501,57 @@ void lub_judge_forget(lub_heart *h) {
   lub_judge *j = h->engine->judge;
   (void)lub_timer_stop(&h->engine->timers, &h->tick);
   pthread_mutex_lock(&j->lock);
-  bool watched = lub_link_queued(&h->link);
-  if (watched) {
-    lub_list_remove(&h->link);
-    j->nhearts--;
-  }
+  bool watched = lub_link_queued(&h->link) && !h->forgotten;
+  if (watched) j->nhearts--;
+  h->forgotten = true;
   pthread_mutex_unlock(&j->lock);
   if (watched) lub_heart_drop(h);
 }
 
+void lub_judge_leave(lub_heart *h) {
+  lub_judge *j = h->engine->judge;
+  pthread_mutex_lock(&j->lock);
+  if (lub_link_queued(&h->link)) lub_list_remove(&h->link);
+  pthread_mutex_unlock(&j->lock);
+}
+
+static lub_heart *next_open(lub_judge *j) {
+  lub_heart *h = NULL;
+  pthread_mutex_lock(&j->lock);
+  for (lub_link *k = lub_list_first(&j->hearts); k && !h; k = lub_list_next(&j->hearts, k)) {
+    h = lub_container(k, lub_heart, link);
+    if (h->forgotten) h = NULL;
+    else lub_heart_ref(h); /* the judge has one, too */
+  }
+  pthread_mutex_unlock(&j->lock);
+  return h;
+}
+
+/* No other thread is left. */
 static void close_judge(lub_engine *e) {
   lub_judge *j = e->judge;
-  lub_link *k;
-  while ((k = lub_list_first(&j->hearts))) (void)lub_heart_close(lub_container(k, lub_heart, link));
-  lub_list *lists[] = {&j->due, &j->called, &j->suspected};
-  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-    while ((k = lub_list_pop(lists[i]))) lub_heart_drop(lub_container(k, lub_heart, due));
+  lub_docket *dockets[] = {&j->due, &j->called, &j->suspected};
+  for (lub_heart *h; (h = next_open(j)); lub_heart_drop(h))
+    if (lub_heart_close(h) == LUB_CLOSED || !h->forgotten) lub_heart_finish(h);
+  for (size_t i = 0; i < sizeof dockets / sizeof *dockets; i++)
+    for (lub_heart *h; (h = take(j, dockets[i]));) lub_heart_drop(h);
   if (j->bell) lub_chan_drop(j->bell);
+  j->bell = NULL;
+}
+
+static const char *free_judge(lub_engine *e) {
+  lub_judge *j = e->judge;
+  lub_link *k = lub_list_first(&j->hearts);
+  if (k) return lub_container(k, lub_heart, link)->name;
   for (uint32_t i = NAMES; i < j->nnames; i++) lub_free(&e->mem, (void *)(uintptr_t)j->names[i]);
   pthread_mutex_destroy(&j->lock);
   lub_free(&e->mem, j);
   e->judge = NULL;
+  return NULL;
 }
 
-static const lub_judging judging = {ask_called, late, close_judge};
+static const lub_judging judging = {ask_called,      late,        lub_heart_moved,
+                                    lub_heart_ended, close_judge, free_judge};
 
 lub_judge *lub_judge_of(lub_engine *e) {
   pthread_mutex_lock(&e->lock);
@@ -502,8 +559,7 @@ lub_judge *lub_judge_of(lub_engine *e) {
   if (j && !e->judge) {
     *j = (lub_judge){.engine = e, .nnames = NAMES};
     memcpy(j->names, names, sizeof names);
-    lub_list *lists[] = {&j->hearts, &j->due, &j->called, &j->suspected};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) lub_list_init(lists[i]);
+    lub_list_init(&j->hearts);
     pthread_mutex_init(&j->lock, NULL);
     e->judge = j;
     atomic_store(&e->judging, &judging); /* release: who sees it sees the judge */

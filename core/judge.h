@@ -27,15 +27,19 @@ typedef struct lub_judge_figures {
   int deaths;
 } lub_judge_figures;
 
+typedef struct lub_docket { /* of hearts to be dealt with, oldest first */
+  lub_heart *first, *last;
+} lub_docket;
+
 typedef struct lub_judge {
   lub_engine *engine;
   pthread_mutex_t lock;
-  lub_list hearts;      /* lub_heart.link: the open ones */
-  lub_list due, called; /* lub_heart.due: scripts' and C's, oldest first */
-  lub_list suspected;   /* lub_heart.due: what a policy has said against them is to be settled */
-  lub_chan *bell;       /* rings when something is due; NULL until a script wants to hear it */
-  uint32_t nhearts;
-  uint32_t recent; /* suspected since recent_ns */
+  lub_list hearts;        /* lub_heart.link: all that are not freed */
+  lub_docket due, called; /* scripts' and C's */
+  lub_docket suspected;   /* what a policy has said against them is to be settled */
+  lub_chan *bell;         /* rings when something is due; NULL until a script wants to hear it */
+  uint32_t nhearts;       /* those that are open */
+  uint32_t recent;        /* suspected since recent_ns */
   int64_t recent_ns;
   uint64_t ids;
   const char *names[LUB_VERDICTS]; /* of verdicts; those beyond the five are owned */
@@ -50,9 +54,10 @@ typedef struct lub_judge {
 /* The engine's judge, made when first asked for; NULL without memory. */
 lub_judge *lub_judge_of(lub_engine *e);
 
-/* Starts to watch an open heart; stops. */
+/* Starts to watch an open heart; stops; its memory goes. */
 void lub_judge_watch(lub_heart *h);
 void lub_judge_forget(lub_heart *h);
+void lub_judge_leave(lub_heart *h);
 /* Nothing in from_ns..to_ns was h's fault, nor will be grace_ns more; with the lock. */
 void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns);
 /* Looks at h as soon as may be. */
@@ -80,7 +85,5 @@ bool lub_judge_take_duty(lub_judge *j);
 void lub_judge_give_duty(lub_judge *j);
 /* The judge's own figures, copied. */
 lub_judge_figures lub_judge_count(lub_judge *j);
-/* Whether a text is a good verdict: it has a name, which is kept. NULL: too many, or no memory. */
-const char *lub_judge_name(lub_judge *j, const char *text);
 
 #endif

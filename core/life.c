@@ -13,23 +13,27 @@ const char *lub_state_name(lub_state state) {
   return (unsigned)state < sizeof state_names / sizeof *state_names ? state_names[state] : "unknown";
 }
 
-void lub_life_wait_for(lub_life *l, const char *operation, const char *name) {
-  char text[LUB_WHAT * 8 + 1] = {0};
-  if (name && *name) (void)snprintf(text, sizeof text, "%s '%.*s'", operation, 16, name);
-  else (void)snprintf(text, sizeof text, "%s", operation);
+static const char *const wishes[] = {"", "sleep", "select", "recv", "send", "join"};
+
+void lub_life_wait_for(lub_life *l, lub_wish wish, const char *name) {
+  char bytes[LUB_WHAT * 8 + 1] = {(char)wish};
+  if (name) (void)snprintf(bytes + 1, sizeof bytes - 1, "%s", name);
   for (int i = 0; i < LUB_WHAT; i++) {
     uint64_t word;
-    memcpy(&word, text + i * 8, 8);
+    memcpy(&word, bytes + i * 8, 8);
     atomic_store_explicit(&l->what[i], word, memory_order_relaxed);
   }
 }
 
-void lub_life_what(lub_life *l, char text[LUB_WHAT * 8 + 1]) {
+void lub_life_what(lub_life *l, char text[LUB_WHAT_TEXT]) {
+  char bytes[LUB_WHAT * 8 + 1] = {0};
   for (int i = 0; i < LUB_WHAT; i++) {
     uint64_t word = atomic_load_explicit(&l->what[i], memory_order_relaxed);
-    memcpy(text + i * 8, &word, 8);
+    memcpy(bytes + i * 8, &word, 8);
   }
-  text[LUB_WHAT * 8] = 0;
+  const char *wish = wishes[(size_t)bytes[0] % (sizeof wishes / sizeof *wishes)];
+  if (bytes[1]) (void)snprintf(text, LUB_WHAT_TEXT, "%s '%s'", wish, bytes + 1);
+  else (void)snprintf(text, LUB_WHAT_TEXT, "%s", wish);
 }
 
 /* `since` differs from one state to the next: two equal readings around the others mean that all are of one state. */

@@ -14,20 +14,25 @@
 #include "base.h"
 #include "lubdub.h"
 
-enum { LUB_STATES = LUB_STATE_IN_C + 1, LUB_WHAT = 3 };
+enum { LUB_STATES = LUB_STATE_IN_C + 1, LUB_WHAT = 2, LUB_WHAT_TEXT = 32 };
 
-typedef struct lub_life lub_life;
-struct lub_life {
+typedef enum lub_wish {
+  LUB_TO_RUN,
+  LUB_TO_SLEEP,
+  LUB_TO_SELECT,
+  LUB_TO_RECV,
+  LUB_TO_SEND,
+  LUB_TO_JOIN
+} lub_wish;
+
+typedef struct lub_life {
   atomic_int state;  /* lub_state: IDLE, BLOCKED_SEND, BUSY or RUNNABLE */
   atomic_uint signs; /* of life, counted: tells one silence from the next */
   atomic_llong sign_ns, since_ns;
   atomic_llong in_c_ns;              /* since when it was seen inside a C call; 0: it was not */
   atomic_llong spent_ns[LUB_STATES]; /* in spans that are over */
-  atomic_ullong what[LUB_WHAT];      /* text: what it waits for */
-  void (*moved)(lub_life *l, lub_state before, lub_state state,
-                int64_t now_ns); /* told of each change; or NULL */
-  void (*ended)(lub_life *l);    /* its fiber has ended */
-};
+  atomic_ullong what[LUB_WHAT];      /* a byte: its wish; the beginning of the name of what it waits for */
+} lub_life;
 
 static inline bool lub_state_is_parked(lub_state s) {
   return s == LUB_STATE_IDLE || s == LUB_STATE_BLOCKED_SEND;
@@ -73,13 +78,12 @@ static inline void lub_life_enter(lub_life *l, lub_state state, int64_t now_ns) 
   /* release, and in this order: see lub_life_look */
   atomic_store_explicit(&l->since_ns, now_ns, memory_order_release);
   atomic_store_explicit(&l->state, (int)state, memory_order_release);
-  if (l->moved) l->moved(l, before, state, now_ns);
 }
 
-/* What a fiber is about to wait for, e.g. "recv", "jobs"; before lub_life_enter. */
-void lub_life_wait_for(lub_life *l, const char *operation, const char *name);
+/* What a fiber is about to wait for, and its name or NULL; before lub_life_enter. */
+void lub_life_wait_for(lub_life *l, lub_wish wish, const char *name);
 /* The text of that, zero-terminated, e.g. "recv 'jobs'". Any thread. */
-void lub_life_what(lub_life *l, char text[LUB_WHAT * 8 + 1]);
+void lub_life_what(lub_life *l, char text[LUB_WHAT_TEXT]);
 
 typedef struct lub_look { /* of one instant */
   lub_state state;

@@ -4,7 +4,8 @@
 #include "chan.h"
 #include "engine.h"
 
-static void deadline_passed(lub_timer *t, int64_t now_ns) {
+static void deadline_passed(lub_timer *t, int64_t due_ns, int64_t now_ns) {
+  (void)due_ns;
   (void)now_ns;
   lub_wait *w = lub_container(t, lub_wait, timer);
   if (!lub_wait_claim(w)) return;
@@ -19,12 +20,12 @@ lub_status lub_wait_reserve(lub_wait *w) {
   return lub_timer_reserve(&w->engine->timers, &w->timer);
 }
 
-void lub_wait_open(lub_wait *w, lub_state state, const char *what, const char *name) {
+void lub_wait_open(lub_wait *w, lub_state state, lub_wish wish, const char *name) {
   w->parked = true;
   w->since_ns = lub_engine_coarse_ns(w->engine);
   if (w->life) {
-    lub_life_wait_for(w->life, what, name);
-    lub_life_enter(w->life, state, lub_engine_now_ns(w->engine));
+    lub_life_wait_for(w->life, wish, name);
+    lub_engine_enter(w->engine, w->life, state);
   }
   /* release: pairs with the acquire in lub_wait_claim */
   atomic_store_explicit(&w->open, true, memory_order_release);
@@ -39,7 +40,7 @@ void lub_wait_arm(lub_wait *w, int64_t deadline) {
 
 lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
   if (lub_wait_begin(w, NULL, 0, deadline)) return LUB_NOMEM;
-  lub_wait_open(w, LUB_STATE_IDLE, "sleep", NULL);
+  lub_wait_open(w, LUB_STATE_IDLE, LUB_TO_SLEEP, NULL);
   lub_wait_arm(w, deadline);
   return LUB_PARK;
 }

@@ -15,8 +15,8 @@ static inline lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32
   return LUB_OK;
 }
 /* From here on w may be claimed. Before it is queued anywhere, or with the channels locked. For a heart: the state it
- * waits in, and for what ("recv", the channel's name or NULL). */
-void lub_wait_open(lub_wait *w, lub_state state, const char *what, const char *name);
+ * waits in, what for, and the channel's name or NULL. */
+void lub_wait_open(lub_wait *w, lub_state state, lub_wish wish, const char *name);
 /* Starts the deadline of a wait that has been queued. */
 void lub_wait_arm(lub_wait *w, int64_t deadline);
 /* Queues w for nothing but its deadline. LUB_PARK | LUB_NOMEM. */

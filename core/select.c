@@ -65,7 +65,7 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
     status = try_case(w, &ws[turn[i]], &woken);
   }
   if (status == LUB_TIMEOUT && deadline != 0) {
-    lub_wait_open(w, LUB_STATE_IDLE, "select", NULL);
+    lub_wait_open(w, LUB_STATE_IDLE, LUB_TO_SELECT, NULL);
     for (uint32_t i = 0; i < n; i++) {
       ws[i].wait = w;
       if (ws[i].ch) lub_list_push(ws[i].send ? &ws[i].ch->sendq : &ws[i].ch->recvq, &ws[i].link);

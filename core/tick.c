@@ -9,12 +9,12 @@ struct lub_tick {
   int64_t period_ns;
 };
 
-static void deliver(lub_timer *timer, int64_t now_ns) {
+static void deliver(lub_timer *timer, int64_t due_ns, int64_t now_ns) {
   lub_tick *t = lub_container(timer, lub_tick, timer);
   lub_value now = lub_num((double)now_ns / 1e9);
   lub_wait *woken;
   if (t->period_ns) {
-    int64_t next = timer->when_ns + t->period_ns;
+    int64_t next = due_ns + t->period_ns;
     if (next <= now_ns) next += (now_ns - next) / t->period_ns * t->period_ns + t->period_ns;
     lub_timer_again(&t->ch->engine->timers, timer, next);
   }

@@ -48,7 +48,6 @@ static void publish_next(lub_timers *ts) {
 
 static void insert(lub_timers *ts, lub_timer *t, int64_t when_ns) {
   lub_assert(t->reserved && ts->count < ts->capacity);
-  t->when_ns = when_ns;
   ts->sure += !t->kind->could_wake;
   uint32_t i = ts->count++;
   sift_up(ts, i, (lub_slot){when_ns, t});
@@ -126,9 +125,9 @@ uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
   while (lub_timers_next(ts) <= now_ns) {
     pthread_mutex_lock(&ts->lock);
     for (int i = 0; i < FIRE_BATCH && ts->count && ts->heap[0].when_ns <= now_ns; i++) {
-      lub_timer *t = ts->heap[0].timer;
-      take(ts, t);
-      t->kind->fire(t, now_ns);
+      lub_slot s = ts->heap[0];
+      take(ts, s.timer);
+      s.timer->kind->fire(s.timer, s.when_ns, now_ns);
       fired++;
     }
     publish_next(ts);

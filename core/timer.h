@@ -15,12 +15,11 @@
 typedef struct lub_timer lub_timer;
 
 typedef struct lub_timer_kind {
-  void (*fire)(lub_timer *t, int64_t now_ns);
+  void (*fire)(lub_timer *t, int64_t due_ns, int64_t now_ns);
   bool (*could_wake)(lub_timer *t); /* whether firing may wake anybody; NULL: it always may */
 } lub_timer_kind;
 
 struct lub_timer {
-  int64_t when_ns;
   const lub_timer_kind *kind;
   uint32_t place; /* index in the heap + 1; 0: not running */
   bool reserved;

@@ -35,7 +35,7 @@ void lub_interrupted(void) {
 
 /* ---- life --------------------------------------------------------------------------------------------- */
 
-static void grace_is_over(lub_timer *t, int64_t now_ns);
+static void grace_is_over(lub_timer *t, int64_t due_ns, int64_t now_ns);
 static const lub_timer_kind grace_kind = {.fire = grace_is_over};
 
 static void free_worker(lub_object *o) {
@@ -117,11 +117,11 @@ void lub_worker_end(lub_worker *w) {
 /* ---- killing, and what was not joined ---------------------------------------------------------------------- */
 
 /* A kill that is not obeyed: the worker is inside a C call. It is dead to all others from now on. */
-static void grace_is_over(lub_timer *t, int64_t now_ns) {
+static void grace_is_over(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   lub_worker *w = lub_container(t, lub_worker, grace);
   int state = atomic_load(&w->state);
   if (atomic_load(&w->fate) != LUB_ALIVE) return;
-  bool closing = atomic_load(&w->closing) && now_ns - t->when_ns < CLOSING_NS;
+  bool closing = atomic_load(&w->closing) && now_ns - due_ns < CLOSING_NS;
   if (closing || (state != LUB_RUNNING && state != LUB_NOTIFIED)) {
     lub_timer_again(&w->engine->timers, t, now_ns + (closing ? CLOSING_NS : GRACE_NS));
     return;
@@ -225,7 +225,7 @@ static lub_fiber *take(lub_fifo *q) {
 }
 
 static void enter(lub_fiber *f, lub_state state) {
-  if (f->wait.life) lub_life_enter(f->wait.life, state, lub_engine_now_ns(f->worker->engine));
+  if (f->wait.life) lub_engine_enter(f->wait.engine, f->wait.life, state);
 }
 
 void lub_fiber_inbox(lub_fiber *f) {
@@ -585,7 +585,7 @@ void lub_fiber_close(lub_fiber *f) {
 
 void lub_fiber_leave(lub_fiber *f) {
   lub_timer_forget(&f->worker->engine->timers, &f->wait.timer);
-  if (f->wait.life) f->wait.life->ended(f->wait.life);
+  if (f->wait.life) atomic_load(&f->worker->engine->judging)->ended(f->wait.life);
   f->wait.life = NULL;
   lub_list_remove(&f->link);
 }

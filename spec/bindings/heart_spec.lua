@@ -91,6 +91,16 @@ describe("a heart", function()
     end)() })
   end)
 
+  it("is known again when it comes back, also inside a table, also from another worker", function()
+    lub.go(function()
+      local h, ch = lub.heart(), lub.chan(1)
+      ch:send { h }
+      assert.is_true(ch:recv()[1] == h)
+      lub.spawn(function(out, mine) out:send(mine) end, ch, h)
+      assert.is_true(ch:recv() == h)
+    end):join()
+  end)
+
   it("is one for a fiber, and ends with it", function()
     local f = lub.go(function()
       local h = lub.heart { name = "one" }
@@ -183,6 +193,21 @@ describe("the judge", function()
     go:send(true)
     w:join()
     assert.equals("dead", h:state())
+  end)
+
+  it("hears it also of one that closes at once", function()
+    local w, h, go, verdicts = ward({ name = "f" }, function(h, go)
+      h:fail "no more disk"
+      h:close()
+      go:recv()
+    end)
+    go:send(true)
+    local v = verdicts:recv(5)
+    assert.same({ "dead", "no more disk" }, { v.verdict, v.reason })
+    assert.is_nil((verdicts:recv(5)))
+    assert.equals("dead", h:state())
+    go:send(true)
+    w:join()
   end)
 
   it("lets who is paused be, and counts pauses", function()

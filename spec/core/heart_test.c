@@ -139,6 +139,14 @@ static void startup_and_failure(void) {
   pass(&s, 2);
   CHECK("says so", said(&s, "dead@2003 "));
   end_heart(h);
+  h = open_heart(&s, (lub_heart_options){.interval = 0.1});
+  (void)lub_heart_fail(h, "broken");
+  CHECK("closed at once", lub_heart_close(h) == LUB_OK && lub_heart_fail(h, "") == LUB_CLOSED);
+  lub_heart_drop(h);
+  pass(&s, 2);
+  CHECK("its failure is told all the same", said(&s, "dead@2005 "));
+  pass(&s, 1000);
+  CHECK("once", said(&s, ""));
   close_scene(&s);
 }
 
@@ -273,7 +281,11 @@ static void misuse(void) {
     CHECK("spans that make no sense are refused", lub_heart_open(s.e, &bad[i], &h) == LUB_INVALID && !h);
   lub_heart_options o = {.name = "left open"};
   CHECK("a heart", lub_heart_open(s.e, &o, &h) == LUB_OK && !strcmp(lub_heart_name(h), "left open"));
-  lub_heart_drop(h); /* the engine closes it */
+  (void)lub_heart_fail(h, "unheard");
+  CHECK("an engine whose heart is in use stays", lub_engine_close(s.e) == LUB_BUSY);
+  CHECK("and says so", !strcmp(s.logged, "the engine cannot close: heart 'left open' is still referenced"));
+  CHECK("it has closed the heart", lub_beat(h) == LUB_CLOSED && lub_heart_close(h) == LUB_CLOSED);
+  lub_heart_drop(h);
   close_scene(&s);
 }
 

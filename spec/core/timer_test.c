@@ -19,10 +19,10 @@ static int64_t latest;
 static bool in_order;
 static int again;
 
-static void note(lub_timer *t, int64_t now) {
+static void note(lub_timer *t, int64_t due, int64_t now) {
   entry *x = lub_container(t, entry, timer);
-  in_order = in_order && t->when_ns >= latest && t->when_ns <= now;
-  latest = t->when_ns;
+  in_order = in_order && due >= latest && due <= now;
+  latest = due;
   x->fired++;
   x->at = now;
   if (again > 0 && again--) lub_timer_again(&heap, t, now + 1);

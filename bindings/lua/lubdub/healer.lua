@@ -363,14 +363,7 @@ local function unstopped(self)
   return names
 end
 
---- A heart that closes takes a failure that was not announced yet with it: the judge gets the time to say it.
-local function be_heard(heart)
-  for _ = 1, 1000 do
-    if heart:stats().verdict == "dead" or not lub.sleep(0.001) then return end
-  end
-end
-
---- The main function of a healer's worker. Gives "finished", "failed" or "stopped", and a table: why, the values of a
+---- The main function of a healer's worker. Gives "finished", "failed" or "stopped", and a table: why, the values of a
 --- lone child, the last statistics, the names of what did not stop.
 function healer.run(setup)
   local spec = setup.spec
@@ -387,7 +380,6 @@ function healer.run(setup)
   drain(self)
   local ending, final = self.ending, stats(self)
   close_all(setup.own or {})
-  if ending.how == "failed" then be_heard(heart) end
   local lone = #self.children == 1 and self.children[1].values or nil
   return ending.how, { why = ending.why, values = lone, stats = final, unstopped = unstopped(self) }
 end
