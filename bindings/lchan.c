@@ -72,6 +72,7 @@ static int sent(lua_State *L, int s, lua_KContext ctx) {
 
 /* ch:send(v [, wait]) -> true | nil, "timeout" | nil, "cancelled"; raises on a closed channel   [-0, +1|2, e] */
 static int chan_send(lua_State *L) {
+  LUB_POINT(L, chan_send, ":send");
   lchan *box = check_view(L, ":send", LUB_VIEW_RECV);
   lworker *lw = lub_lworker(L);
   lub_fiber *f = &lw->running->core;
@@ -116,6 +117,7 @@ static int receive(lua_State *L, lchan *box, lworker *lw, int64_t deadline) {
 
 /* ch:recv([wait]) -> v | nil, "closed" | nil, "timeout" | nil, "cancelled"   [-0, +1|2, e] */
 static int chan_recv(lua_State *L) {
+  LUB_POINT(L, chan_recv, ":recv");
   lchan *box = check_view(L, ":recv", LUB_VIEW_SEND);
   lworker *lw = lub_lworker(L);
   return receive(L, box, lw, lub_check_last_wait(L, lw, 2, ":recv"));
@@ -123,11 +125,13 @@ static int chan_recv(lua_State *L) {
 
 /* for v in ch do: until it is closed and drained, or the fiber is cancelled. */
 static int chan_iterate(lua_State *L) {
+  LUB_POINT(L, chan_iterate, ":recv");
   return receive(L, check_view(L, ":recv", LUB_VIEW_SEND), lub_lworker(L), LUB_NEVER);
 }
 
 /* ch:close(); raises on a closed channel. */
 static int chan_close(lua_State *L) {
+  LUB_POINT(L, chan_close, ":close");
   lchan *box = check_view(L, ":close", LUB_VIEW_RECV);
   lworker *lw = lub_lworker(L);
   int64_t deadline = 0;

@@ -5,7 +5,7 @@
 
 lfiber *lub_check_fiber(lua_State *L, const char *function) {
   lfiber *f = luaL_testudata(L, 1, LUB_FIBER_TYPE);
-  if (!f) lub_arg_error(L, function, 1, "a fiber");
+  if (!f || !f->owner) lub_arg_error(L, function, 1, "a fiber");
   return f;
 }
 
@@ -20,6 +20,7 @@ const char *lub_check_why(lua_State *L, int arg, const char *function) {
 
 /* lub.go(fn, ...) -> fiber */
 int lub_go(lua_State *L) {
+  LUB_POINT(L, lub_go, "go");
   lworker *lw = lub_lworker(L);
   if (lua_type(L, 1) != LUA_TFUNCTION) lub_arg_error(L, "go", 1, "a function");
   int64_t deadline = 0;
@@ -85,6 +86,7 @@ static lub_chan *done_of(lua_State *L, lfiber *f) {
 
 /* f:join([wait]) -> results of fn | nil, error | nil, "timeout" | nil, "cancelled" */
 static int fiber_join(lua_State *L) {
+  LUB_POINT(L, fiber_join, ":join");
   lfiber *f = lub_check_fiber(L, ":join");
   if (f == lub_lworker(L)->running) return luaL_error(L, "join: a fiber cannot join itself");
   f->joined = true;
@@ -105,12 +107,14 @@ static int fiber_done(lua_State *L) {
 /* ---- cancel and kill --------------------------------------------------------------------------------------------- */
 
 static int fiber_cancel(lua_State *L) {
+  LUB_POINT(L, fiber_cancel, ":cancel");
   lfiber *f = lub_check_fiber(L, ":cancel");
   lub_fiber_cancel(lub_lworker(L), f, lub_check_why(L, 2, ":cancel"));
   return 0;
 }
 
 static int fiber_kill(lua_State *L) {
+  LUB_POINT(L, fiber_kill, ":kill");
   lworker *lw = lub_lworker(L);
   lfiber *f = lub_check_fiber(L, ":kill");
   const char *why = lub_check_why(L, 2, ":kill");
@@ -151,10 +155,7 @@ static int fiber_tostring(lua_State *L) {
   return 1;
 }
 
-static int fiber_gc(lua_State *L) {
-  lfiber *f = lua_touserdata(L, 1);
-  if (!f->owner) return 0;
-  if (!f->ended) lub_pinned_close(f->owner); /* a living fiber is anchored: the state closes */
+void lub_free_fiber(lfiber *f) {
   const lub_allocator *mem = &f->owner->core->engine->mem;
   for (uint32_t i = 0; f->cases && i < f->cases->count; i++) lub_value_drop(&f->cases->one[i].value);
   lub_free(mem, f->cases);
@@ -162,6 +163,13 @@ static int fiber_gc(lua_State *L) {
   if (f->done) lub_chan_drop(f->done);
   if (f->cancel) lub_chan_drop(f->cancel);
   f->owner = NULL;
+}
+
+static int fiber_gc(lua_State *L) {
+  lfiber *f = lua_touserdata(L, 1);
+  if (!f->owner) return 0;
+  if (!f->ended) lub_pinned_close(f->owner); /* a living fiber is anchored: the state closes */
+  lub_free_fiber(f);
   return 0;
 }
 

@@ -36,6 +36,14 @@ static int heart_gc(lua_State *L) {
   return 0;
 }
 
+/* The handle on top, if it is a heart's, whose sim is over. */
+void lub_disown_heart(lua_State *L) {
+  heart_box *box = lua_touserdata(L, -1);
+  if (!lub_test_heart(L, -1)) return;
+  lub_heart_drop(box->heart);
+  *box = (heart_box){.magic = LUB_OVER_MAGIC};
+}
+
 static void open_heart(lua_State *L);
 
 static heart_box *push_box(lua_State *L) {
@@ -100,6 +108,7 @@ static bool take_progress(lua_State *L, lub_heart *h, lub_value *out) {
 
 /* heart:beat([progress]) -> true | nil, "closed" */
 static int heart_beat(lua_State *L) {
+  LUB_POINT(L, heart_beat, ":beat");
   lub_heart *h = lub_check_heart(L, ":beat");
   int n = lua_gettop(L);
   if (n == 1 || (n == 2 && lua_isnil(L, 2))) return push_done(L, lub_beat(h));
@@ -113,6 +122,7 @@ static int heart_beat(lua_State *L) {
 
 /* heart:unit([id]) -> true | nil, "closed" */
 static int heart_unit(lua_State *L) {
+  LUB_POINT(L, heart_unit, ":unit");
   lub_heart *h = lub_check_heart(L, ":unit");
   lub_value id;
   int type = lua_type(L, 2);
@@ -132,6 +142,7 @@ static int heart_unit(lua_State *L) {
 
 /* heart:rest() -> true | nil, "closed" */
 static int heart_rest(lua_State *L) {
+  LUB_POINT(L, heart_rest, ":rest");
   lub_heart *h = lub_check_heart(L, ":rest");
   lub_check_surplus(L, 1, ":rest");
   return push_done(L, lub_rest(h));
@@ -277,6 +288,7 @@ static int heart_extend(lua_State *L) {
 
 /* heart:close() -> true | nil, "closed" */
 static int heart_close(lua_State *L) {
+  LUB_POINT(L, heart_close, ":close");
   lub_heart *h = lub_check_heart(L, ":close");
   lub_check_surplus(L, 1, ":close");
   return push_done(L, lub_heart_close(h));
@@ -493,6 +505,7 @@ static int new_heart(lua_State *L) {
   lub_status status = lub_heart_make(lw->core->engine, &o, &box->heart);
   lub_heart *h = box->heart;
   if (status == LUB_OK) status = hang(h, take_own(L));
+  if (status == LUB_OK && lw->guest) lub_intern_heart(L, -1, h); /* to be found when the sim ends */
   if (status == LUB_OK) status = lub_heart_start(h, h->group ? NULL : &f->core);
   if (status == LUB_BUSY)
     return luaL_error(L, "heart: this fiber has a heart already ('%s')",

@@ -48,8 +48,9 @@ typedef struct lfiber {
   int nargs;    /* of a first resume; -1 when it has begun */
   int nresults; /* when it has ended: 0; 1: the handle's first user value; more: in a table there */
   bool main, ended, failed, joined, cancelled, kill, killed, closing;
-  bool exposed; /* its coroutine was seen by the script: it is not used again */
-  bool drives;  /* it cannot yield: it runs its siblings until `turn` comes */
+  bool at_point; /* it left at a point, and comes back to the operation there */
+  bool exposed;  /* its coroutine was seen by the script: it is not used again */
+  bool drives;   /* it cannot yield: it runs its siblings until `turn` comes */
   bool turn;
 } lfiber;
 
@@ -76,6 +77,8 @@ typedef struct lworker {
   bool held;     /* the yield under way is the engine's, not the script's */
   bool forced;   /* ... and came from the hook */
   bool failed, closed;
+  bool sim;                          /* its engine is a sim's: every operation is a point (lsim.c) */
+  bool guest;                        /* of a sim, in the state of another worker, which waits meanwhile */
   bool lazy;                         /* the state is ours, and some libraries are not open yet */
   bool judging;                      /* a policy runs: it may not wait */
   bool bytecode;                     /* `load` takes binary chunks too */
@@ -117,6 +120,11 @@ void lub_pinned_close(lworker *lw);
 /* LUBDUB_CARRIERS, 0 without it. False when it makes no sense, with the reason. */
 enum { LUB_CARRIERS_WHY = 120 };
 bool lub_carriers_wanted(int *carriers, char why[LUB_CARRIERS_WHY]);
+
+/* The worker that runs a sim's body in the state L, which belongs to `outer`; and its end, when none of its fibers is
+ * left: L is outer's again, and what the script still has of the sim says that it is over. */
+lub_status lub_lworker_open_guest(lub_engine *e, lworker *outer, lua_State *L, lworker **out);
+void lub_lworker_end_guest(lworker *lw, lworker *outer);
 
 /* Libraries of a state of ours (lstate.c). */
 void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes);
@@ -195,6 +203,17 @@ void lub_arm_kill(lua_State *L, lworker *lw);
 int lub_open_coroutines(lua_State *L);
 void lub_replace_coroutines(lua_State *L);
 
+/* In a sim, before an operation that others may see, with its arguments on the stack: whether another fiber is to run
+ * first; then the operation must be left with lub_leave_at_point, and begins anew later. */
+bool lub_at_point_slow(lua_State *L, lworker *lw, const char *function);
+int lub_leave_at_point(lua_State *L, lworker *lw, lua_CFunction operation);
+static inline bool lub_at_point(lua_State *L, const char *function) {
+  lworker *lw = lub_lworker(L);
+  return lw->sim && lub_at_point_slow(L, lw, function);
+}
+#define LUB_POINT(L, operation, function) \
+  if (lub_at_point(L, function)) return lub_leave_at_point(L, lub_lworker(L), operation)
+
 /* Reports (lreport.c). */
 const char *lub_fiber_state(const lworker *lw, const lfiber *f);
 const char *lub_worker_state(lub_worker *w);
@@ -205,6 +224,8 @@ void lub_report_from_hook(lua_State *L, lworker *lw);
 /* Writes everybody's report; a worker that does not answer in 200 ms is described from outside. Host threads. */
 void lub_report_all(lub_engine *e, FILE *out);
 int lub_dump(lua_State *L);
+/* What every fiber does, and a cycle of waits if there is one; no worker of e may run. */
+void lub_report_waits(lub_engine *e, FILE *out);
 /* Waits for what a worker was asked for on ch (lub_worker_ask), whose reference is taken; goes on in k with the text on
  * top, or nil: it did not answer within so many seconds. */
 int lub_await_report(lua_State *L, lub_chan *ch, double within, lua_KFunction k);
@@ -282,6 +303,23 @@ bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nre
 void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, const char *what);
 /* Starts the judge's worker of the engine, unless it runs. Raises. */
 void lub_start_judge(lua_State *L, lworker *lw);
+
+/* Sims (lsim.c). */
+int luaopen_lubdub_simcore(lua_State *L);
+/* The handle on top outlives its sim: it lets go of what it has. */
+void lub_disown(lua_State *L);
+void lub_disown_heart(lua_State *L);
+void lub_free_fiber(lfiber *f);
+extern const char LUB_OVER_MAGIC[]; /* of such handles */
+bool lub_is_over(lua_State *L, int arg);
+/* A fiber of a sim was born. */
+void lub_sim_born(lworker *lw, lfiber *f);
+/* A fiber is about to do something: for traces. */
+void lub_sim_note(lua_State *L, lworker *lw, const char *function);
+/* Nobody can run: fires what is due, or moves the clock. False: nothing can ever happen. */
+bool lub_sim_idle(lworker *lw);
+/* What the main fiber, or one that nobody joins, has failed with lies on top of co. */
+void lub_sim_failed(lworker *lw, lua_State *co);
 
 /* The module (lmodule.c) and its parts. */
 int luaopen_lubdub(lua_State *L);

@@ -89,8 +89,10 @@ static int load_half(lua_State *L) {
 
 /* Fills the table on top, package.preload. */
 void lub_preload(lua_State *L) {
-  static const luaL_Reg here[] = {
-      {"lubdub", luaopen_lubdub}, {"lubdub.trial", luaopen_lubdub_trial}, {NULL, NULL}};
+  static const luaL_Reg here[] = {{"lubdub", luaopen_lubdub},
+                                  {"lubdub.trial", luaopen_lubdub_trial},
+                                  {"lubdub.simcore", luaopen_lubdub_simcore},
+                                  {NULL, NULL}};
   luaL_setfuncs(L, here, 0);
   for (const lhalf *m = lub_half; m->name; m++) {
     lua_pushlightuserdata(L, (void *)(uintptr_t)m);

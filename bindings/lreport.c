@@ -474,9 +474,13 @@ static void report_cycle(lub_engine *e, FILE *out) {
 
 static void report_parked(lub_worker *w, void *ud) { describe_worker(ud, w->data); }
 
-void lub_report_deadlock(lub_engine *e, FILE *out) {
-  (void)fprintf(out, "lubdub: deadlock: every fiber waits, and nothing can wake one\n");
+void lub_report_waits(lub_engine *e, FILE *out) {
   (void)lub_workers_each(e, report_parked, out);
   report_cycle(e, out);
+}
+
+void lub_report_deadlock(lub_engine *e, FILE *out) {
+  (void)fprintf(out, "lubdub: deadlock: every fiber waits, and nothing can wake one\n");
+  lub_report_waits(e, out);
   (void)fflush(out);
 }

@@ -107,6 +107,32 @@ int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k) {
   return lua_yieldk(L, 2, ctx, k);
 }
 
+/* ---- the points of a sim --------------------------------------------------------------------------------------- */
+
+bool lub_at_point_slow(lua_State *L, lworker *lw, const char *function) {
+  lfiber *f = lw->running;
+  if (f->at_point) {
+    f->at_point = false;
+    return false;
+  }
+  if (lw->judging || f->closing || f->kill || !lub_can_yield(L, lw)) return false;
+  lub_sim_note(L, lw, function);
+  return lub_turns_point(&f->core);
+}
+
+static int come_back(lua_State *L, int status, lua_KContext operation) {
+  (void)status;
+  return ((lua_CFunction)operation)(L);
+}
+
+int lub_leave_at_point(lua_State *L, lworker *lw, lua_CFunction operation) {
+  lfiber *f = lw->running;
+  f->at_point = lw->held = true;
+  lub_fiber_preempted(&f->core);
+  lub_mark_held(L, NULL);
+  return lua_yieldk(L, 2, (lua_KContext)operation, come_back);
+}
+
 /* ---- preemption and kills in the midst of Lua ----------------------------------------------------------------- */
 
 static void leave_hook(lua_State *L, lua_Debug *ar);
@@ -239,6 +265,7 @@ lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
   lua_pop(L, 1);
   lub_fiber_init(&f->core, lw->core);
   f->ended = false;
+  if (lw->sim) lub_sim_born(lw, f);
   return f;
 }
 
@@ -341,6 +368,7 @@ static int describe_error(lua_State *L) {
 /* The error lies on top of f->co. It survives the closing of its variables. */
 static void end_failed(lworker *lw, lfiber *f) {
   lua_State *L = lw->L;
+  if (lw->guest && !lw->failed && (f == lw->main || !f->joined)) lub_sim_failed(lw, f->co);
   f->failed = true;
   if (!lua_checkstack(f->co, 4)) lua_settop(f->co, 1);
   lua_pushcfunction(L, describe_error);
@@ -413,6 +441,23 @@ void lub_fibers_run(lworker *lw) {
   }
 }
 
+/* One turn of whoever is chosen; when nobody can run, the sim goes on, or f learns that nothing can wake it. */
+static void drive_in_sim(lua_State *L, lworker *lw, lfiber *f) {
+  lub_engine *e = lw->core->engine;
+  lfiber *next = (lfiber *)(void *)lub_turns_next(e);
+  if (!next) {
+    if (!lub_sim_idle(lw)) (void)lub_wait_abort(&f->core.wait, LUB_DEADLOCK);
+  } else if (next->core.worker != lw->core) {
+    lub_turns_run(e, &next->core);
+    lub_here = lw;
+  } else {
+    lw->core->chosen = &next->core;
+    (void)lub_worker_next(lw->core);
+    if (next->drives) next->turn = true;
+    else run_fiber(L, lw, next);
+  }
+}
+
 /* Where Lua cannot yield: runs the worker's other fibers until f's turn comes. */
 static void drive(lua_State *L, lworker *lw, lfiber *f) {
   lub_worker *before = lub_worker_current();
@@ -424,6 +469,10 @@ static void drive(lua_State *L, lworker *lw, lfiber *f) {
   f->turn = false;
   while (!f->turn) {
     lub_look_at_requests(lw);
+    if (lw->sim) {
+      drive_in_sim(L, lw, f);
+      continue;
+    }
     lfiber *next = (lfiber *)(void *)lub_worker_next(lw->core);
     if (!next) lub_worker_sleep(lw->core, &f->core.wait);
     else if (next->drives) next->turn = true;

@@ -155,9 +155,16 @@ static int choose(lua_State *L, bool ordered, const char *function) {
 }
 
 /* lub.select(case, ...) -> from, value, index | nil, "timeout" | nil, "cancelled"   [-0, +2|3, e] */
-static int select_any(lua_State *L) { return choose(L, false, "select"); }
+static int select_any(lua_State *L) {
+  LUB_POINT(L, select_any, "select");
+  return choose(L, false, "select");
+}
+
 /* The same, but of several that are ready, the first named. */
-static int select_first(lua_State *L) { return choose(L, true, "prefer"); }
+static int select_first(lua_State *L) {
+  LUB_POINT(L, select_first, "prefer");
+  return choose(L, true, "prefer");
+}
 
 /* Adds << to the channels' metatable at the top. */
 void lub_open_select(lua_State *L) {

@@ -7,7 +7,7 @@
 
 lub_worker *lub_check_worker(lua_State *L, const char *function) {
   lub_worker **w = luaL_testudata(L, 1, LUB_WORKER_TYPE);
-  if (!w) lub_arg_error(L, function, 1, "a worker");
+  if (!w || !*w) lub_arg_error(L, function, 1, "a worker");
   return *w;
 }
 
@@ -107,6 +107,7 @@ static lua_Integer read_options(lua_State *L, char *name, size_t size) {
 
 /* lub.spawn([{name=, memory=},] fn_or_path, ...) -> worker */
 static int spawn(lua_State *L) {
+  LUB_POINT(L, spawn, "spawn");
   lworker *self = lub_lworker(L);
   char name[64];
   int64_t deadline = 0;
@@ -154,6 +155,7 @@ static int push_results(lua_State *L) {
 
 /* w:join([wait]) -> results of fn, copied | nil, error | nil, "killed" | nil, "timeout" | nil, "cancelled" */
 static int worker_join(lua_State *L) {
+  LUB_POINT(L, worker_join, ":join");
   lub_worker *w = lub_check_worker(L, ":join");
   if (w == lub_lworker(L)->core) return luaL_error(L, "join: a worker cannot join itself");
   atomic_store(&w->joined, true);
@@ -169,12 +171,14 @@ static int worker_done(lua_State *L) {
 }
 
 static int worker_cancel(lua_State *L) {
+  LUB_POINT(L, worker_cancel, ":cancel");
   lub_worker *w = lub_check_worker(L, ":cancel");
   lub_worker_cancel(w, lub_check_why(L, 2, ":cancel"));
   return 0;
 }
 
 static int worker_kill(lua_State *L) {
+  LUB_POINT(L, worker_kill, ":kill");
   lworker *lw = lub_lworker(L);
   lub_worker *w = lub_check_worker(L, ":kill");
   const char *why = lub_check_why(L, 2, ":kill");

@@ -158,6 +158,7 @@ static int set_up(lua_State *L) {
   lw->pool = new_table(L, 0, NULL);
   lua_pushliteral(L, "killed");
   lw->killed = luaL_ref(L, LUA_REGISTRYINDEX);
+  if (lw->guest) return 0;
   if (lw->core->pinned) {
     lua_getglobal(L, "require");
     lua_setfield(L, LUA_REGISTRYINDEX, "lub.require"); /* before a script changes it */
@@ -181,6 +182,12 @@ static bool open_state(lworker *lw, lua_State *host) {
   return ok;
 }
 
+static int use_key(lua_State *L) {
+  lua_pushvalue(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY);
+  return 0;
+}
+
 static int adopt_main(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lfiber *f = lub_fiber_new(L, lw, lw->L, 0);
@@ -191,23 +198,32 @@ static int adopt_main(lua_State *L) {
   return 0;
 }
 
-lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, const lworker *like,
-                            lworker **out) {
+/* What every Lua side begins with. */
+static lub_status make_lworker(lub_engine *e, const char *name, bool pinned, lworker **out) {
+  lub_worker *w;
   lworker *lw = lub_alloc(&e->mem, sizeof *lw);
   if (!lw) return LUB_NOMEM;
   memset(lw, 0, sizeof *lw);
-  lub_worker *w;
-  if (lub_worker_open(e, name, host != NULL, &w)) {
+  if (lub_worker_open(e, name, pinned, &w)) {
     lub_free(&e->mem, lw);
     return LUB_NOMEM;
   }
   lw->core = w;
-  lw->bytecode = like && like->bytecode;
+  lw->sim = e->sim != NULL;
   w->data = lw;
   w->free_data = free_lworker;
   w->run = run_worker;
   w->interrupt = lub_worker_interrupt;
   lub_random_seed(&lw->random, e->opts.seed ? e->opts.seed + w->id : (uint64_t)lub_engine_now_ns(e) ^ w->id);
+  *out = lw;
+  return LUB_OK;
+}
+
+lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, const lworker *like,
+                            lworker **out) {
+  lworker *lw;
+  if (make_lworker(e, name, host != NULL, &lw)) return LUB_NOMEM;
+  lw->bytecode = like && like->bytecode;
   bool ok = open_state(lw, host);
   if (ok && host) {
     lua_pushcfunction(host, adopt_main);
@@ -221,4 +237,60 @@ lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, co
   }
   *out = lw;
   return LUB_OK;
+}
+
+/* ---- guests ---------------------------------------------------------------------------------------------------- */
+
+static void run_guest(lub_worker *w) {
+  lworker *lw = w->data;
+  lub_here = lw;
+  lw->interrupted = NULL;
+  lub_look_at_requests(lw);
+  lub_fibers_run(lw);
+}
+
+static void give_state(lua_State *L, lworker *lw) {
+  lua_pushcfunction(L, use_key);
+  lua_pushlightuserdata(L, lw);
+  lua_call(L, 1, 0); /* the key is there: no memory is needed */
+  lub_here = lw;
+}
+
+lub_status lub_lworker_open_guest(lub_engine *e, lworker *outer, lua_State *L, lworker **out) {
+  lworker *lw;
+  if (make_lworker(e, outer->core->name, false, &lw)) return LUB_NOMEM;
+  lw->guest = true;
+  lw->core->run = run_guest;
+  lw->base = outer->base;
+  lw->bytecode = outer->bytecode;
+  if (!open_state(lw, L)) {
+    lw->L = NULL;
+    give_state(L, outer);
+    lub_lworker_abandon(lw);
+    return LUB_NOMEM;
+  }
+  *out = lw;
+  return LUB_OK;
+}
+
+static void drop_references(lua_State *L, const lworker *lw) {
+  const int refs[] = {lw->anchors, lw->handles, lw->pool, lw->killed};
+  for (size_t i = 0; i < sizeof refs / sizeof *refs; i++) luaL_unref(L, LUA_REGISTRYINDEX, refs[i]);
+}
+
+void lub_lworker_end_guest(lworker *lw, lworker *outer) {
+  lua_State *L = lw->L;
+  lub_worker *w = lw->core;
+  atomic_store(&w->joined, true);
+  lub_here = lw;
+  lub_fiber_close_all(lw);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
+  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) lub_disown(L);
+  lua_pop(L, 1);
+  drop_references(L, lw);
+  give_state(L, outer);
+  lub_pack_free(lw);
+  lw->L = NULL;
+  lub_worker_end(w);
+  lub_worker_drop(w);
 }

@@ -133,7 +133,7 @@ static void wake_one(lub_engine *e) {
 
 void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   lub_place *p = self && self->engine == e ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
-  if (!p || again) {
+  if (!p || again || e->opts.choose) {
     push_global(e, w, again);
     wake_one(e);
     return;
@@ -155,7 +155,7 @@ void lub_carriers_watch(lub_engine *e) {
 
 /* ---- a carrier's life --------------------------------------------------------------------------------------- */
 
-static void run_slice(lub_worker *w) {
+void lub_carriers_run_slice(lub_worker *w) {
   lub_engine *e = w->engine;
   lub_object_ref(&w->obj);
   atomic_store(&w->state, LUB_RUNNING);
@@ -283,7 +283,7 @@ static void *carry(void *arg) {
   while ((w = find_work(c))) {
     atomic_store(&c->current, w);
     lub_carriers_watch(c->engine);
-    run_slice(w);
+    lub_carriers_run_slice(w);
     atomic_store(&c->current, NULL);
     atomic_fetch_add_explicit(&c->slices, 1, memory_order_relaxed);
   }
@@ -504,10 +504,12 @@ static void set_stepped(lub_carrier *c, lub_worker *w) {
 bool lub_carriers_step(lub_engine *e) {
   lub_carrier *before = self, *c = &e->carriers[0];
   self = c;
-  lub_worker *w = take_own(e, c, atomic_load(&c->place));
+  lub_fiber *f = e->opts.choose ? lub_turns_next(e) : NULL;
+  lub_worker *w = f ? f->worker : e->opts.choose ? NULL : take_own(e, c, atomic_load(&c->place));
   if (w) {
     set_stepped(c, w);
-    run_slice(w);
+    if (f) lub_turns_run(e, f);
+    else lub_carriers_run_slice(w);
     set_stepped(c, NULL);
   }
   self = before;

@@ -49,6 +49,8 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again);
 /* Runs one queued worker for one slice on the calling thread, which holds the only place of a host-run engine.
  * False: there was none. */
 bool lub_carriers_step(lub_engine *e);
+/* Runs w, which is in no queue, for one slice; then it is queued again, idle, or has ended. */
+void lub_carriers_run_slice(lub_worker *w);
 /* The calling carrier is about to sleep in the midst of a slice: a spare gets its place. */
 void lub_carriers_leave_place_locked(lub_engine *e);
 /* Whether any queue holds a worker; with engine.lock. */

@@ -97,6 +97,18 @@ static lub_wait *settle(lub_waiter *one, lub_status status) {
   return one->wait;
 }
 
+static bool somebody_waits(const lub_list *q) {
+  for (lub_link *k = q->root.next; k != &q->root; k = k->next)
+    if (atomic_load(&lub_container(k, lub_waiter, link)->wait->open)) return true;
+  return false;
+}
+
+bool lub_chan_is_ready_locked(lub_chan *ch, bool send) {
+  if (ch->closed) return true;
+  if (send) return ch->len < ch->cap || somebody_waits(&ch->recvq);
+  return ch->len > 0 || somebody_waits(&ch->sendq);
+}
+
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken) {
   *woken = NULL;
   if (ch->closed) return LUB_CLOSED;

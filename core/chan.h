@@ -45,6 +45,8 @@ void lub_chan_drain(lub_chan *ch);
 
 /* The steps that select shares. The channel is locked; *woken is to be woken after unlock, NULL: nobody.
  * Each does the operation at once, or returns LUB_TIMEOUT without effect; LUB_NOMEM: a ring could not be made. */
+/* Whether a try would not be LUB_TIMEOUT. */
+bool lub_chan_is_ready_locked(lub_chan *ch, bool send);
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken);
 lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, lub_wait **woken);
 

@@ -87,10 +87,14 @@ void lub_engine_enter(lub_engine *e, lub_life *l, lub_state state) {
   if (e->opts.record && before != state) atomic_load(&e->judging)->moved(l, before, state, now);
 }
 
+void lub_engine_ask_judge(lub_engine *e) {
+  if (atomic_load_explicit(&e->judge_is_due, memory_order_relaxed)) atomic_load(&e->judging)->ask(e);
+}
+
 uint32_t lub_engine_run_timers(lub_engine *e) {
   if (lub_timers_next(&e->timers) == LUB_NEVER) return 0;
   uint32_t fired = lub_timers_run(&e->timers, lub_engine_now_ns(e));
-  if (atomic_load_explicit(&e->judge_is_due, memory_order_relaxed)) atomic_load(&e->judging)->ask(e);
+  lub_engine_ask_judge(e);
   return fired;
 }
 
@@ -278,6 +282,7 @@ static bool is_referenced(lub_engine *e) {
 }
 
 static void free_engine(lub_engine *e) {
+  lub_turns_close(e);
   lub_timers_close(&e->timers);
   pthread_cond_destroy(&e->watch);
   pthread_cond_destroy(&e->gone);
@@ -305,7 +310,7 @@ static void init_engine(lub_engine *e, const lub_options *o) {
 lub_status lub_engine_open(const lub_options *opts, lub_engine **out) {
   lub_options o = opts ? *opts : (lub_options){0};
   if (o.carriers < -1 || o.carriers > LUB_CARRIERS_MAX || o.max_carriers < 0 ||
-      o.max_carriers > LUB_THREADS_MAX)
+      o.max_carriers > LUB_THREADS_MAX || (o.choose && o.carriers != -1))
     return LUB_INVALID;
   if (!o.realloc) o.realloc = libc_realloc;
   if (!o.clock) o.clock = real_clock;
@@ -381,9 +386,10 @@ lub_status lub_engine_step(lub_engine *e, double wait) {
   lub_engine_awake_locked(e); /* others may wait for what this step runs */
   pthread_mutex_unlock(&e->lock);
   while (status == LUB_PARK) {
-    uint32_t fired = lub_engine_run_timers(e);
+    bool chosen = e->opts.choose; /* then who can run comes before what is due */
+    uint32_t fired = chosen ? 0 : lub_engine_run_timers(e);
     (void)lub_engine_complain(e, false);
-    if (lub_carriers_step(e) || fired) status = LUB_OK;
+    if (lub_carriers_step(e) || fired || (chosen && lub_turns_fire(e))) status = LUB_OK;
     else status = sleep_in_step(e, &s, deadline);
   }
   pthread_mutex_lock(&e->lock);

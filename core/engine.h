@@ -12,6 +12,7 @@
 
 #include "carrier.h"
 #include "random.h"
+#include "turns.h"
 #include "worker.h"
 
 /* What a judge (floor 5) does for the engine: asks C policies after timers have run, on the thread that ran them; hears
@@ -49,6 +50,8 @@ struct lub_engine {
   const lub_judging *_Atomic judging; /* NULL until there is a heart */
   struct lub_judge *judge;
   atomic_bool judge_is_due; /* a C policy is to be asked */
+  lub_turns turns;          /* the stepping thread's, if each step is chosen */
+  struct lub_sim *sim;      /* whose engine this is, or NULL */
   lub_place *places;        /* [nplaces] */
   int nplaces;
 
@@ -118,6 +121,8 @@ static inline int64_t lub_engine_coarse_ns(lub_engine *e) {
 }
 /* The deadline of a wait of so many seconds from now; 0 for none at all, LUB_NEVER for ever. */
 int64_t lub_engine_deadline(lub_engine *e, double wait);
+/* After timers have run: the judge asks C policies. */
+void lub_engine_ask_judge(lub_engine *e);
 /* The fiber of a heart enters a state. */
 void lub_engine_enter(lub_engine *e, lub_life *l, lub_state state);
 /* Starts t, and sees to it that somebody awake or sleeping will fire it. Returns whether it was running. */

@@ -141,6 +141,21 @@ typedef struct lub_event { /* lives for the call only */
   const lub_value *unit; /* of a unit: its id; otherwise NULL */
 } lub_event;
 
+/* What a host-run engine may do next, of n >= 2. */
+typedef enum lub_choice_kind {
+  LUB_CHOOSE_FIBER,  /* which of the fibers that can run */
+  LUB_CHOOSE_SWITCH, /* the same at a point in the midst of one, fibers[0], which goes on if it is chosen */
+  LUB_CHOOSE_TIMER,  /* which of the timers that are due fires first */
+  LUB_CHOOSE_CASE,   /* which of the ready cases of a select */
+  LUB_CHOOSE_OTHER   /* the host's own: see lub_sim_choose */
+} lub_choice_kind;
+
+typedef struct lub_choice {
+  lub_choice_kind kind;
+  uint32_t n;
+  const uint64_t *fibers; /* [n]: their ids, which count up from 1; FIBER and SWITCH only */
+} lub_choice;
+
 typedef struct lub_options {
   int carriers; /* threads that run workers; 0: as many as CPUs; -1: none, the host calls lub_engine_step. There is
                    no watcher then either: a script that never waits keeps its step, until another thread kills it */
@@ -154,6 +169,9 @@ typedef struct lub_options {
   void (*log)(void *ud, const char *message);
   void (*wake)(
       void *ud); /* host-run: another thread has made work for lub_engine_step; NULL: nobody is told */
+  /* Host-run engines: makes every choice that there is, so that a run can be repeated, and fibers run one at a time
+   * from one point to the next. Gives 0 to n - 1. NULL: the engine's own choices, for speed. See sim.h. */
+  uint32_t (*choose)(void *ud, const lub_choice *c);
   /* Each verdict, once for a silence; by any of the engine's threads, one at a time: be quick, do not call the engine
    * but for lub_worker_cancel and _kill. NULL: deaths that nobody watches are logged. */
   void (*verdict)(void *ud, const lub_verdict *v);
@@ -350,6 +368,65 @@ void lub_worker_cancel(lub_worker *w, const char *why);
 void lub_worker_kill(lub_worker *w, const char *why);
 const char *lub_worker_name(const lub_worker *w); /* lives as long as w */
 uint64_t lub_worker_id(const lub_worker *w);
+
+/* ---- sim ----------------------------------------------------------------------------------------------
+ * An engine on the calling thread, whose clock is virtual and whose every choice comes from a seed: two runs with one
+ * seed are the same. The clock moves only when nobody can run, to the next timer that may wake somebody; the timers of
+ * hearts alone do not move it. All calls are for one thread. */
+
+typedef struct lub_sim lub_sim;
+
+typedef enum lub_strategy {
+  LUB_SIM_FIRST,  /* the first of what can be chosen: no fiber is left before it waits */
+  LUB_SIM_RANDOM, /* any, with equal chances */
+  LUB_SIM_STICKY, /* the fiber that runs goes on with probability `sticky`; otherwise any */
+  LUB_SIM_PCT,    /* priorities, of which depth - 1 change (Burckhardt et al., ASPLOS 2010) */
+} lub_strategy;
+
+typedef struct lub_sim_options {
+  uint64_t seed;
+  lub_strategy strategy;
+  double sticky;          /* 0: 7/8 */
+  uint32_t depth, length; /* of PCT: 0: 2; how many choices a run makes, 0: 1000 */
+  const uint32_t *prefix; /* the first choices; gone after the call */
+  size_t nprefix;
+  uint32_t fair_after; /* choices, after which who has waited longest runs; 0: 10,000 */
+  const lub_options
+      *engine; /* allocator, log, verdict, record and their ud; NULL: none. Carriers, clock and choose
+                                     are the sim's */
+} lub_sim_options;
+
+typedef struct lub_sim_choice { /* one that was made */
+  uint32_t kind, n, taken;      /* lub_choice_kind; of n, this one */
+  uint64_t fiber;               /* FIBER, SWITCH: its id; otherwise of the fiber that ran last */
+  int64_t now_ns;
+} lub_sim_choice;
+
+/* LUB_NOMEM, LUB_INVALID. */
+lub_status lub_sim_open(const lub_sim_options *o, lub_sim **out);
+/* As lub_engine_close; LUB_BUSY: something of its engine is still referenced, and the sim stays. */
+lub_status lub_sim_close(lub_sim *s);
+lub_engine *lub_sim_engine(lub_sim *s);
+/* Runs one fiber up to its next point, fires what is due, or moves the clock. LUB_OK; LUB_TIMEOUT: the clock stands (see
+ * lub_sim_stop_clock) and nobody can run; LUB_DEADLOCK: nothing can ever happen. */
+lub_status lub_sim_step(lub_sim *s);
+/* Steps without moving the clock, until nobody can run and nothing is due. LUB_OK; LUB_INVALID: a million steps were not
+ * enough. */
+lub_status lub_sim_settle(lub_sim *s);
+/* Lets so many seconds go by, one timer after the other, and settles. LUB_OK, LUB_INVALID. */
+lub_status lub_sim_pass(lub_sim *s, double seconds);
+/* Seconds since its beginning, which stands for 2000-01-01T00:00:00Z. */
+double lub_sim_now(lub_sim *s);
+/* The clock stands from now on, or goes on. */
+void lub_sim_stop_clock(lub_sim *s, bool stop);
+/* A choice of the host's own, of n >= 1: 0 to n - 1. */
+uint32_t lub_sim_choose(lub_sim *s, uint32_t n);
+/* What was chosen so far, where there were two or more; the sim's. A choice that found no memory to be kept in is not
+ * there, and the sim is spoilt: *n is 0. */
+const lub_sim_choice *lub_sim_choices(lub_sim *s, size_t *n);
+/* Of every choice so far, whoever it was for, and when: equal in equal runs. */
+uint64_t lub_sim_hash(lub_sim *s);
+uint64_t lub_sim_steps(lub_sim *s);
 
 #ifdef __cplusplus
 }

@@ -46,6 +46,18 @@ static lub_status try_case(lub_wait *w, lub_waiter *one, lub_wait **woken) {
                    : lub_chan_try_recv_locked(one->ch, &one->value, w->id, woken);
 }
 
+/* Puts one of the cases that are ready first, in whose place what was there goes. */
+static void choose_case(lub_engine *e, lub_waiter *ws, uint32_t *turn, uint32_t n) {
+  uint32_t ready = 0;
+  for (uint32_t i = 0; i < n; i++) turn[i] = i;
+  for (uint32_t i = 0; i < n; i++) ready += ws[i].ch && lub_chan_is_ready_locked(ws[i].ch, ws[i].send);
+  if (ready < 2) return;
+  uint32_t k = lub_engine_choose(e, LUB_CHOOSE_CASE, ready, NULL), at = 0;
+  while (!ws[at].ch || !lub_chan_is_ready_locked(ws[at].ch, ws[at].send) || k-- > 0) at++;
+  turn[0] = at;
+  turn[at] = 0;
+}
+
 lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *order, lub_random *r,
                            int64_t deadline, uint32_t *index) {
   uint32_t *turn = order + n;
@@ -60,6 +72,7 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
   }
   sort_by_address(ws, order, n);
   lock_all(ws, order, n, true);
+  if (r && w->engine->opts.choose) choose_case(w->engine, ws, turn, n);
   for (uint32_t i = 0; i < n && status == LUB_TIMEOUT; i++) {
     *index = turn[i];
     status = try_case(w, &ws[turn[i]], &woken);

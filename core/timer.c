@@ -136,6 +136,56 @@ uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
   return fired;
 }
 
+static bool is_weak(lub_timer *t) { return t->kind->could_wake && !t->kind->could_wake(t); }
+
+typedef struct search { /* for the k-th due timer that is weak, or that is not */
+  int64_t now_ns;
+  bool weak;
+  uint32_t k, seen;
+  lub_timer *found;
+} search;
+
+/* What is due lies at the top of the heap. */
+static void look(lub_timers *ts, uint32_t i, search *s) {
+  if (s->found || i >= ts->count || ts->heap[i].when_ns > s->now_ns) return;
+  if (is_weak(ts->heap[i].timer) == s->weak && s->seen++ == s->k) s->found = ts->heap[i].timer;
+  for (uint32_t c = 1; c <= 4; c++) look(ts, i * 4 + c, s);
+}
+
+static bool fire(lub_timers *ts, search *s) {
+  look(ts, 0, s);
+  if (!s->found) return false;
+  lub_slot slot = ts->heap[s->found->place - 1];
+  take(ts, slot.timer);
+  slot.timer->kind->fire(slot.timer, slot.when_ns, s->now_ns);
+  publish_next(ts);
+  return true;
+}
+
+uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns) {
+  uint32_t n = 0;
+  if (lub_timers_next(ts) > now_ns) return 0;
+  pthread_mutex_lock(&ts->lock);
+  while (fire(ts, &(search){.now_ns = now_ns, .weak = true})) n++;
+  pthread_mutex_unlock(&ts->lock);
+  return n;
+}
+
+uint32_t lub_timers_due(lub_timers *ts, int64_t now_ns) {
+  search s = {.now_ns = now_ns, .k = UINT32_MAX};
+  if (lub_timers_next(ts) > now_ns) return 0;
+  pthread_mutex_lock(&ts->lock);
+  look(ts, 0, &s);
+  pthread_mutex_unlock(&ts->lock);
+  return s.seen;
+}
+
+void lub_timers_run_one(lub_timers *ts, int64_t now_ns, uint32_t k) {
+  pthread_mutex_lock(&ts->lock);
+  (void)fire(ts, &(search){.now_ns = now_ns, .k = k});
+  pthread_mutex_unlock(&ts->lock);
+}
+
 bool lub_timers_could_wake(lub_timers *ts) {
   bool could = false;
   pthread_mutex_lock(&ts->lock);

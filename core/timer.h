@@ -54,6 +54,11 @@ bool lub_timer_stop(lub_timers *ts, lub_timer *t);
 void lub_timer_again(lub_timers *ts, lub_timer *t, int64_t when_ns);
 /* Fires what is due at now_ns. Returns how many fired. */
 uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns);
+/* For who chooses what fires first (turns.h), of those that are due: all that wake nobody, and how many those are; how
+ * many may wake somebody; the k-th of these, from 0. */
+uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns);
+uint32_t lub_timers_due(lub_timers *ts, int64_t now_ns);
+void lub_timers_run_one(lub_timers *ts, int64_t now_ns, uint32_t k);
 /* Whether any running timer could wake somebody. */
 bool lub_timers_could_wake(lub_timers *ts);
 

@@ -23,7 +23,7 @@ void lub_worker_set_current(lub_worker *w) { current = w; }
 
 void lub_interrupted(void) {
   lub_worker *w = current;
-  if (!w || !w->interrupt) return;
+  if (!w || !w->interrupt || w->engine->opts.choose) return; /* who chooses knows its points */
   bool others_wait =
       w->ready.first || w->preempted.first || atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
       atomic_load_explicit(&w->requested, memory_order_relaxed) ||
@@ -308,7 +308,29 @@ bool lub_worker_has_ready(lub_worker *w) {
   return w->ready.first || w->preempted.first;
 }
 
+static bool take_out(lub_fifo *q, lub_fiber *f) {
+  lub_fiber *before = NULL, *k = q->first;
+  while (k && k != f) {
+    before = k;
+    k = k->ready_next;
+  }
+  if (!k) return false;
+  if (before) before->ready_next = f->ready_next;
+  else q->first = f->ready_next;
+  if (q->last == f) q->last = before;
+  return true;
+}
+
+static lub_fiber *take_chosen(lub_worker *w) {
+  lub_fiber *f = w->chosen;
+  w->chosen = NULL;
+  if (!f || (!take_out(&w->ready, f) && !take_out(&w->preempted, f))) return NULL;
+  enter(f, LUB_STATE_BUSY);
+  return f;
+}
+
 lub_fiber *lub_worker_next(lub_worker *w) {
+  if (w->engine->opts.choose) return take_chosen(w);
   atomic_store_explicit(&w->steps, w->steps + 1, memory_order_relaxed);
   lub_fiber *f = NULL;
   if (++w->pops % LOOK_EVERY == 0) {

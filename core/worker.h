@@ -68,6 +68,7 @@ struct lub_worker {
 
   /* the running thread's */
   bool ended;
+  lub_fiber *chosen;         /* to run in this slice, alone: see turns.h */
   lub_fifo ready, preempted; /* those that were preempted run when no other is ready, or it is their turn */
   lub_list fibers;
   uint32_t pops;

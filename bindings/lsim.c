@@ -1,0 +1,495 @@
+/* lsim.c - lubdub.simcore: one run of a sim, whose body is a fiber of the calling state; what scripts may do in one. The
+ * rest of `require "lubdub.sim"` is in Lua. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "llub.h"
+#include "sim.h"
+
+#define HOUR_NS 3600000000000
+enum { LIVELOCK = 100000, STEPS_MAX = 1000000 };
+
+const char LUB_OVER_MAGIC[] = "lub.over";
+
+typedef struct born { /* a fiber: its name is its parent's, and which of its children it is */
+  uint32_t parent, ordinal, children;
+} born;
+
+typedef struct lsim {
+  lub_sim *sim;
+  lub_engine *engine;
+  lworker *outer, *body;
+  lua_State *L;   /* of the body, in which the sim was started */
+  lub_chan *rest; /* who waits for the others to settle receives from it */
+  born *fibers;   /* [nfibers] by id */
+  size_t nfibers;
+  FILE *log, *trace; /* what the engine logs; a line for each operation, or NULL */
+  char *log_text, *trace_text;
+  size_t log_size, trace_size;
+  uint64_t step_max;
+  int64_t time_max_ns, stall_ns;
+  const char *why; /* the run ended */
+  bool returned;   /* the body has */
+} lsim;
+
+static lsim *sim_of(const lworker *lw) { return lub_sim_binding(lw->core->engine->sim); }
+
+static lsim *check_sim(lua_State *L, const char *function) {
+  lworker *lw = lub_lworker(L);
+  if (!lw->sim) luaL_error(L, "%s: not inside a sim", function);
+  return sim_of(lw);
+}
+
+/* ---- names of fibers ----------------------------------------------------------------------------------------- */
+
+static bool make_room(lsim *s, size_t id) {
+  if (id < s->nfibers) return true;
+  size_t n = id * 2 + 64;
+  born *grown = realloc(s->fibers, n * sizeof *grown);
+  if (!grown) return false;
+  memset(grown + s->nfibers, 0, (n - s->nfibers) * sizeof *grown);
+  s->fibers = grown;
+  s->nfibers = n;
+  return true;
+}
+
+void lub_sim_born(lworker *lw, lfiber *f) {
+  lsim *s = sim_of(lw);
+  size_t id = f->core.wait.id, parent = s->engine->turns.current;
+  if (lw->guest) { /* to be found when the sim ends */
+    lua_rawgeti(lw->L, LUA_REGISTRYINDEX, lw->handles);
+    lub_fiber_push(lw->L, lw, f);
+    lua_rawsetp(lw->L, -2, f);
+    lua_pop(lw->L, 1);
+  }
+  if (!make_room(s, id > parent ? id : parent)) return;
+  s->fibers[id].parent = (uint32_t)parent;
+  s->fibers[id].ordinal = ++s->fibers[parent].children;
+}
+
+/* "P" for the body, "P.2.1" for the first child of its second. */
+static void print_name(const lsim *s, FILE *out, uint64_t id) {
+  if (id >= s->nfibers || !s->fibers[id].parent) {
+    (void)fputc('P', out);
+    return;
+  }
+  print_name(s, out, s->fibers[id].parent);
+  (void)fprintf(out, ".%u", s->fibers[id].ordinal);
+}
+
+static int push_name(lua_State *L, const lsim *s, uint64_t id) {
+  char *text = NULL;
+  size_t n = 0;
+  FILE *out = open_memstream(&text, &n);
+  if (!out) return luaL_error(L, "not enough memory");
+  print_name(s, out, id);
+  (void)fclose(out);
+  lua_pushlstring(L, text, n);
+  free(text);
+  return 1;
+}
+
+void lub_sim_note(lua_State *L, lworker *lw, const char *function) {
+  lsim *s = sim_of(lw);
+  lua_Debug ar;
+  if (!s->trace) return;
+  (void)fprintf(s->trace, "%lld\t", (long long)lub_sim_now_ns(s->sim));
+  print_name(s, s->trace, lw->running->core.wait.id);
+  const lchan *box = lub_test_chan(L, 1);
+  (void)fprintf(s->trace, "\t%s\t%s\t%s", lw->core->name, function + (*function == ':'),
+                box ? lub_chan_name(box->ch) : "");
+  const char *place = "\t?";
+  for (int level = 0; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sl", &ar);
+    if (ar.currentline < 0) continue;
+    (void)fprintf(s->trace, "\t%s:%d", ar.short_src, ar.currentline);
+    place = "";
+    break;
+  }
+  (void)fprintf(s->trace, "%s\n", place);
+}
+
+/* ---- what outlives it -------------------------------------------------------------------------------------------- */
+
+void lub_disown(lua_State *L) {
+  lchan *chan = lub_test_chan(L, -1);
+  lub_worker **w = luaL_testudata(L, -1, LUB_WORKER_TYPE);
+  lfiber *f = luaL_testudata(L, -1, LUB_FIBER_TYPE);
+  if (chan) {
+    if (chan->ch) lub_chan_drop(chan->ch);
+    *chan = (lchan){.magic = LUB_OVER_MAGIC};
+  } else if (w) {
+    if (*w) lub_worker_drop(*w);
+    *w = NULL;
+  } else if (f) {
+    if (f->owner) lub_free_fiber(f);
+  } else {
+    lub_disown_heart(L);
+  }
+}
+
+bool lub_is_over(lua_State *L, int arg) {
+  if (lua_type(L, arg) != LUA_TUSERDATA) return false;
+  lub_worker **w = luaL_testudata(L, arg, LUB_WORKER_TYPE);
+  const lfiber *f = luaL_testudata(L, arg, LUB_FIBER_TYPE);
+  if (w || f) return w ? !*w : !f->owner;
+  const void *const *magic = lua_touserdata(L, arg);
+  return lua_rawlen(L, arg) >= sizeof *magic && *magic == LUB_OVER_MAGIC;
+}
+
+static const char ERRORS[] = "lub.sim.error";
+
+void lub_sim_failed(lworker *lw, lua_State *co) {
+  (void)lw;
+  lua_pushvalue(co, -1);
+  lua_setfield(co, LUA_REGISTRYINDEX, ERRORS);
+}
+
+/* ---- one run --------------------------------------------------------------------------------------------------- */
+
+static void engine_log(void *ud, const char *message) {
+  lsim *s = ud;
+  if (s->log) (void)fprintf(s->log, "%s\n", message);
+}
+
+/* Wakes who waits for the others. */
+static bool at_rest(void *binding) {
+  lsim *s = binding;
+  lub_value v = lub_bool(true);
+  return lub_chan_send(s->rest, &v, 0) == LUB_OK;
+}
+
+bool lub_sim_idle(lworker *lw) { return lub_sim_go_on(sim_of(lw)->sim); }
+
+static lua_Integer option_integer(lua_State *L, const char *name, lua_Integer none) {
+  lua_Integer n = none;
+  if (lua_getfield(L, 2, name) != LUA_TNIL) {
+    int exact;
+    n = lua_tointegerx(L, -1, &exact);
+    if (!exact || lua_type(L, -1) != LUA_TNUMBER)
+      luaL_error(L, "sim: %s: expected an integer, got %s", name, luaL_tolstring(L, -1, NULL));
+  }
+  lua_pop(L, 1);
+  return n;
+}
+
+static double option_number(lua_State *L, const char *name, double none) {
+  double n = none;
+  if (lua_getfield(L, 2, name) != LUA_TNIL) {
+    n = lua_tonumber(L, -1);
+    if (lua_type(L, -1) != LUA_TNUMBER || !(n >= 0))
+      luaL_error(L, "sim: %s: expected a number, not negative, got %s", name, luaL_tolstring(L, -1, NULL));
+  }
+  lua_pop(L, 1);
+  return n;
+}
+
+/* Pushes a block that holds the first choices: numbers from 1. */
+static uint32_t *push_prefix(lua_State *L, size_t *n) {
+  *n = 0;
+  if (lua_getfield(L, 2, "prefix") != LUA_TTABLE) return NULL;
+  *n = lua_rawlen(L, -1);
+  uint32_t *prefix = lua_newuserdatauv(L, (*n + 1) * sizeof *prefix, 0);
+  for (size_t i = 0; i < *n; i++) {
+    lua_rawgeti(L, -2, (lua_Integer)i + 1);
+    prefix[i] = (uint32_t)lua_tointeger(L, -1) - 1;
+    lua_pop(L, 1);
+  }
+  lua_remove(L, -2);
+  return prefix;
+}
+
+static void open_sim(lua_State *L, lsim *s) {
+  static const char *const strategies[] = {"first", "random", "sticky", "pct", NULL};
+  lub_options engine = {.log = engine_log, .ud = s};
+  lub_sim_options o = {.seed = (uint64_t)option_integer(L, "seed", 1), .engine = &engine};
+  lua_getfield(L, 2, "strategy");
+  o.strategy = (lub_strategy)luaL_checkoption(L, -1, "random", strategies);
+  lua_pop(L, 1);
+  o.sticky = option_number(L, "sticky", 0);
+  o.depth = (uint32_t)option_integer(L, "depth", 0);
+  o.length = (uint32_t)option_integer(L, "length", 0);
+  s->step_max = (uint64_t)option_integer(L, "steps", STEPS_MAX);
+  s->time_max_ns = (int64_t)(option_number(L, "time", 30 * 24 * 3600.0) * 1e9);
+  s->stall_ns = (int64_t)(option_number(L, "stall", 3600) * 1e9);
+  o.prefix = push_prefix(L, &o.nprefix);
+  lub_status status = lub_sim_open(&o, &s->sim);
+  lua_pop(L, 1);
+  if (status != LUB_OK) luaL_error(L, "sim: %s", lub_strerror(status));
+  s->engine = lub_sim_engine(s->sim);
+  lub_sim_set_binding(s->sim, s);
+  lub_sim_at_rest(s->sim, at_rest);
+  if (lub_chan_open(s->engine, 0, "settle", &s->rest)) luaL_error(L, "sim: not enough memory");
+  s->log = open_memstream(&s->log_text, &s->log_size);
+  if (lua_getfield(L, 2, "trace") != LUA_TNIL && lua_toboolean(L, -1))
+    s->trace = open_memstream(&s->trace_text, &s->trace_size);
+  lua_pop(L, 1);
+}
+
+/* At index 1 the function, then options. */
+static void begin_body(lua_State *L, lsim *s) {
+  if (lub_lworker_open_guest(s->engine, s->outer, L, &s->body)) luaL_error(L, "sim: not enough memory");
+  lua_State *co = lua_newthread(L);
+  lua_pushvalue(L, 1);
+  lua_xmove(L, co, 1);
+  lfiber *f = lub_fiber_new(L, s->body, co, 0);
+  f->main = true;
+  s->body->main = f;
+  lub_fiber_inbox(&f->core);
+  lub_worker_start(s->body->core);
+  /* the handle stays on the stack: the results lie in it when it has ended */
+}
+
+static bool body_waits_for_ever(const lsim *s) {
+  const lub_wait *w = &s->body->main->core.wait;
+  return w->parked && !w->armed;
+}
+
+/* Steps until the body has returned, or cannot. */
+static const char *run_body(lsim *s) {
+  const lworker *lw = s->body;
+  int64_t instant_ns = -1, woke_ns = 0;
+  uint64_t instant_steps = 0, steps = 0;
+  uint64_t body = lw->main->core.wait.id;
+  while (!lw->main->ended && !lw->failed) {
+    lub_status status = lub_sim_step(s->sim);
+    if (lw->main->ended || lw->failed) break;
+    if (status == LUB_DEADLOCK) return "deadlock";
+    int64_t now_ns = lub_sim_now_ns(s->sim);
+    if (now_ns != instant_ns) {
+      instant_ns = now_ns;
+      instant_steps = 0;
+    }
+    if (s->engine->turns.current == body || !body_waits_for_ever(s)) woke_ns = now_ns;
+    if (++instant_steps > LIVELOCK) return "livelock";
+    if (++steps > s->step_max || now_ns > s->time_max_ns) return "budget";
+    if (now_ns - woke_ns > s->stall_ns) return "stalled";
+  }
+  return NULL;
+}
+
+/* The clock stands: what can still run does. */
+static const char *run_rest(lsim *s) {
+  lub_sim_stop_clock(s->sim, true);
+  for (uint64_t i = 0; i < LIVELOCK; i++)
+    if (lub_sim_step(s->sim) != LUB_OK) return NULL;
+  return "livelock";
+}
+
+static void count_worker(lub_worker *w, void *ud) {
+  const lworker *lw = w->data;
+  size_t *n = ud;
+  if (strcmp(w->name, "judge") != 0 && !(lw->guest && lub_list_empty(&w->fibers))) ++*n;
+}
+
+static size_t count_left(lsim *s) {
+  size_t n = 0;
+  (void)lub_workers_each(s->engine, count_worker, &n);
+  return n;
+}
+
+static void push_text(lua_State *L, FILE **stream, char **text, const size_t *n, const char *name) {
+  if (!*stream) return;
+  (void)fclose(*stream);
+  *stream = NULL;
+  lua_pushlstring(L, *text ? *text : "", *text ? *n : 0);
+  lua_setfield(L, -2, name);
+}
+
+/* result.text: what every fiber does. */
+static void set_report(lua_State *L, lsim *s) {
+  char *text = NULL;
+  size_t n = 0;
+  FILE *out = open_memstream(&text, &n);
+  if (!out) return;
+  lub_report_waits(s->engine, out);
+  (void)fclose(out);
+  lua_pushlstring(L, text, n);
+  free(text);
+  lua_setfield(L, -2, "report");
+}
+
+static void set_results(lua_State *L, lsim *s, int handle) {
+  const lfiber *f = s->body->main;
+  if (f->nresults > 1) {
+    lua_getiuservalue(L, handle, 1);
+  } else {
+    lua_createtable(L, 1, 1);
+    lua_getiuservalue(L, handle, 1);
+    if (f->nresults == 1) lua_rawseti(L, -2, 1);
+    else lua_pop(L, 1);
+  }
+  lua_pushinteger(L, f->nresults);
+  lua_setfield(L, -2, "n");
+  lua_setfield(L, -2, "values");
+}
+
+static void set_error(lua_State *L, lsim *s) {
+  size_t n;
+  const char *text = lub_text(&s->body->result, &n);
+  lua_getfield(L, LUA_REGISTRYINDEX, ERRORS);
+  lua_setfield(L, -2, "error");
+  lua_pushnil(L);
+  lua_setfield(L, LUA_REGISTRYINDEX, ERRORS);
+  if (text) lua_pushlstring(L, text, n);
+  else lua_pushliteral(L, "not enough memory");
+  lua_setfield(L, -2, "traceback");
+}
+
+/* result.choices: kinds, ns and taken (from 1), fibers by name, times. */
+static void set_choices(lua_State *L, lsim *s) {
+  static const char *const kinds[] = {"fiber", "switch", "timer", "case", "other"};
+  size_t n;
+  const lub_sim_choice *made = lub_sim_choices(s->sim, &n);
+  lua_createtable(L, (int)n, 0);
+  for (size_t i = 0; i < n; i++) {
+    lua_createtable(L, 0, 5);
+    lua_pushstring(L, kinds[made[i].kind]);
+    lua_setfield(L, -2, "kind");
+    lua_pushinteger(L, made[i].n);
+    lua_setfield(L, -2, "n");
+    lua_pushinteger(L, (lua_Integer)made[i].taken + 1);
+    lua_setfield(L, -2, "taken");
+    push_name(L, s, made[i].fiber);
+    lua_setfield(L, -2, "fiber");
+    lua_pushinteger(L, made[i].now_ns);
+    lua_setfield(L, -2, "at");
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_setfield(L, -2, "choices");
+}
+
+/* fn, opts, the sim (light) -> the outcome */
+static int run_protected(lua_State *L) {
+  lsim *s = lua_touserdata(L, 3);
+  lua_settop(L, 2);
+  open_sim(L, s);
+  begin_body(L, s);
+  int handle = lua_gettop(L);
+  s->why = run_body(s);
+  lub_here = s->body;
+  bool failed = s->body->failed;
+  if (!s->why && !failed) s->why = run_rest(s);
+  lub_here = s->body;
+  failed = failed || s->body->failed;
+  (void)lub_engine_complain(s->engine, true);
+  if (!s->why && !failed && lub_engine_failures(s->engine)) s->why = "failed";
+  if (!s->why && !failed && count_left(s)) s->why = "leaked";
+  lua_createtable(L, 0, 12);
+  if (failed) set_error(L, s);
+  else if (!s->why) set_results(L, s, handle);
+  if (s->why) set_report(L, s);
+  lua_pushstring(L, failed ? "error" : s->why);
+  lua_setfield(L, -2, "why");
+  lua_pushnumber(L, lub_sim_now(s->sim));
+  lua_setfield(L, -2, "now");
+  lua_pushinteger(L, (lua_Integer)lub_sim_steps(s->sim));
+  lua_setfield(L, -2, "steps");
+  lua_pushinteger(L, (lua_Integer)lub_sim_hash(s->sim));
+  lua_setfield(L, -2, "hash");
+  lua_getfield(L, 2, "choices");
+  bool wanted = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  if (wanted) set_choices(L, s);
+  push_text(L, &s->log, &s->log_text, &s->log_size, "log");
+  push_text(L, &s->trace, &s->trace_text, &s->trace_size, "trace");
+  return 1;
+}
+
+/* False: something still uses its engine, which stays. */
+static bool end_sim(lsim *s) {
+  bool closed = true;
+  if (s->body) lub_lworker_end_guest(s->body, s->outer);
+  if (s->rest) lub_chan_drop(s->rest);
+  if (s->sim) closed = lub_sim_close(s->sim) == LUB_OK;
+  if (s->log) (void)fclose(s->log);
+  if (s->trace) (void)fclose(s->trace);
+  free(s->log_text);
+  free(s->trace_text);
+  free(s->fibers);
+  lub_here = s->outer;
+  return closed;
+}
+
+/* simcore.run(fn, opts) -> outcome */
+static int run(lua_State *L) {
+  lworker *outer = lub_lworker(L);
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  if (outer->sim) return luaL_error(L, "sim: this is inside a sim already: sims do not nest");
+  lub_require(L, LUA_LOADLIBNAME); /* a lazy state opens all of its libraries: the body shares them */
+  lua_pop(L, 1);
+  lsim s = {.outer = outer, .L = L};
+  lua_State *innermost = outer->innermost;
+  lub_worker *current = lub_worker_current();
+  lua_pushcfunction(L, run_protected);
+  lua_insert(L, 1);
+  lua_pushlightuserdata(L, &s);
+  int status = lua_pcall(L, 3, 1, 0);
+  bool closed = end_sim(&s);
+  lub_worker_set_current(current);
+  outer->innermost = innermost;
+  if (status != LUA_OK) return lua_error(L);
+  if (!closed) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "referenced");
+  }
+  return 1;
+}
+
+/* ---- inside one ---------------------------------------------------------------------------------------------------- */
+
+static int settled(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  lworker *lw = lub_lworker(L);
+  lub_status outcome = lub_finish(L, lw);
+  return outcome == LUB_OK ? 0 : lub_push_reason(L, outcome);
+}
+
+/* simcore.settle(): waits until nobody else can run at this instant. */
+static int settle(lua_State *L) {
+  lsim *s = check_sim(L, "settle");
+  lworker *lw = lub_lworker(L);
+  int64_t deadline = LUB_NEVER;
+  lub_value v;
+  lub_fiber *f = &lw->running->core;
+  lub_chan_lock(s->rest);
+  bool busy = !lub_list_empty(&s->rest->recvq);
+  lub_chan_unlock(s->rest);
+  if (busy) return luaL_error(L, "settle: already in progress, by another fiber");
+  (void)lub_may_wait(L, lw, &deadline);
+  lub_status status = lub_wait_recv(&f->wait, &f->one, s->rest, &v, deadline);
+  if (status == LUB_PARK) return lub_park(L, lw, 0, settled);
+  return status == LUB_OK ? 0 : lub_push_reason(L, status);
+}
+
+/* simcore.choose(n) -> 1 to n, a choice of the run's */
+static int choose(lua_State *L) {
+  lsim *s = check_sim(L, "choose");
+  lua_Integer n = luaL_checkinteger(L, 1);
+  if (n < 1 || n > UINT32_MAX) lub_arg_error(L, "choose", 1, "a number of choices (1 to 2^32 - 1)");
+  lua_pushinteger(L, (lua_Integer)lub_sim_choose(s->sim, (uint32_t)n) + 1);
+  return 1;
+}
+
+/* simcore.inside() -> whether this is inside a sim */
+static int inside(lua_State *L) {
+  lua_pushboolean(L, lub_lworker(L)->sim);
+  return 1;
+}
+
+/* simcore.jump(s): moves the clock, without a sleep. */
+static int jump(lua_State *L) {
+  lsim *s = check_sim(L, "jump");
+  lub_sim_jump(s->sim, (int64_t)(lub_check_seconds(L, 1, "jump") * 1e9));
+  return 0;
+}
+
+int luaopen_lubdub_simcore(lua_State *L) {
+  static const luaL_Reg functions[] = {{"run", run},       {"settle", settle}, {"choose", choose},
+                                       {"inside", inside}, {"jump", jump},     {NULL, NULL}};
+  luaL_newlib(L, functions);
+  return 1;
+}

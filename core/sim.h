@@ -1,0 +1,18 @@
+/* sim.h - what the binding needs of a sim beyond lubdub.h. Floor 6. Uses engine. */
+#ifndef LUB_SIM_H
+#define LUB_SIM_H
+
+#include "engine.h"
+
+/* What the binding keeps with it. */
+void lub_sim_set_binding(lub_sim *s, void *binding);
+void *lub_sim_binding(lub_sim *s);
+int64_t lub_sim_now_ns(lub_sim *s);
+/* Inside a step, where no fiber can run: fires what is due or moves the clock. False: nothing can ever happen. */
+bool lub_sim_go_on(lub_sim *s);
+/* Called when nobody can run and nothing is due, before the clock moves. True: it has made somebody ready. */
+void lub_sim_at_rest(lub_sim *s, bool (*rest)(void *binding));
+/* Moves the clock, back too: a fault. Timers that are due then fire. */
+void lub_sim_jump(lub_sim *s, int64_t by_ns);
+
+#endif

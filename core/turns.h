@@ -1,0 +1,29 @@
+/* turns.h - who runs next in an engine whose every step is chosen (lub_options.choose): one fiber at a time, until it
+ * waits, ends, or comes to a point at which another is chosen. Timers fire when nobody can run, one at a time if they wake
+ * somebody. Floor 3. Uses worker. Part of engine; all are for the thread that steps it. */
+#ifndef LUB_TURNS_H
+#define LUB_TURNS_H
+
+#include "worker.h"
+
+typedef struct lub_turns {
+  lub_fiber **ready; /* [room], kept from one choice to the next */
+  uint64_t *ids;     /* [room] */
+  uint32_t n, room;
+  lub_fiber *chosen; /* at a point, to run in the next step */
+  uint64_t current;  /* the id of the fiber that ran last */
+} lub_turns;
+
+/* Asks for a choice of n; 0 without asking when there is only one. */
+uint32_t lub_engine_choose(lub_engine *e, lub_choice_kind kind, uint32_t n, const uint64_t *fibers);
+/* The fiber to run next, which is ready, or NULL. With memory at an end, any. */
+lub_fiber *lub_turns_next(lub_engine *e);
+/* Runs f, of another worker than those that run. */
+void lub_turns_run(lub_engine *e, lub_fiber *f);
+/* f, which runs, is about to do something that others may see. True: another is chosen, it must leave. */
+bool lub_turns_point(lub_fiber *f);
+/* Fires what is due: all timers that wake nobody, and one of the others. Returns how many. */
+uint32_t lub_turns_fire(lub_engine *e);
+void lub_turns_close(lub_engine *e);
+
+#endif
