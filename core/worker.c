@@ -11,6 +11,7 @@
 enum {
   LOOK_EVERY = 61,        /* fibers between two looks at the clock and at those preempted (Go's schedtick) */
   GRACE_NS = 10000000,    /* from a kill to the zombie */
+  GRACES = 20,            /* ... for one that is not seen inside a C call: it may have been given no CPU */
   CLOSING_NS = 100000000, /* the same for one that runs its close handlers */
   PATIENCE = 20,          /* ... with zombies, in GRACE_NS, of who waits for all to end */
   COMPLAIN_NS = 1000000000, /* time for a parent to join what failed */
@@ -122,7 +123,9 @@ static void grace_is_over(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   int state = atomic_load(&w->state);
   if (atomic_load(&w->fate) != LUB_ALIVE) return;
   bool closing = atomic_load(&w->closing) && now_ns - due_ns < CLOSING_NS;
-  if (closing || (state != LUB_RUNNING && state != LUB_NOTIFIED)) {
+  bool runs = state == LUB_RUNNING || state == LUB_NOTIFIED;
+  bool starves = runs && w->engine->threads && w->graces++ < GRACES && !lub_carriers_in_c(w->engine, w);
+  if (closing || !runs || starves) {
     lub_timer_again(&w->engine->timers, t, now_ns + (closing ? CLOSING_NS : GRACE_NS));
     return;
   }

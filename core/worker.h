@@ -60,6 +60,7 @@ struct lub_worker {
   lub_chan *report;           /* where to send what its fibers do, or NULL; engine->lock */
   uint64_t report_fiber;      /* only this one; 0: all */
   lub_timer grace;            /* of a kill, before it makes a zombie */
+  uint8_t graces;             /* of a kill, that it has had; the timers' lock */
   bool zombie;                /* engine->lock */
   char *complaint; /* the error that nobody has joined, to be logged at complain_ns; engine->lock */
   int64_t complain_ns;

@@ -351,7 +351,7 @@ describe("a steward's limits", function()
 
   it("do not count the time of stopping: a ward that needs long to stop is no excuse", function()
     -- each stop takes far longer than the window; the clock of the limit stands still meanwhile
-    local s = fast { grace = 0.3, limit = 0.05, restart = { backoff = "none", max = 2, within = 0.4 },
+    local s = fast { grace = 1.2, limit = 0.05, restart = { backoff = "none", max = 2, within = 2 },
       start = function(ward)
         ward:beat()
         while true do end
