@@ -507,10 +507,10 @@ bool lub_carriers_step(lub_engine *e) {
   lub_fiber *f = e->opts.choose ? lub_turns_next(e) : NULL;
   lub_worker *w = f ? f->worker : e->opts.choose ? NULL : take_own(e, c, atomic_load(&c->place));
   if (w) {
-    set_stepped(c, w);
+    if (e->opts.preempt_signal) set_stepped(c, w);
     if (f) lub_turns_run(e, f);
     else lub_carriers_run_slice(w);
-    set_stepped(c, NULL);
+    if (e->opts.preempt_signal) set_stepped(c, NULL);
   }
   self = before;
   return w != NULL;

@@ -170,7 +170,7 @@ typedef struct lub_options {
   void (*wake)(
       void *ud); /* host-run: another thread has made work for lub_engine_step; NULL: nobody is told */
   /* Host-run engines: makes every choice that there is, so that a run can be repeated, and fibers run one at a time
-   * from one point to the next. Gives 0 to n - 1. NULL: the engine's own choices, for speed. See sim.h. */
+   * from one point to the next; no other thread may use the engine then. Gives 0 to n - 1. NULL: the engine's own choices, for speed. See sim.h. */
   uint32_t (*choose)(void *ud, const lub_choice *c);
   /* Each verdict, once for a silence; by any of the engine's threads, one at a time: be quick, do not call the engine
    * but for lub_worker_cancel and _kill. NULL: deaths that nobody watches are logged. */

@@ -164,6 +164,7 @@ void lub_sim_jump(lub_sim *s, int64_t by_ns) { s->now_ns += by_ns; }
 
 static lub_status step(lub_sim *s, int64_t until_ns) {
   s->steps++;
+  if (lub_carriers_step(s->engine)) return LUB_OK;
   lub_status status = lub_engine_step(s->engine, 0);
   if (status != LUB_TIMEOUT && status != LUB_DEADLOCK) return status;
   if (s->rest && s->rest(s->binding)) return LUB_OK;

@@ -4,7 +4,7 @@
 enum { FIRE_BATCH = 64 }; /* timers fired under one hold of the lock, so that starters do not wait long */
 
 void lub_timers_init(lub_timers *ts, const lub_allocator *mem) {
-  *ts = (lub_timers){.mem = mem};
+  *ts = (lub_timers){.mem = mem, .weak_ns = -1};
   atomic_init(&ts->next_ns, LUB_NEVER);
   pthread_mutex_init(&ts->lock, NULL);
 }
@@ -49,6 +49,7 @@ static void publish_next(lub_timers *ts) {
 static void insert(lub_timers *ts, lub_timer *t, int64_t when_ns) {
   lub_assert(t->reserved && ts->count < ts->capacity);
   ts->sure += !t->kind->could_wake;
+  if (t->kind->could_wake && when_ns <= ts->weak_ns) ts->weak_ns = -1; /* not all any more */
   uint32_t i = ts->count++;
   sift_up(ts, i, (lub_slot){when_ns, t});
 }
@@ -138,9 +139,31 @@ uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
 
 static bool is_weak(lub_timer *t) { return t->kind->could_wake && !t->kind->could_wake(t); }
 
-typedef struct search { /* for the k-th due timer that is weak, or that is not */
+/* Who may wake somebody is set aside meanwhile: behind the heap, where as many places are free as were taken. */
+uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns) {
+  uint32_t n = 0, aside = ts->capacity;
+  if (lub_timers_next(ts) > now_ns || ts->weak_ns == now_ns) return 0;
+  pthread_mutex_lock(&ts->lock);
+  ts->weak_ns = now_ns;
+  while (ts->count && ts->heap[0].when_ns <= now_ns) {
+    lub_slot s = ts->heap[0];
+    bool weak = is_weak(s.timer);
+    take(ts, s.timer);
+    if (weak) s.timer->kind->fire(s.timer, s.when_ns, now_ns);
+    else ts->heap[--aside] = s;
+    n += weak;
+  }
+  while (aside < ts->capacity) {
+    lub_slot s = ts->heap[aside++];
+    insert(ts, s.timer, s.when_ns);
+  }
+  publish_next(ts);
+  pthread_mutex_unlock(&ts->lock);
+  return n;
+}
+
+typedef struct search { /* for the k-th timer that is due and not weak */
   int64_t now_ns;
-  bool weak;
   uint32_t k, seen;
   lub_timer *found;
 } search;
@@ -148,41 +171,30 @@ typedef struct search { /* for the k-th due timer that is weak, or that is not *
 /* What is due lies at the top of the heap. */
 static void look(lub_timers *ts, uint32_t i, search *s) {
   if (s->found || i >= ts->count || ts->heap[i].when_ns > s->now_ns) return;
-  if (is_weak(ts->heap[i].timer) == s->weak && s->seen++ == s->k) s->found = ts->heap[i].timer;
+  if (!is_weak(ts->heap[i].timer) && s->seen++ == s->k) s->found = ts->heap[i].timer;
   for (uint32_t c = 1; c <= 4; c++) look(ts, i * 4 + c, s);
 }
 
-static bool fire(lub_timers *ts, search *s) {
-  look(ts, 0, s);
-  if (!s->found) return false;
-  lub_slot slot = ts->heap[s->found->place - 1];
-  take(ts, slot.timer);
-  slot.timer->kind->fire(slot.timer, slot.when_ns, s->now_ns);
-  publish_next(ts);
-  return true;
-}
-
-uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns) {
-  uint32_t n = 0;
-  if (lub_timers_next(ts) > now_ns) return 0;
-  pthread_mutex_lock(&ts->lock);
-  while (fire(ts, &(search){.now_ns = now_ns, .weak = true})) n++;
-  pthread_mutex_unlock(&ts->lock);
-  return n;
-}
-
 uint32_t lub_timers_due(lub_timers *ts, int64_t now_ns) {
-  search s = {.now_ns = now_ns, .k = UINT32_MAX};
+  search s = {.now_ns = now_ns, .k = LUB_DUE_MAX - 1};
   if (lub_timers_next(ts) > now_ns) return 0;
   pthread_mutex_lock(&ts->lock);
   look(ts, 0, &s);
+  if (s.seen == 0) ts->weak_ns = -1; /* one that might have woken somebody does not any more */
   pthread_mutex_unlock(&ts->lock);
   return s.seen;
 }
 
 void lub_timers_run_one(lub_timers *ts, int64_t now_ns, uint32_t k) {
+  search s = {.now_ns = now_ns, .k = k};
   pthread_mutex_lock(&ts->lock);
-  (void)fire(ts, &(search){.now_ns = now_ns, .k = k});
+  look(ts, 0, &s);
+  if (s.found) {
+    lub_slot slot = ts->heap[s.found->place - 1];
+    take(ts, slot.timer);
+    slot.timer->kind->fire(slot.timer, slot.when_ns, now_ns);
+    publish_next(ts);
+  }
   pthread_mutex_unlock(&ts->lock);
 }
 

@@ -35,6 +35,7 @@ typedef struct lub_timers {
   lub_slot *heap;       /* [capacity], of which `count` run */
   uint32_t count, capacity, reserved;
   uint32_t sure;        /* of those that run: may always wake somebody */
+  int64_t weak_ns;      /* all that wake nobody were run at this time; see lub_timers_run_weak */
   atomic_llong next_ns; /* the earliest deadline, LUB_NEVER without one; read without lock as a hint */
   const lub_allocator *mem;
 } lub_timers;
@@ -55,7 +56,8 @@ void lub_timer_again(lub_timers *ts, lub_timer *t, int64_t when_ns);
 /* Fires what is due at now_ns. Returns how many fired. */
 uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns);
 /* For who chooses what fires first (turns.h), of those that are due: all that wake nobody, and how many those are; how
- * many may wake somebody; the k-th of these, from 0. */
+ * many may wake somebody, of which no more than LUB_DUE_MAX are looked at; the k-th of these, from 0. */
+enum { LUB_DUE_MAX = 16 };
 uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns);
 uint32_t lub_timers_due(lub_timers *ts, int64_t now_ns);
 void lub_timers_run_one(lub_timers *ts, int64_t now_ns, uint32_t k);

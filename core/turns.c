@@ -57,10 +57,8 @@ static void gather_siblings(lub_engine *e, lub_worker *w, const lub_fiber *but) 
 /* ---- turns ---------------------------------------------------------------------------------------------------- */
 
 static void run(lub_engine *e, lub_worker *w, lub_fiber *f) {
-  pthread_mutex_lock(&e->lock);
   lub_list_remove(&w->link);
   atomic_fetch_sub(&e->waiting, 1);
-  pthread_mutex_unlock(&e->lock);
   w->chosen = f;
   if (f) e->turns.current = f->wait.id;
   lub_carriers_run_slice(w);
@@ -71,10 +69,8 @@ static void gather_queued(lub_engine *e) {
   lub_worker *w;
   do {
     e->turns.n = 0;
-    pthread_mutex_lock(&e->lock);
     w = gather(e, &e->queue);
     if (!w) w = gather(e, &e->preempted);
-    pthread_mutex_unlock(&e->lock);
     if (w) run(e, w, NULL);
   } while (w);
 }
@@ -103,10 +99,8 @@ bool lub_turns_point(lub_fiber *f) {
   t->n = 0;
   if (!add(e, f)) return false;
   gather_siblings(e, w, f);
-  pthread_mutex_lock(&e->lock);
   lub_worker *asked = gather(e, &e->queue);
   if (!asked) asked = gather(e, &e->preempted);
-  pthread_mutex_unlock(&e->lock);
   if (asked && t->n < 2) return false; /* it has its turn when f waits */
   uint32_t chosen = lub_engine_choose(e, LUB_CHOOSE_SWITCH, t->n, t->ids);
   if (chosen) t->chosen = t->ready[chosen];
@@ -116,6 +110,7 @@ bool lub_turns_point(lub_fiber *f) {
 uint32_t lub_turns_fire(lub_engine *e) {
   int64_t now_ns = lub_engine_now_ns(e);
   uint32_t fired = lub_timers_run_weak(&e->timers, now_ns), due = lub_timers_due(&e->timers, now_ns);
+  if (!due && !fired) fired = lub_timers_run_weak(&e->timers, now_ns);
   if (due) {
     lub_timers_run_one(&e->timers, now_ns, lub_engine_choose(e, LUB_CHOOSE_TIMER, due, NULL));
     fired++;

@@ -1,6 +1,7 @@
 /* turns.h - who runs next in an engine whose every step is chosen (lub_options.choose): one fiber at a time, until it
  * waits, ends, or comes to a point at which another is chosen. Timers fire when nobody can run, one at a time if they wake
- * somebody. Floor 3. Uses worker. Part of engine; all are for the thread that steps it. */
+ * somebody. Only the thread that steps such an engine uses it, so the queues need no lock here. Floor 3. Uses worker. Part of
+ * engine. */
 #ifndef LUB_TURNS_H
 #define LUB_TURNS_H
 
