@@ -354,9 +354,19 @@ static void check_names(lua_State *L) {
   }
 }
 
+/* Its heart is closed, or never was. */
+static void leave_own(void *binding) {
+  lheart *own = binding;
+  if (own->left) return;
+  own->left = true;
+  lub_policy_leave(own->policy);
+  lub_policy_leave(own->pulse);
+}
+
 static void free_own(void *binding) {
   lheart *own = binding;
   if (!own) return;
+  leave_own(own);
   lub_policy_drop(own->policy);
   lub_policy_drop(own->pulse);
   for (uint32_t i = 0; i < own->nmembers; i++) lub_heart_drop(own->members[i]);
@@ -474,7 +484,7 @@ static lub_status hang(lub_heart *h, lheart *own) {
   h->pulse_scripted = own->pulse != NULL;
   h->group = own->nmembers > 0;
   if (h->group) atomic_store(&h->life.state, LUB_STATE_IDLE);
-  lub_status status = lub_heart_hang(h, own, free_own);
+  lub_status status = lub_heart_hang(h, own, leave_own, free_own);
   if (status != LUB_OK) free_own(own);
   return status;
 }

@@ -98,6 +98,8 @@ typedef struct lworker {
       first; /* of an ended worker: its results, or the error; of a script, the first; published by its
                               fate */
   size_t memory, memory_limit;
+  uint32_t policies,
+      policies_most; /* in its cache (lpolicy.c); as many as may be there before it is looked through */
   char site[64];
 } lworker;
 
@@ -289,15 +291,20 @@ typedef struct lpolicy lpolicy;
 typedef struct lheart { /* what the binding hangs on a heart; owned by it */
   const lub_allocator *mem;
   lpolicy *policy, *pulse;
+  bool left; /* the scripts: it asks them no more */
   uint32_t nmembers;
   lub_heart *members[]; /* a reference each */
 } lheart;
-/* The function, or the script that makes one with the options at `opts`, at `index`; the caller gets the reference.
+/* The function, or the script that makes one with the options at `opts`, at `index`; the caller gets a reference, and is
+ * one more heart that has it, until lub_policy_leave.
  * `wants`: where what a policy script wants to know goes (its second result), or NULL. Raises. */
 lpolicy *lub_policy_of(lua_State *L, int index, int opts, const char *what, lub_heart_options *wants);
 void lub_policy_drop(lpolicy *p);
+/* A heart that had it is closed: it asks no more, but for what has begun. Any thread. */
+void lub_policy_leave(lpolicy *p);
 /* In the judge's state, with the snapshot on top, which is replaced by the results (verdict, ask again, score; or
- * seconds). False: it failed, has been reported, and is not to be asked any more; nothing is pushed then. */
+ * seconds). False: it failed, has been reported, and is not to be asked any more, or h is closed; nothing is pushed
+ * then. */
 bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nresults);
 /* What was on the stack is no answer: reports and gives up the policy. */
 void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, const char *what);

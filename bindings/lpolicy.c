@@ -1,6 +1,7 @@
 /* lpolicy.c - the scripts of hearts: policies and pulses. A script is made in the state that opens the heart, so that
  * its errors are told there; the function crosses once into the judge's state, whatever the number of hearts that it
- * serves, and runs there with a budget. */
+ * serves, and runs there with a budget. Both states keep it in a table, so that it serves later hearts too, but no more
+ * than UNUSED that no open heart has, beside as many as there are used ones. */
 #include <math.h>
 #include <string.h>
 
@@ -9,21 +10,44 @@
 enum {
   INSTRUCTIONS = 1000000, /* what one answer may cost */
   MEMORY = 8 << 20,       /* bytes, likewise */
+  UNUSED = 16,
 };
 
 struct lpolicy {
   lub_object obj;
   const lub_allocator *mem;
-  lub_value function;   /* packed; nil once it has crossed */
+  lub_value function; /* packed; nil once it has crossed */
+  atomic_uint
+      hearts; /* that are open and have it; GONE: a state has let go of it, nobody may take it up again */
   bool crossed, failed; /* the judge's thread's */
   uint32_t window;      /* what its script wants to know */
   double estimate;
 };
 
+#define GONE UINT_MAX
+
 static const char CACHE[] = "lub.policies", TYPE[] = "lub.policy";
 
 void lub_policy_drop(lpolicy *p) {
   if (p) lub_object_drop(&p->obj);
+}
+
+void lub_policy_leave(lpolicy *p) {
+  /* release: pairs with is_used. Whoever finds 0 knows that these hearts are marked as closed */
+  if (p) atomic_fetch_sub_explicit(&p->hearts, 1, memory_order_release);
+}
+
+static bool take_up(lpolicy *p) {
+  unsigned n = atomic_load(&p->hearts);
+  while (n != GONE)
+    if (atomic_compare_exchange_weak(&p->hearts, &n, n + 1)) return true;
+  return false;
+}
+
+/* If not, nobody will use it any more. */
+static bool is_used(lpolicy *p) {
+  unsigned n = 0;
+  return !atomic_compare_exchange_strong(&p->hearts, &n, GONE) && n != GONE;
 }
 
 static void free_policy(lub_object *o) {
@@ -32,14 +56,60 @@ static void free_policy(lub_object *o) {
   lub_free(p->mem, p);
 }
 
-/* ---- where a heart is opened ------------------------------------------------------------------------------- */
+/* ---- where it is kept -------------------------------------------------------------------------------------- */
 
-static int policy_gc(lua_State *L) {
-  lpolicy **box = lua_touserdata(L, 1);
+static void empty_box(lpolicy **box) {
   lub_policy_drop(*box);
   *box = NULL;
+}
+
+static int policy_gc(lua_State *L) {
+  empty_box(lua_touserdata(L, 1));
   return 0;
 }
+
+/* Pushes a box for one reference, which its collection gives back; the judge's has the function for a user value. */
+static lpolicy **push_box(lua_State *L) {
+  lpolicy **box = lua_newuserdatauv(L, sizeof *box, 1);
+  *box = NULL;
+  if (luaL_newmetatable(L, TYPE)) {
+    lua_pushcfunction(L, policy_gc);
+    lua_setfield(L, -2, "__gc");
+  }
+  lua_setmetatable(L, -2);
+  return box;
+}
+
+/* Pushes the table of boxes, by key: the function or the script (push_key), in the judge's state the policy itself. */
+static void push_cache(lua_State *L) {
+  if (luaL_getsubtable(L, LUA_REGISTRYINDEX, CACHE)) return;
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k"); /* ephemeral: goes with the function */
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+}
+
+/* Before one more comes into the cache at `cache`: lets go of what is not used, whenever it may be half of all. */
+static void make_room(lua_State *L, int cache) {
+  lworker *lw = lub_lworker(L);
+  if (lw->policies++ < lw->policies_most) return;
+  uint32_t used = 0;
+  for (lua_pushnil(L); lua_next(L, cache); lua_pop(L, 1)) {
+    lpolicy **box = lua_touserdata(L, -1);
+    if (is_used(*box)) {
+      used++;
+      continue;
+    }
+    empty_box(box);
+    lua_pushvalue(L, -2);
+    lua_pushnil(L);
+    lua_rawset(L, cache);
+  }
+  lw->policies = used + 1;
+  lw->policies_most = 2 * used + UNUSED;
+}
+
+/* ---- where a heart is opened ------------------------------------------------------------------------------- */
 
 /* Runs the script at `index` with the table at `opts`; pushes the function that it makes and what that wants. */
 static void run_script(lua_State *L, int index, int opts, const char *what) {
@@ -64,18 +134,6 @@ static double wanted(lua_State *L, const char *name) {
   return n >= 0 && n <= LUB_WINDOW_MAX ? n : 0;
 }
 
-/* Pushes a box for one reference, which its collection gives back. */
-static lpolicy **push_box(lua_State *L) {
-  lpolicy **box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = NULL;
-  if (luaL_newmetatable(L, TYPE)) {
-    lua_pushcfunction(L, policy_gc);
-    lua_setfield(L, -2, "__gc");
-  }
-  lua_setmetatable(L, -2);
-  return box;
-}
-
 /* On top: the function, and what it wants. Pushes the box. */
 static lpolicy *make_policy(lua_State *L) {
   const lub_allocator *mem = &lub_lworker(L)->core->engine->mem;
@@ -86,6 +144,7 @@ static lpolicy *make_policy(lua_State *L) {
   if (!p) luaL_error(L, "heart: not enough memory for a policy");
   *p = (lpolicy){.mem = mem, .window = (uint32_t)window, .estimate = estimate};
   atomic_init(&p->obj.refs, 1);
+  atomic_init(&p->hearts, 1);
   p->obj.free = free_policy;
   *box = p;
   p->function = lub_pack(L, -2, "policy");
@@ -115,16 +174,11 @@ static void push_key(lua_State *L, int index, int opts) {
 lpolicy *lub_policy_of(lua_State *L, int index, int opts, const char *what, lub_heart_options *wants) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 12, NULL);
-  if (!luaL_getsubtable(L, LUA_REGISTRYINDEX, CACHE)) { /* ephemeral: goes with the function */
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-  }
+  push_cache(L);
   push_key(L, index, opts);
   lua_pushvalue(L, -1);
   lpolicy *p = lua_rawget(L, top + 1) == LUA_TUSERDATA ? *(lpolicy **)lua_touserdata(L, -1) : NULL;
-  if (!p) {
+  if (!p || !take_up(p)) {
     if (lua_type(L, index) == LUA_TFUNCTION) {
       lua_pushvalue(L, index);
       lua_pushnil(L);
@@ -132,6 +186,7 @@ lpolicy *lub_policy_of(lua_State *L, int index, int opts, const char *what, lub_
       run_script(L, index, opts, what);
     }
     p = make_policy(L);
+    make_room(L, top + 1);
     lua_pushvalue(L, top + 2);
     lua_pushvalue(L, -2);
     lua_rawset(L, top + 1);
@@ -159,17 +214,19 @@ static int traceback(lua_State *L) {
 /* Pushes the function, which crosses when it is first asked. */
 static int cross(lua_State *L) {
   lpolicy *p = lua_touserdata(L, 1);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, CACHE);
+  push_cache(L);
   if (!p->crossed) {
+    make_room(L, 2);
+    lpolicy **box = push_box(L);
     lub_take(L, &p->function);
-    lua_rawsetp(L, -2, p);
-    p->crossed = true;
-    lpolicy **box = push_box(L); /* the state's reference, while the function is there */
+    lua_setiuservalue(L, 3, 1);
+    lua_rawsetp(L, 2, p);
     lub_object_ref(&p->obj);
     *box = p;
-    lua_rawsetp(L, LUA_REGISTRYINDEX, p);
+    p->crossed = true;
   }
-  lua_rawgetp(L, -1, p);
+  lua_rawgetp(L, 2, p);
+  lua_getiuservalue(L, -1, 1);
   return 1;
 }
 
@@ -183,7 +240,8 @@ void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, cons
 }
 
 bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nresults) {
-  if (p->failed) {
+  /* closed: the judge may have let go of it since */
+  if (p->failed || atomic_load(&h->flags) & LUB_HEART_CLOSED) {
     lua_pop(L, 1);
     return false;
   }

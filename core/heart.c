@@ -426,10 +426,12 @@ static void free_heart(lub_object *o) {
   lub_free(mem, h);
 }
 
-lub_status lub_heart_hang(lub_heart *h, void *binding, void (*let_go)(void *binding)) {
+lub_status lub_heart_hang(lub_heart *h, void *binding, void (*closed)(void *binding),
+                          void (*let_go)(void *binding)) {
   lub_extras *x = extras_of(h);
   if (!x) return LUB_NOMEM;
   x->binding = binding;
+  x->closed = closed;
   x->let_go = let_go;
   return LUB_OK;
 }
@@ -549,6 +551,8 @@ lub_status lub_heart_close(lub_heart *h) {
   pthread_mutex_lock(&j->lock);
   bool failed = h->failed;
   pthread_mutex_unlock(&j->lock);
+  const lub_extras *x = lub_heart_extras(h);
+  if (x && x->closed) x->closed(x->binding);
   if (!failed) lub_heart_finish(h); /* else the judge does, when it has told of the failure */
   return LUB_OK;
 }

@@ -34,12 +34,13 @@ typedef struct
   double startup, estimate, extended, score;
   lub_policy policy;
   void *ud;
-  void *binding; /* what the binding has hung on it, and how it is taken off */
-  void (*let_go)(void *binding);
-  lub_chan *pulses, *verdicts; /* NULL until somebody asks */
-  char *reason;                /* of a failure that it told itself; owned */
-  int64_t paused_ns, lapse_ns; /* when a pause lapses; 0: it is not paused */
-  uint32_t extended_signs;     /* of life, when it was last extended */
+  void *binding;                 /* what the binding has hung on it, */
+  void (*closed)(void *binding); /* ... how that is told of the close, and */
+  void (*let_go)(void *binding); /* ... how it is taken off */
+  lub_chan *pulses, *verdicts;   /* NULL until somebody asks */
+  char *reason;                  /* of a failure that it told itself; owned */
+  int64_t paused_ns, lapse_ns;   /* when a pause lapses; 0: it is not paused */
+  uint32_t extended_signs;       /* of life, when it was last extended */
   uint16_t paused;
   uint64_t id; /* for records */
 } lub_extras;
@@ -86,8 +87,10 @@ lub_status lub_heart_make(lub_engine *e, const lub_heart_options *o, lub_heart *
 /* It is watched from here on. f: whose it is, in its own thread; NULL: a host thread's, or a group's. LUB_BUSY: the fiber
  * has one that is open; nothing was done. */
 lub_status lub_heart_start(lub_heart *h, lub_fiber *f);
-/* Hangs something of the binding's on a heart that is not yet watched; let_go takes it off at the last drop. LUB_NOMEM. */
-lub_status lub_heart_hang(lub_heart *h, void *binding, void (*let_go)(void *binding));
+/* Hangs something of the binding's on a heart that is not yet watched. `closed` is called by the thread that closes the
+ * heart, let_go takes it off at the last drop. LUB_NOMEM. */
+lub_status lub_heart_hang(lub_heart *h, void *binding, void (*closed)(void *binding),
+                          void (*let_go)(void *binding));
 /* What was hung on it, or NULL. */
 void *lub_heart_hung(lub_heart *h);
 lub_value lub_of_heart(lub_heart *h);

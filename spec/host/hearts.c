@@ -1,12 +1,8 @@
 /* hearts.c - a C application with a heart for a thread of its own: beats from C, a policy in Lua, verdicts by callback. */
-#include <lubdub_lua.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "test.h"
+#include "host.h"
 
 static atomic_int dead, alive;
 static char first_reason[128], first_state[16];
@@ -51,10 +47,10 @@ static const char policy[] =
     "  end, { window = 16 }\n"
     "end\n";
 
-static void write_policy(char *path) {
+static void write_script(char *path, const char *text) {
   int fd = mkstemp(path);
   FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
-  if (!f || fputs(policy, f) < 0 || fclose(f)) abort();
+  if (!f || fputs(text, f) < 0 || fclose(f)) abort();
 }
 
 static void judged_by_script(lub_engine *e, const char *path) {
@@ -108,15 +104,55 @@ static void refused(lub_engine *e, const char *path) {
                               error.type == LUB_NIL);
 }
 
+/* Each heart has a policy of its own, which is asked: its verdict is awaited. */
+static const char one_after_the_other[] =
+    "local lub = require 'lubdub'\n"
+    "local count, script = (...):match '(%d+) ?(.*)'\n"
+    "for i = 1, count do\n"
+    "  local policy = script ~= '' and script or function() return 'late', i end\n"
+    "  local h = lub.heart { interval = 1e-5, policy = policy, policy_opts = { i = i } }\n"
+    "  local verdicts = h:verdicts()\n"
+    "  h:beat() -- a verdict that came before anybody listened comes again\n"
+    "  assert(verdicts:recv(9).verdict == 'late')\n"
+    "  h:close()\n"
+    "end\n";
+
+/* Blocks that are out when so many hearts have been opened and closed. */
+static long blocks_after(host *hs, lub_engine *e, int hearts, const char *script) {
+  char what[128], text[512];
+  lub_value arg;
+  (void)snprintf(what, sizeof what, "%d %s", hearts, script);
+  if (lub_string(e, what, strlen(what), &arg)) abort();
+  CHECK("hearts one after the other", host_end(host_start(e, one_after_the_other, &arg, 1), text) == LUB_OK);
+  return atomic_load(&hs->mem.blocks);
+}
+
+/* The judge once kept every policy until the engine ended, some ten blocks each. */
+static void policies_go(void) {
+  host hs;
+  char path[] = "/tmp/lubdub-policy-XXXXXX";
+  write_script(path, "return function(o) return function() return 'late', o.i end end");
+  lub_engine *e = host_open(&hs, 2);
+  long few = blocks_after(&hs, e, 100, ""), many = blocks_after(&hs, e, 3000, "");
+  CHECK("the judge lets go of functions that no heart has", many < few + 3000);
+  few = blocks_after(&hs, e, 100, path);
+  many = blocks_after(&hs, e, 3000, path);
+  CHECK("and of scripts", many < few + 3000);
+  (void)remove(path);
+  CHECK("the judge's worker ends", lub_engine_end_workers(e, LONG) == LUB_OK);
+  CHECK("all memory is given back", host_close(&hs, e));
+}
+
 int main(void) {
   lub_engine *e;
   char path[] = "/tmp/lubdub-policy-XXXXXX";
   lub_options o = {.carriers = 2, .verdict = on_verdict};
-  write_policy(path);
+  write_script(path, policy);
   if (lub_lua_engine_open(&o, &e)) abort();
   judged_by_script(e, path);
   refused(e, path);
   (void)remove(path);
+  policies_go();
   CHECK("the judge's worker ends", lub_engine_end_workers(e, 10) == LUB_OK);
   CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
   return TEST_END();
