@@ -245,7 +245,7 @@ lua:
 	@:
 
 # The Lua half goes into the module, so that every worker finds it.
-$(B)/bindings/half.c: $(MODULES) $(B)/.parts
+$(B)/bindings/half.c: bindings/half.sh $(MODULES) $(B)/.parts
 	$(V)mkdir -p $(@D)
 	$(V)sh bindings/half.sh $(MODULES) >$@
 

@@ -13,3 +13,8 @@ for f in "$@"; do
   echo "  {\"lubdub.$name\", text_$name, sizeof text_$name - 1},"
 done
 echo '  {0, 0, 0}};'
+i=0
+for f in "$@"; do
+  echo "int luaopen_lubdub_$(basename "$f" .lua)(lua_State *L) { return lub_load_half(L, lub_half + $i); }"
+  i=$((i + 1))
+done

@@ -77,15 +77,16 @@ static int loaded(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-/* The loader of the module at light userdata upvalue 1. */
-static int load_half(lua_State *L) {
-  const lhalf *m = lua_touserdata(L, lua_upvalueindex(1));
+int lub_load_half(lua_State *L, const lhalf *m) {
   lua_pushfstring(L, "@%s", m->name);
   if (luaL_loadbufferx(L, (const char *)m->text, m->nbytes, lua_tostring(L, -1), "t")) return lua_error(L);
   lua_pushstring(L, m->name);
   lua_callk(L, 1, 1, 0, loaded);
   return 1;
 }
+
+/* The loader of the module at light userdata upvalue 1. */
+static int load_half(lua_State *L) { return lub_load_half(L, lua_touserdata(L, lua_upvalueindex(1))); }
 
 /* Fills the table on top, package.preload. */
 void lub_preload(lua_State *L) {

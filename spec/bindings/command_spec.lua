@@ -748,6 +748,22 @@ lub.chan(0, "never"):recv()]]
     assert.equals("done\n", out)
     assert.equals(0, code)
   end)
+
+  it("finds each part of the module by itself", function()
+    for name, use in pairs {
+      backoff = [[print(part.new { backoff = "constant", base = 7 }:next())]],
+      limit = [[print(part.new { max = 1 }:restart(0) and 7)]],
+      options = [[print(part("x", { n = 7 }, { n = part.count() }).n)]],
+      random = [[print(part(1)() < 1 and 7)]],
+      steward = [[print(part { generator = { 7 }, work = function(n) return n end }:results():recv())]],
+      supervisor = [[print(select("#", part { children = { { start = function() end, restart = "temporary" } } }:join()) and 7)]],
+      trial = [[local t = part.new {} t:unit(7, { "any id" }) print(t:look(7).beats * 7)]],
+    } do
+      local code, out, err = stock(("local part = require 'lubdub.%s' %s"):format(name, use))
+      assert.same({ name, 0, "" }, { name, code, err })
+      assert.matches("^7", out)
+    end
+  end)
 end)
 
 describe("a heart that dies", function()
