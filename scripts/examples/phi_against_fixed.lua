@@ -5,11 +5,10 @@ local random, trial = require "lubdub.random"(1), require "lubdub.trial"
 local policies = (arg[0]:match "^(.*)examples/" or "scripts/") .. "policies/"
 
 local function beats(jitter)
-  local at, list = 0, {}
+  local list = {}
   for i = 1, 3000 do
     local gauss = math.sqrt(-2 * math.log(1 - random())) * math.cos(2 * math.pi * random())
-    at = at + math.max(0.05, 1 + jitter * gauss)
-    list[i] = at
+    list[i] = (list[i - 1] or 0) + math.max(0.05, 1 + jitter * gauss)
   end
   return list
 end
@@ -29,11 +28,10 @@ for _, jitter in ipairs { 0.05, 0.4 } do
   for _, limit in ipairs { 1.5, 2, 4, false } do
     local name = limit and "fixed" or "phi"
     local policy = dofile(policies .. name .. ".lua")(limit and { limit = limit } or { threshold = 8, pause = 0 })
-    local heart, wrong, last = trial.new { interval = 1, window = 1000, estimate = 1 }, 0, 0
-    for _, at in ipairs(times) do
-      if suspects(policy, heart, last, at) then wrong = wrong + 1 heart:suspect "dead" end
+    local heart, wrong, last = trial.new { interval = 1, window = 1000, estimate = 1 }, 0, times[#times]
+    for i, at in ipairs(times) do
+      if suspects(policy, heart, times[i - 1] or 0, at) then wrong = wrong + 1 heart:suspect "dead" end
       heart:beat(at)
-      last = at
     end
     print(("%-5s %-12s %4.2f s  %7d      %8.2f s"):format(name, limit and limit .. " s" or "8", jitter, wrong,
       suspects(policy, heart, last, math.huge) - last))

@@ -14,8 +14,7 @@ local s = lub.steward {
     local at = ward.last or 0
     local input <close> = assert(io.open(from, "rb"))
     local output <close> = assert(io.open(to, "r+b"))
-    input:seek("set", at)
-    output:seek("set", at)
+    for _, file in ipairs { input, output } do file:seek("set", at) end
     for block in input:lines(BLOCK) do
       output:write(block)
       output:flush()
