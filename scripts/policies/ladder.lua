@@ -1,10 +1,12 @@
 -- ladder: late, then missed, then dead; how fast depends on what the heart is doing.
 --   late, missed, dead   seconds without a beat while it could beat: default 1, 2 and 10 intervals
---                        (without `missed` or `dead`: 2 and 10 times `late`)
+--                        (without `missed` or `dead`: 2 and 10 times `late`). A beat that comes at all later than its
+--                        interval is late: for a heart that is meant to vary give `late` what it may take, or use phi
 --   blocked_send   seconds parked in a send until dead; default 5     in_c   seconds in one C call; default 5
 --   idle           seconds parked in a receive or sleep; default math.huge, never
 --                  these three are late after a tenth of it and missed after a fifth, as above
 --   runnable       seconds ready and not run; default 0.25: "starved", which blames the pool and not the heart
+-- "late" speaks against nobody: it heals nothing, counts as no miss, and a quorum lets it live.
 -- Source: miss and megamiss of Envoy's guarddog; half and whole timeout of Android's Watchdog.
 local options = require "lubdub.options"
 
