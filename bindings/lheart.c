@@ -431,13 +431,15 @@ static void read_members(lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* A function or path at option `name`, with the options at name_opts; NULL without one. */
-static lpolicy *option_script(lua_State *L, const char *name, const char *opts, lub_heart_options *wants) {
+/* A function or path at option `name`, with the options at name_opts; NULL without one, or for a number where that may
+ * stand instead. */
+static lpolicy *option_script(lua_State *L, const char *name, const char *opts, bool or_number,
+                              lub_heart_options *wants) {
   lpolicy *p = NULL;
   int type = lua_getfield(L, 1, name), at = lua_gettop(L);
   if (lua_getfield(L, 1, opts) != LUA_TNIL && !lua_istable(L, -1)) bad_option(L, opts, "a table");
   if (type == LUA_TFUNCTION || type == LUA_TSTRING) p = lub_policy_of(L, at, at + 1, name, wants);
-  else if (type != LUA_TNIL && type != LUA_TNUMBER) {
+  else if (type != LUA_TNIL && !(or_number && type == LUA_TNUMBER)) {
     lua_pop(L, 1);
     bad_option(L, name, "a function or the path of a script");
   }
@@ -455,8 +457,8 @@ static void read_scripts(lua_State *L, lub_heart_options *o) {
   lua_pop(L, 4);
   if (!any) return;
   lheart *own = own_of(L, 0);
-  own->policy = option_script(L, "policy", "policy_opts", o);
-  own->pulse = option_script(L, "interval", "interval_opts", NULL);
+  own->policy = option_script(L, "policy", "policy_opts", false, o);
+  own->pulse = option_script(L, "interval", "interval_opts", true, NULL);
 }
 
 static void read_options(lua_State *L, lub_heart_options *o) {

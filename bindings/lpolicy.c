@@ -111,17 +111,24 @@ static void make_room(lua_State *L, int cache) {
 
 /* ---- where a heart is opened ------------------------------------------------------------------------------- */
 
+/* As lua_call; an error gets the position of who opens the heart. */
+static void call_script(lua_State *L, int nargs, int nresults, const char *what) {
+  if (lua_pcall(L, nargs, nresults, 0) == LUA_OK) return;
+  if (lua_type(L, -1) == LUA_TSTRING) luaL_error(L, "heart: %s: %s", what, lua_tostring(L, -1));
+  (void)lua_error(L);
+}
+
 /* Runs the script at `index` with the table at `opts`; pushes the function that it makes and what that wants. */
 static void run_script(lua_State *L, int index, int opts, const char *what) {
   const char *path = lua_tostring(L, index);
   if (luaL_loadfilex(L, path, "t")) luaL_error(L, "heart: %s: %s", what, lua_tostring(L, -1));
-  lua_call(L, 0, 1);
+  call_script(L, 0, 1, what);
   if (lua_type(L, -1) != LUA_TFUNCTION)
     luaL_error(L, "heart: %s: %s: expected a script that returns a function of its options, got %s", what,
                path, luaL_typename(L, -1));
   if (lua_isnil(L, opts)) lua_newtable(L);
   else lua_pushvalue(L, opts);
-  lua_call(L, 1, 2);
+  call_script(L, 1, 2, what);
   if (lua_type(L, -2) != LUA_TFUNCTION)
     luaL_error(L, "heart: %s: %s: expected a function of the heart's snapshot, got %s", what, path,
                luaL_typename(L, -2));

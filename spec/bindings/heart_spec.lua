@@ -1,4 +1,5 @@
 local lub = require "lubdub"
+local helper = require "spec.bindings.helper"
 
 -- A worker with a heart; `body(h, go)` runs in it, with the heart and a channel to wait on. Gives the worker, its
 -- heart, the channel and the verdicts.
@@ -127,7 +128,13 @@ describe("a heart", function()
     refused("heart: startup: expected seconds (above 0, finite), got x", { startup = "x" })
     refused("heart: window: expected a number of intervals (an integer from 0 to 2^20), got 1.5", { window = 1.5 })
     refused("heart: policy: expected a function or the path of a script", { policy = true })
+    refused("heart: policy: expected a function or the path of a script, got 7", { policy = 7 })
     refused("heart: policy: cannot open no/such.lua", { policy = "no/such.lua" })
+    local picky = helper.file "return function(o) error('n: expected 7, got ' .. o.n) end"
+    local ok, why = pcall(function() return (lub.heart { policy = picky, policy_opts = { n = 8 } }) end)
+    os.remove(picky)
+    assert.is_false(ok)
+    assert.matches("heart_spec%.lua:%d+: heart: policy: .*:1: n: expected 7, got 8", why)
     refused("heart: unknown option 'intervall'", { intervall = 1 })
     refused("heart: members: expected a heart at 1, got number", { members = { 1 } })
     refused("heart: argument 1: expected a table of options, got number 1", 1)
@@ -328,7 +335,7 @@ describe("a policy", function()
     go:send(true)
     w:join()
     local ok, why = pcall(lub.heart, { policy = path })
-    assert.same({ false, "no word" }, { ok, why })
+    assert.same({ false, "heart: policy: no word" }, { ok, why })
     os.remove(path)
   end)
 
