@@ -1,4 +1,4 @@
--- Two wards are silent. One is stuck; the other only waits for a CPU, since forty greedy workers want them too. The
+-- Two wards are silent. One is stuck; the other only waits for a CPU, since sixteen greedy workers want them too. The
 -- scheduler knows the difference, so the policy does: the first is replaced, the second is left alone.
 local lub = require "lubdub"
 
@@ -14,10 +14,10 @@ local function steward(name, work)
 end
 
 local hogs = {}
-for i = 1, 40 do hogs[i] = lub.spawn(function() while true do end end) end
+for i = 1, 16 do hogs[i] = lub.spawn(function() while true do end end) end
 local wards = {
   steward("starving", function(n)
-    for _ = 1, 3 do lub.yield() end -- each time it stands in line again
+    for _ = 1, 1e7 do n = n + 0 end -- longer than its turn, so that it stands in line again
     return n
   end),
   steward("stuck", function(n, ward)
