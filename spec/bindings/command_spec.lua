@@ -756,7 +756,8 @@ lub.chan(0, "never"):recv()]]
       options = [[print(part("x", { n = 7 }, { n = part.count() }).n)]],
       random = [[print(part(1)() < 1 and 7)]],
       steward = [[print(part { generator = { 7 }, work = function(n) return n end }:results():recv())]],
-      supervisor = [[print(select("#", part { children = { { start = function() end, restart = "temporary" } } }:join()) and 7)]],
+      supervisor = [[local none = { start = function() end, restart = "temporary" }
+        print(select("#", part { children = { none } }:join()) and 7)]],
       trial = [[local t = part.new {} t:unit(7, { "any id" }) print(t:look(7).beats * 7)]],
     } do
       local code, out, err = stock(("local part = require 'lubdub.%s' %s"):format(name, use))

@@ -597,6 +597,26 @@ describe("a steward refuses", function()
     os.remove(number)
   end)
 
+  it("options that its policy or pulse refuses, where the steward is made", function()
+    local picky = helper.file [[
+      return function(o) if o.n ~= 7 then error("n: expected 7, got " .. o.n) end return o.n end]]
+    for _, name in ipairs { "policy", "pulse" } do
+      local function with(n) return { start = start, [name] = picky, [name .. "_opts"] = { n = n } } end
+      refused(name .. ": " .. picky .. ":1: n: expected 7, got 8", with(8))
+      refused(name .. ": expected '" .. picky .. "' to make a function, got 7", with(7))
+    end
+    os.remove(picky)
+  end)
+
+  it("them at the line of its caller, also as lub.steward", function()
+    local co = coroutine.create(print)
+    for _, make in ipairs { steward, lub.steward } do
+      helper.raises("steward_spec.lua:", function() return (make { start = start, pulse = -1 }) end)
+      helper.raises("steward_spec.lua:", function() return (make { start = function() return co end }) end)
+    end
+    helper.raises("steward_spec.lua:", function() return (lub.supervisor { children = 7 }) end)
+  end)
+
   it("what cannot cross, with the path", function()
     local co = coroutine.create(print)
     refused("cannot send a coroutine", { start = function() return co end })

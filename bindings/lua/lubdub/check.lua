@@ -70,12 +70,19 @@ function check.script(path, name)
   return fn
 end
 
+--- As `error`, but where that would point into C (lub.steward is a C function that calls ours), at who called it.
+function check.raise(why, level)
+  level = level + 1
+  if debug.getinfo(level, "S").what == "C" then level = level + 1 end
+  error(why, level)
+end
+
 --- Calls fn(...); what was refused in it is raised as `where: …` at the position of the caller `level` levels up.
 function check.call(where, level, fn, ...)
   local results = table.pack(pcall(fn, ...))
   if results[1] then return table.unpack(results, 2, results.n) end
   local why = results[2]
-  if type(why) == "table" and why.option then error(where .. ": " .. why.option, level + 1) end
+  if type(why) == "table" and why.option then check.raise(where .. ": " .. why.option, level + 1) end
   error(why, 0)
 end
 

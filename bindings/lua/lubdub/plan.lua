@@ -20,6 +20,16 @@ local function script_or(v, name, types)
   return v
 end
 
+--- A policy or a pulse; a script is tried with its options, which have no effect but to be checked.
+local function judge_of(v, name, types, opts)
+  check.type(opts, name .. "_opts", "table")
+  if type(check.type(v, name, types)) ~= "string" then return v end
+  local ok, fn = pcall(check.script(v, name), opts or {})
+  if not ok then error({ option = ("%s: %s"):format(name, tostring(fn)) }, 0) end
+  if type(fn) ~= "function" then check.refuse(name, ("'%s' to make a function"):format(v), fn) end
+  return v
+end
+
 -- ---- parts --------------------------------------------------------------------------------------------------------
 
 local function heart_of(o)
@@ -27,11 +37,10 @@ local function heart_of(o)
   if startup ~= false then startup = check.positive(startup, "startup", 10) end
   local pulse = o.pulse
   if type(pulse) ~= "function" and type(pulse) ~= "string" then pulse = check.positive(pulse, "pulse", 0.5) end
-  check.type(o.policy_opts, "policy_opts", "table")
-  check.type(o.pulse_opts, "pulse_opts", "table")
   return {
-    name = o.name, interval = script_or(pulse, "pulse", "number, function or string"), interval_opts = o.pulse_opts,
-    policy = script_or(o.policy, "policy", "function or string"), policy_opts = o.policy_opts,
+    name = o.name,
+    interval = judge_of(pulse, "pulse", "number, function or string", o.pulse_opts), interval_opts = o.pulse_opts,
+    policy = judge_of(o.policy, "policy", "function or string", o.policy_opts), policy_opts = o.policy_opts,
     limit = check.positive(o.limit, "limit"), startup = startup or nil,
     window = check.count(o.window, "window"), estimate = check.positive(o.estimate, "estimate"),
   }

@@ -30,6 +30,6 @@ return function(options)
     return options.capacity == 0 and 0 or check.count(options.capacity, "capacity", 0)
   end)
   local ok, s = pcall(handle.start, spec)
-  if not ok then error("steward: " .. tostring(s), 2) end
+  if not ok then check.raise("steward: " .. tostring(s), 2) end
   return s
 end

@@ -19,6 +19,6 @@ local plan = require "lubdub.plan"
 return function(options)
   local spec = check.call("supervisor", 2, plan.supervisor, options)
   local ok, s = pcall(handle.start, spec)
-  if not ok then error("supervisor: " .. tostring(s), 2) end
+  if not ok then check.raise("supervisor: " .. tostring(s), 2) end
   return s
 end
