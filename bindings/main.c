@@ -6,10 +6,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "llub.h"
 #include "lubdub_lua.h"
+
+#define HEED 2 /* seconds, in which what was cancelled may end by itself */
 
 enum { FINE, SCRIPT_FAILED, USAGE, HEART_DIED, DEADLOCK, SIGNALLED = 128 };
 #define LINGER 2.0 /* seconds that an ending script's workers get for their close handlers */
@@ -42,12 +45,29 @@ static void cancel(lub_worker *w, void *ud) {
   lub_worker_cancel(w, "interrupted");
 }
 
+static void end(lub_worker *w, void *ud) {
+  (void)ud;
+  lub_worker_kill(w, "it did not stop when the command was interrupted");
+}
+
+/* Waits for a signal, for at most HEED seconds when one has come already. */
+static int wait_for_signal(void) {
+  struct timespec until;
+  if (!atomic_load(&interrupt)) return sem_wait(&signalled);
+  (void)clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += HEED;
+  return sem_timedwait(&signalled, &until);
+}
+
+/* The first signal cancels, the second exits; who does not heed the first is killed. */
 static void *serve_signals(void *arg) {
-  while (!sem_wait(&signalled) || errno == EINTR) {
+  for (;;) {
+    int status = wait_for_signal();
+    if (status && errno == ETIMEDOUT) (void)lub_workers_each(engine, end, NULL);
+    else if (status && errno != EINTR) return arg;
     if (atomic_exchange(&report_wanted, false)) lub_report(engine, stderr);
-    if (atomic_load(&interrupt)) (void)lub_workers_each(engine, cancel, NULL);
+    if (!status && atomic_load(&interrupt)) (void)lub_workers_each(engine, cancel, NULL);
   }
-  return arg;
 }
 
 static bool handle_signals(void) {

@@ -646,6 +646,12 @@ describe("SIGTERM", function()
     assert.equals("", err)
   end)
 
+  it("kills what sits in a C call and does not heed it", function()
+    local code = signalled(prelude .. "mark(ready) print(('a'):rep(3000):find(('.-'):rep(20) .. 'b'))",
+      "appears $1; kill -TERM $pid")
+    assert.equals(143, code)
+  end)
+
   it("ends a script that only computes when it comes twice", function()
     local code = signalled(prelude .. "mark(ready) while true do pcall(function() while true do end end) end",
       "appears $1; kill -TERM $pid; sleep 0.1; kill -TERM $pid")
