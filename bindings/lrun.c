@@ -510,11 +510,15 @@ void lub_fiber_kill(lworker *lw, lfiber *f, const char *why) {
 
 void lub_fiber_close_all(lworker *lw) {
   lub_link *k;
+  size_t parked = 0;
   for (k = lub_list_first(&lw->core->fibers); k; k = lub_list_next(&lw->core->fibers, k)) {
     lfiber *f = (lfiber *)(void *)lub_container(k, lub_fiber, link);
     f->kill = true;
-    if (f->core.wait.parked && !lub_wait_abort(&f->core.wait, LUB_KILLED)) lub_fiber_await(&f->core);
+    if (!f->core.wait.parked) continue;
+    (void)lub_wait_abort(&f->core.wait, LUB_KILLED); /* or somebody else has claimed it */
+    parked++;
   }
+  lub_worker_await_wakes(lw->core, parked);
   lub_worker_forget_ready(lw->core);
   while ((k = lub_list_first(&lw->core->fibers)))
     close_from_outside(lw, (lfiber *)(void *)lub_container(k, lub_fiber, link));

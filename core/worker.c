@@ -273,17 +273,16 @@ static void look_into_inbox(lub_worker *w) {
   }
 }
 
-static bool is_queued(const lub_fifo *q, const lub_fiber *f) {
-  const lub_fiber *k = q->first;
-  while (k && k != f) k = k->ready_next;
-  return k != NULL;
+static size_t count_parked(const lub_fifo *q) {
+  size_t n = 0;
+  for (const lub_fiber *f = q->first; f; f = f->ready_next) n += f->wait.parked;
+  return n;
 }
 
-void lub_fiber_await(lub_fiber *f) {
-  lub_worker *w = f->worker;
-  for (;;) { /* the waker is between two instructions, or has lost its CPU there */
+void lub_worker_await_wakes(lub_worker *w, size_t n) {
+  for (;;) { /* a waker is between two instructions, or has lost its CPU there */
     look_into_inbox(w);
-    if (is_queued(&w->ready, f)) return;
+    if (count_parked(&w->ready) == n) return;
     sched_yield();
   }
 }

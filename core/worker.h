@@ -128,8 +128,9 @@ void lub_fiber_ready(lub_fiber *f);
 /* The same for one that was preempted; the running thread's. */
 void lub_fiber_preempted(lub_fiber *f);
 
-/* Somebody has claimed f's wait: returns when the wake has come, after which nobody else touches f. */
-void lub_fiber_await(lub_fiber *f);
+/* All waits of w's parked fibers, n of them, are claimed: returns when each wake has come, after which nobody else touches
+ * the fibers. w's thread. */
+void lub_worker_await_wakes(lub_worker *w, size_t n);
 /* Takes back a wait that has been queued: f waits for nothing then. False: it is being woken already. f's worker's
  * thread. What its waiters own stays with them. */
 bool lub_fiber_withdraw(lub_fiber *f);

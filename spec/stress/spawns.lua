@@ -76,4 +76,22 @@ for _ = 1, 100 do
 end
 tally.check("the end of a worker is seen by all who watch", waited == 300, waited)
 
+-- The end of each fiber once took as long as the queue of those that had been woken, and 100,000 took minutes.
+local crowd = lub.spawn(function(size)
+  local gate, parked, start = lub.chan(), 0, lub.now()
+  for _ = 1, size do
+    lub.go(function()
+      parked = parked + 1
+      gate:recv()
+    end)
+  end
+  while parked < size do lub.yield() end
+  gate:close()
+  return start, lub.now()
+end, 100000)
+local start, woken = crowd:join()
+local ended = lub.now()
+tally.check("a crowd that was woken ends in less than ten times what its start took",
+  ended - woken < 10 * (woken - start), ended - woken)
+
 tally.finish()
