@@ -72,6 +72,7 @@ SCRIPTS := $(shell find scripts -name '*.lua' ! -path 'scripts/examples/*')
 program  = $(patsubst spec/%.c,$(B)/tests/%,$(wildcard $(1)))
 CORETEST := $(call program,spec/core/*_test.c)
 LUATEST := $(call program,spec/bindings/*_test.c spec/host/*.c)
+BENCHES := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 
 LIBRARIES := $(B)/liblubdub.a $(B)/liblubdub.so
 PROGRAMS := $(LIBRARIES) $(B)/lubdub $(B)/lubdub.so $(B)/liblubdub-lua.a $(B)/liblubdub-lua.so $(PROGRAMS_SAN)
@@ -99,8 +100,11 @@ tests: $(CORETEST) $(LUATEST) ## build the C suites, run nothing
 	@:
 
 bench: deps ## install what is missing, build, measure (BENCH='options and workloads')
-	$(V)$(MAKE) --no-print-directory all
+	$(V)$(MAKE) --no-print-directory all $(BENCHES)
 	$(V)$(B)/lubdub run spec/bench/run.lua $(BENCH)
+
+soak: all ## 10,000 healthy hearts beside hogs and stops: none may be missed (SECONDS=600)
+	$(V)$(B)/lubdub run spec/bench/soak.lua $(SECONDS)
 
 deps: ## install what building and testing need, or name it (LINT=1: what lint needs)
 	$(V)B=$(B) SAN=$(SAN) CC="$(CC)" LUA="$(LUA)" LUA_PC="$(LUA_PC)" PKG_CONFIG="$(PKG_CONFIG)" sh spec/deps.sh
@@ -300,7 +304,11 @@ $(B)/tests/%: spec/%.c $(B)/liblubdub-lua.a $(LUA_OBJ)
 	$(V)$(CC) $(FLAGS) -Ibindings -Ispec/core $(LUA_INC) $(DEPEND) -MF $@.d $< $(LDFLAGS) -Wl,-E $(B)/liblubdub-lua.a \
 	  $(LUA_OBJ) -o $@ $(LUA_LIBS) $(LIBS)
 
--include $(CORE:.o=.d) $(BINDING:.o=.d) $(B)/bindings/main.d $(patsubst %,%.d,$(CORETEST) $(LUATEST))
+$(B)/bench/%: spec/bench/%.c $(B)/liblubdub.a
+	$(V)mkdir -p $(@D)
+	$(V)$(CC) $(FLAGS) $(DEPEND) -MF $@.d $< $(LDFLAGS) $(B)/liblubdub.a -o $@ $(LIBS)
+
+-include $(CORE:.o=.d) $(BINDING:.o=.d) $(B)/bindings/main.d $(patsubst %,%.d,$(CORETEST) $(LUATEST) $(BENCHES))
 FORCE:
-.PHONY: all demo test check format tests bench deps clean help lint lint-lua lint-format lint-cppcheck $(TIDY) install \
+.PHONY: all demo test check format tests bench soak deps clean help lint lint-lua lint-format lint-cppcheck $(TIDY) install \
   install-module uninstall lua FORCE

@@ -28,6 +28,9 @@ function peers.engine(id, n, carriers)
     quote(here .. "/one.lua"), id, n)
 end
 
+--- The workload as a C program on the engine (make bench builds it).
+function peers.program(id, n) return ("%s %d"):format(quote(build .. "/bench/" .. id), n) end
+
 -- Without a stock Lua the engine's own coroutines are the floor; they do a little more than Lua's.
 function peers.floor(name, n)
   local lua = peers.lua or quote(peers.engine_path) .. " run"

@@ -22,7 +22,7 @@ function process.check(program)
 end
 
 -- A workload that hangs is a failure, not the end of the bench.
-local limit = process.exists("timeout") and "timeout 120 " or ""
+local limit = process.exists("timeout") and "timeout -k 5 120 " or ""
 
 --- Runs one measurement. -> amount, operations | nil, reason
 function process.run(command)

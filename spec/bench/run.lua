@@ -44,7 +44,8 @@ local function sample(row, into, command)
 end
 
 local function measure(row, installed)
-  sample(row, row.samples, peers.engine(row.id, row.n, row.carriers))
+  local program = row.work.program and peers.program(row.id, row.n)
+  sample(row, row.samples, program or peers.engine(row.id, row.n, row.carriers))
   if row.work.floor then sample(row, row.floor, peers.floor(row.work.floor, row.n)) end
   for _, peer in ipairs(installed) do
     if peer.has[row.id] then

@@ -7,6 +7,7 @@
 --   floor     the entry of floor.lua measured beside it, if one is comparable
 --   target    per number of carriers: { value = in the unit, floor = ratio, go = ratio }, each an upper bound
 --   run(n)    -> amount, operations
+--   program   true: not run(n), but the C program NAME.c beside this file, which prints what peers print
 return {
   "round_trip_fibers", "round_trip_workers", "one_way_fibers", "one_way_workers",
   "buffered_one", "buffered_fibers", "buffered_workers", "string_workers", "table_workers",
@@ -15,4 +16,6 @@ return {
   "spawn_fiber", "spawn_worker", "timer",
   "parked_fiber_bytes", "parked_fiber_time", "parked_worker_bytes",
   "sleep_p50", "sleep_p99", "sleep_beside_hogs", "idle_cpu",
+  "beat_lua", "beat_c", "hearts_cpu", "hearts_cpu_script", "heart_bytes", "heart_time",
+  "detect_p50", "detect_p99", "detect_beside_hogs",
 }

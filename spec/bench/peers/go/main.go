@@ -36,12 +36,23 @@ var workloads = map[string]workload{
 	"sleep_p99":          sleepPercentile(0.99),
 	"sleep_beside_hogs":  sleepBesideHogs,
 	"idle_cpu":           idle,
+	"beat_lua":           beat,
+	"beat_c":             beat,
+	"hearts_cpu":         heartsCPU,
+	"hearts_cpu_script":  heartsCPU,
+	"heart_bytes":        heartBytes,
+	"heart_time":         heartTime,
+	"detect_p50":         detectPercentile(0.50, 0),
+	"detect_p99":         detectPercentile(0.99, 0),
+	"detect_beside_hogs": detectPercentile(0.99, 4),
 }
 
 // Those that are measured without a warm-up.
 var cold = map[string]bool{
 	"sieve": true, "parked_fiber_bytes": true, "parked_fiber_time": true,
 	"sleep_p50": true, "sleep_p99": true, "sleep_beside_hogs": true, "idle_cpu": true,
+	"hearts_cpu": true, "hearts_cpu_script": true, "heart_bytes": true, "heart_time": true,
+	"detect_p50": true, "detect_p99": true, "detect_beside_hogs": true,
 }
 
 func list() {
