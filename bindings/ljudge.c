@@ -200,7 +200,7 @@ static int captured(lua_State *L, int s, lua_KContext ctx) {
 static int capture(lua_State *L) {
   lub_heart *h = lub_check_heart(L, "verdict");
   lub_chan *ch;
-  if (lub_worker_ask(h->worker, h->fiber, &ch)) return send_all(L);
+  if (lub_worker_ask(h->worker, &h->obj, &ch)) return send_all(L);
   return lub_await_report(L, ch, CAPTURE_WITHIN, captured);
 }
 

@@ -155,42 +155,39 @@ static int push_traceback(lua_State *L) {
   return 1;
 }
 
-/* The traceback of one fiber. */
-static void describe_one(FILE *out, lworker *lw, uint64_t id) {
-  for (lub_link *k = lub_list_first(&lw->core->fibers); k; k = lub_list_next(&lw->core->fibers, k)) {
-    lfiber *f = (lfiber *)(void *)lub_container(k, lub_fiber, link);
-    if (f->core.wait.id != id || !f->co) continue;
-    lua_pushcfunction(lw->L, push_traceback);
-    lua_pushlightuserdata(lw->L, f);
-    if (lua_pcall(lw->L, 1, 1, 0) == LUA_OK) (void)fputs(lua_tostring(lw->L, -1), out);
-    lua_pop(lw->L, 1);
-  }
+/* The traceback of the fiber of h: it may have ended. */
+static void describe_one(FILE *out, lworker *lw, const lub_heart *h) {
+  lfiber *f = (lfiber *)(void *)h->fiber;
+  if (!f || !f->co) return;
+  lua_pushcfunction(lw->L, push_traceback);
+  lua_pushlightuserdata(lw->L, f);
+  if (lua_pcall(lw->L, 1, 1, 0) == LUA_OK) (void)fputs(lua_tostring(lw->L, -1), out);
+  lua_pop(lw->L, 1);
 }
 
-/* The text of the worker, or of one of its fibers, as a value. */
-static lub_status answer(lworker *lw, uint64_t fiber, lub_value *out) {
+/* The text of the worker, or of one of its fibers, that of a heart, as a value. */
+static lub_status answer(lworker *lw, const lub_object *about, lub_value *out) {
   char *text = NULL;
   size_t n = 0;
   FILE *stream = open_memstream(&text, &n);
   if (!stream) return LUB_NOMEM;
-  if (fiber) describe_one(stream, lw, fiber);
+  if (about) describe_one(stream, lw, lub_container(about, lub_heart, obj));
   else describe_worker(stream, lw);
   lub_status status = fclose(stream) ? LUB_NOMEM : lub_string(lw->core->engine, text, n, out);
   free(text);
   return status;
 }
 
-/* Gives v, if there was memory for it, and the reference to ch. */
-static void hand_in(lub_chan *ch, lub_status status, lub_value *v) {
-  if (status == LUB_OK && lub_chan_send(ch, v, 0) != LUB_OK) lub_value_drop(v);
-  lub_chan_drop(ch);
+/* Gives v, if there was memory for it, to who has asked. */
+static void hand_in(lworker *lw, lub_ask *ask, lub_status status, lub_value *v) {
+  if (status == LUB_OK && lub_chan_send(ask->to, v, 0) != LUB_OK) lub_value_drop(v);
+  lub_ask_drop(lw->core, ask);
 }
 
 void lub_report_answer(lworker *lw) {
-  uint64_t fiber;
-  lub_chan *ch = lub_worker_report_wanted(lw->core, &fiber);
+  lub_ask *ask;
   lub_value v;
-  if (ch) hand_in(ch, answer(lw, fiber, &v), &v);
+  while ((ask = lub_worker_asked(lw->core, NULL))) hand_in(lw, ask, answer(lw, ask->about, &v), &v);
 }
 
 static int hook_traceback(lua_State *L) {
@@ -201,26 +198,24 @@ static int hook_traceback(lua_State *L) {
 void lub_report_from_hook(lua_State *L, lworker *lw) {
   if (!atomic_load_explicit(&lw->core->requested, memory_order_relaxed) || !lua_checkstack(L, LUA_MINSTACK))
     return;
-  lub_chan *ch = lub_worker_report_on(lw->core, lw->running->core.wait.id);
+  const lub_heart *h = lub_heart_in(&lw->running->core);
+  lub_ask *ask = h ? lub_worker_asked(lw->core, &h->obj) : NULL;
   lub_value v;
   size_t n;
-  if (!ch) return;
+  if (!ask) return;
   lua_pushcfunction(L, hook_traceback);
   lub_status status = lua_pcall(L, 0, 1, 0) == LUA_OK ? LUB_OK : LUB_NOMEM;
   const char *text = status == LUB_OK ? lua_tolstring(L, -1, &n) : NULL;
   if (text) status = lub_string(lw->core->engine, text, n, &v);
   lua_pop(L, 1);
-  hand_in(ch, status, &v);
+  hand_in(lw, ask, status, &v);
 }
 
 /* A worker that has not answered: it is inside a C call, or its thread has no CPU. */
 static void describe_silent(lub_worker *w, void *ud) {
-  pthread_mutex_lock(&w->engine->lock);
-  bool silent = w->report != NULL;
-  pthread_mutex_unlock(&w->engine->lock);
-  if (!silent) return;
-  lub_chan *ch = lub_worker_report_wanted(w, NULL);
-  if (ch) lub_chan_drop(ch);
+  lub_ask *ask = lub_worker_asked(w, NULL);
+  if (!ask) return;
+  lub_ask_drop(w, ask);
   (void)fprintf(ud, "worker '%s' [%s] no answer: in a C call\n", w->name, lub_worker_state(w));
 }
 
@@ -349,7 +344,7 @@ static int traceback_came(lua_State *L, int s, lua_KContext ctx) {
 int lub_worker_traceback(lua_State *L, lub_worker *w) {
   lworker *lw = lub_lworker(L);
   lub_chan *ch;
-  if (lub_worker_ask(w, 0, &ch)) return luaL_error(L, "traceback: not enough memory");
+  if (lub_worker_ask(w, NULL, &ch)) return luaL_error(L, "traceback: not enough memory");
   if (w == lw->core) lub_report_answer(lw);
   return lub_await_report(L, ch, ANSWER_WITHIN, traceback_came);
 }

@@ -455,6 +455,7 @@ void lub_heart_moved(lub_life *l, lub_state before, lub_state state, int64_t now
 
 void lub_heart_ended(lub_life *l) {
   lub_heart *h = lub_container(l, lub_heart, life);
+  h->fiber = NULL;
   lub_life_enter(l, LUB_STATE_IDLE, now_of(h)); /* the last span counts too */
   (void)lub_heart_close(h);
   lub_heart_drop(h);
@@ -515,7 +516,7 @@ lub_status lub_heart_make(lub_engine *e, const lub_heart_options *o, lub_heart *
 static void give(lub_heart *h, lub_fiber *f) {
   if (f->wait.life) lub_heart_ended(f->wait.life); /* its last heart, which was closed */
   h->worker = f->worker;
-  h->fiber = f->wait.id;
+  h->fiber = f;
   lub_worker_ref(f->worker);
   lub_heart_ref(h);
   f->wait.life = &h->life;

@@ -50,7 +50,7 @@ struct lub_heart {
   lub_life life;
   lub_engine *engine;
   lub_worker *worker; /* a reference; NULL: a host thread's, or a group's */
-  uint64_t fiber;     /* its id */
+  lub_fiber *fiber;   /* ... its fiber, until that has ended; the worker's thread */
 
   atomic_uint flags;
   uint32_t misses; /* silences in a row with a verdict against it; the judge's lock */

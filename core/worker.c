@@ -44,7 +44,6 @@ static void free_worker(lub_object *o) {
   lub_engine *e = w->engine;
   lub_timer_forget(&e->timers, &w->grace);
   if (w->free_data) w->free_data(w);
-  if (w->report) lub_chan_drop(w->report);
   lub_chan_drop(w->done);
   lub_free(&e->mem, w->name);
   lub_free(&e->mem, w);
@@ -66,6 +65,7 @@ lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_wor
               LUB_RUNNING); /* by who opens it: it is in the list, and may be killed, before it starts */
   w->id = atomic_fetch_add_explicit(&e->worker_ids, 1, memory_order_relaxed) + 1;
   lub_list_init(&w->fibers);
+  lub_list_init(&w->asks);
   pthread_mutex_lock(&e->lock);
   lub_list_push(&e->workers, &w->all);
   if (e->ending && !pinned) {
@@ -112,6 +112,7 @@ void lub_worker_end(lub_worker *w) {
     lub_engine_asleep_locked(e);
   }
   pthread_mutex_unlock(&e->lock);
+  for (lub_ask *a; (a = lub_worker_asked(w, NULL));) lub_ask_drop(w, a); /* they may refer to w */
   lub_object_drop(&w->obj);
 }
 
@@ -465,64 +466,92 @@ size_t lub_workers_count(lub_engine *e) {
   return n;
 }
 
+void lub_ask_drop(lub_worker *w, lub_ask *ask) {
+  lub_chan_drop(ask->to);
+  if (ask->about) lub_object_drop(ask->about);
+  lub_free(&w->engine->mem, ask);
+}
+
+static lub_ask *find_ask_locked(lub_worker *w, const lub_object *about) {
+  for (lub_link *k = lub_list_first(&w->asks); k; k = lub_list_next(&w->asks, k)) {
+    lub_ask *a = lub_container(k, lub_ask, link);
+    if (a->about == about) return a;
+  }
+  return NULL;
+}
+
+/* One that nobody has answered gives way to a younger of its kind: who has asked it waits no more. */
+static bool put_ask(lub_worker *w, lub_ask *ask) {
+  pthread_mutex_lock(&w->engine->lock);
+  bool there = lub_link_queued(&w->all); /* it has not ended */
+  lub_ask *old = there ? find_ask_locked(w, ask->about) : NULL;
+  if (old) lub_list_remove(&old->link);
+  if (there) lub_list_push(&w->asks, &ask->link);
+  pthread_mutex_unlock(&w->engine->lock);
+  if (old) lub_ask_drop(w, old);
+  return there;
+}
+
+static lub_status ask_one(lub_worker *w, lub_object *about, lub_chan *to) {
+  lub_ask *ask = lub_alloc(&w->engine->mem, sizeof *ask);
+  if (!ask) return LUB_NOMEM;
+  *ask = (lub_ask){.about = about, .to = to};
+  lub_chan_ref(to);
+  if (about) lub_object_ref(about);
+  if (!put_ask(w, ask)) {
+    lub_ask_drop(w, ask);
+    return LUB_CLOSED;
+  }
+  atomic_store(&w->requested, true);
+  notify(w);
+  lub_carriers_interrupt(w->engine, w);
+  return LUB_OK;
+}
+
+lub_ask *lub_worker_asked(lub_worker *w, const lub_object *about) {
+  lub_link *first;
+  pthread_mutex_lock(&w->engine->lock);
+  lub_ask *ask = about ? find_ask_locked(w, about) : NULL;
+  if (!about && (first = lub_list_first(&w->asks))) ask = lub_container(first, lub_ask, link);
+  if (ask) lub_list_remove(&ask->link);
+  pthread_mutex_unlock(&w->engine->lock);
+  return ask;
+}
+
+lub_status lub_worker_ask(lub_worker *w, lub_object *about, lub_chan **out) {
+  lub_chan *ch;
+  if (lub_chan_open(w->engine, 1, "report", &ch)) return LUB_NOMEM;
+  lub_status status = atomic_load(&w->fate) == LUB_ALIVE ? ask_one(w, about, ch) : LUB_CLOSED;
+  if (status == LUB_NOMEM) {
+    lub_chan_drop(ch);
+    return status;
+  }
+  if (status == LUB_CLOSED) (void)lub_chan_close(ch);
+  *out = ch;
+  return LUB_OK;
+}
+
 typedef struct asked {
-  uint64_t fiber;
   lub_chan *ch;
   size_t n;
 } asked;
 
-static void ask_for_report(lub_worker *w, void *ud) {
+static void ask_each(lub_worker *w, void *ud) {
   asked *a = ud;
   if (a->n == a->ch->cap) return; /* started since they were counted */
-  a->n++;
-  lub_chan_ref(a->ch);
-  pthread_mutex_lock(&w->engine->lock);
-  lub_chan *old = w->report;
-  w->report = a->ch;
-  w->report_fiber = a->fiber;
-  pthread_mutex_unlock(&w->engine->lock);
-  if (old) lub_chan_drop(old);
-  atomic_store(&w->requested, true);
-  notify(w);
-  lub_carriers_interrupt(w->engine, w);
-}
-
-lub_status lub_worker_ask(lub_worker *w, uint64_t fiber, lub_chan **out) {
-  asked a = {.fiber = fiber};
-  if (lub_chan_open(w->engine, 1, "report", &a.ch)) return LUB_NOMEM;
-  if (atomic_load(&w->fate) == LUB_ALIVE) ask_for_report(w, &a);
-  else (void)lub_chan_close(a.ch);
-  *out = a.ch;
-  return LUB_OK;
+  a->n += ask_one(w, NULL, a->ch) == LUB_OK;
 }
 
 lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *n) {
   asked a = {.n = 0};
   if (lub_chan_open(e, lub_workers_count(e) + 1, "report", &a.ch)) return LUB_NOMEM;
-  if (lub_workers_each(e, ask_for_report, &a)) {
+  if (lub_workers_each(e, ask_each, &a)) {
     lub_chan_drop(a.ch);
     return LUB_NOMEM;
   }
   *out = a.ch;
   *n = a.n;
   return LUB_OK;
-}
-
-lub_chan *lub_worker_report_on(lub_worker *w, uint64_t fiber) {
-  pthread_mutex_lock(&w->engine->lock);
-  lub_chan *ch = w->report_fiber == fiber ? w->report : NULL;
-  if (ch) w->report = NULL;
-  pthread_mutex_unlock(&w->engine->lock);
-  return ch;
-}
-
-lub_chan *lub_worker_report_wanted(lub_worker *w, uint64_t *fiber) {
-  pthread_mutex_lock(&w->engine->lock);
-  lub_chan *ch = w->report;
-  w->report = NULL;
-  if (fiber) *fiber = w->report_fiber;
-  pthread_mutex_unlock(&w->engine->lock);
-  return ch;
 }
 
 static void kill_one(lub_worker *w, void *ud) { lub_worker_kill(w, ud); }

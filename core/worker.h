@@ -31,6 +31,12 @@ typedef struct lub_fifo { /* of ready fibers, oldest first */
   lub_fiber *first, *last;
 } lub_fifo;
 
+typedef struct lub_ask { /* somebody wants to know what a worker's fibers do */
+  lub_link link;         /* in worker->asks */
+  lub_object *about;     /* NULL: all of them; or what only one of them has, with a reference */
+  lub_chan *to;          /* for the text; a reference */
+} lub_ask;
+
 enum { LUB_IDLE, LUB_QUEUED, LUB_RUNNING, LUB_NOTIFIED, LUB_ASLEEP };
 enum { LUB_ALIVE, LUB_ENDED, LUB_FATE_KILLED };
 
@@ -57,8 +63,7 @@ struct lub_worker {
   lub_link link;              /* in a queue; that queue's lock */
   lub_link all, pin;          /* in engine->workers, engine->pinned; engine->lock */
   lub_chan *done;             /* closes when its fate is decided */
-  lub_chan *report;           /* where to send what its fibers do, or NULL; engine->lock */
-  uint64_t report_fiber;      /* only this one; 0: all */
+  lub_list asks;              /* lub_ask.link, oldest first; engine->lock */
   lub_timer grace;            /* of a kill, before it makes a zombie */
   uint8_t graces;             /* of a kill, that it has had; the timers' lock */
   bool zombie;                /* engine->lock */
@@ -100,12 +105,12 @@ lub_status lub_workers_each(lub_engine *e, void (*f)(lub_worker *w, void *ud), v
 /* Asks every worker for its part of a report: strings on a new channel, of which the caller gets the reference; the
  * number asked goes to *asked. LUB_NOMEM. */
 lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *asked);
-/* The same of one worker, or of one of its fibers (0: all); a closed channel if it has ended. */
-lub_status lub_worker_ask(lub_worker *w, uint64_t fiber, lub_chan **out);
-/* The channel that w was asked to report to, or NULL; the caller gets the reference. */
-lub_chan *lub_worker_report_wanted(lub_worker *w, uint64_t *fiber);
-/* The same, if it is asked for this fiber. */
-lub_chan *lub_worker_report_on(lub_worker *w, uint64_t fiber);
+/* The same of one worker, or (`about`: see lub_ask) of one of its fibers; a closed channel if it has ended. LUB_NOMEM. */
+lub_status lub_worker_ask(lub_worker *w, lub_object *about, lub_chan **out);
+/* Takes what was asked first, or asked about `about` alone, if that is not NULL; NULL: nothing. */
+lub_ask *lub_worker_asked(lub_worker *w, const lub_object *about);
+/* Gives an ask back. */
+void lub_ask_drop(lub_worker *w, lub_ask *ask);
 
 /* The next ready fiber, or NULL: leave the slice. The running thread's. */
 lub_fiber *lub_worker_next(lub_worker *w);

@@ -259,6 +259,32 @@ describe("the judge", function()
     assert.is_true(h:stats().in_c > 0.1)
   end)
 
+  -- Only the youngest question to a worker was kept: the others' hearts were said to be inside a C call.
+  it("shows what each does of many in one worker that fall silent together", function()
+    local told = lub.chan(50)
+    local w = lub.spawn(function(n, out)
+      local inner = require "lubdub"
+      local never = inner.chan()
+      local function fall_silent()
+        local h = inner.heart {
+          interval = 0.02,
+          policy = function(s) return s.unit and s.unit_age > 0.1 and "dead" or "alive", 0.02 end,
+        }
+        inner.go(function(verdicts) out:send(verdicts:recv()) end, h:verdicts())
+        h:unit()
+        never:recv()
+      end
+      for _ = 1, n do inner.go(fall_silent) end
+      never:recv()
+    end, 50, told)
+    for _ = 1, 50 do
+      local v = told:recv(5)
+      assert.equals("dead", v.verdict)
+      assert.matches("heart_spec.lua", v.traceback)
+    end
+    w:kill()
+  end)
+
   it("asks a group's policy of its members", function()
     local w, h, go = ward({ name = "member", interval = 0.02, limit = 0.05 }, stuck)
     local group = lub.heart {
