@@ -17,5 +17,5 @@ return {
   "parked_fiber_bytes", "parked_fiber_time", "parked_worker_bytes",
   "sleep_p50", "sleep_p99", "sleep_beside_hogs", "idle_cpu",
   "beat_lua", "beat_c", "hearts_cpu", "hearts_cpu_script", "heart_bytes", "heart_time",
-  "detect_p50", "detect_p99", "detect_beside_hogs",
+  "detect_p50", "detect_p99", "detect_busy", "detect_beside_hogs",
 }

@@ -77,15 +77,15 @@ end
 tally.check("the end of a worker is seen by all who watch", waited == 300, waited)
 
 -- The end of each fiber once took as long as the queue of those that had been woken, and 100,000 took minutes.
-local crowd = lub.spawn(function(size)
+local crowd = lub.spawn(function(n_fibers)
   local gate, parked, start = lub.chan(), 0, lub.now()
-  for _ = 1, size do
+  for _ = 1, n_fibers do
     lub.go(function()
       parked = parked + 1
       gate:recv()
     end)
   end
-  while parked < size do lub.yield() end
+  while parked < n_fibers do lub.yield() end
   gate:close()
   return start, lub.now()
 end, 100000)

@@ -44,6 +44,7 @@ var workloads = map[string]workload{
 	"heart_time":         heartTime,
 	"detect_p50":         detectPercentile(0.50, 0),
 	"detect_p99":         detectPercentile(0.99, 0),
+	"detect_busy":        detectPercentile(0.99, 2),
 	"detect_beside_hogs": detectPercentile(0.99, 4),
 }
 
@@ -52,7 +53,7 @@ var cold = map[string]bool{
 	"sieve": true, "parked_fiber_bytes": true, "parked_fiber_time": true,
 	"sleep_p50": true, "sleep_p99": true, "sleep_beside_hogs": true, "idle_cpu": true,
 	"hearts_cpu": true, "hearts_cpu_script": true, "heart_bytes": true, "heart_time": true,
-	"detect_p50": true, "detect_p99": true, "detect_beside_hogs": true,
+	"detect_p50": true, "detect_p99": true, "detect_busy": true, "detect_beside_hogs": true,
 }
 
 func list() {
