@@ -6,16 +6,11 @@ local hearts = {}
 local here = arg[0]:match("^(.*)/") or "."
 function hearts.policy(name) return here .. "/../../scripts/policies/" .. name .. ".lua" end
 
---- A function that opens one for the calling fiber; `policy`: a script, or nil for the built-in `fixed`.
-function hearts.opener(policy)
-  return function() return lub.heart { interval = 1, policy = policy } end
-end
-
---- Opens n, so that their beats are spread over the second.
+--- Opens n, so that their beats are spread over the second; `policy`: a script, or nil for the built-in `fixed`.
 function hearts.spread(n, policy)
-  local parts, open = 100, hearts.opener(policy)
+  local parts = 100
   for _ = 1, parts do
-    park(n // parts, open)
+    park(n // parts, { interval = 1, policy = policy })
     lub.sleep(1 / parts)
   end
 end

@@ -1,11 +1,11 @@
--- Starts n fibers that all park in a receive; returns the channel that holds them once the last has parked. Each calls
--- `begin` first, if it is given, and holds on to what that returns.
+-- Starts n fibers that all park in a receive; returns the channel that holds them once the last has parked. With `heart`,
+-- options, each has one.
 local lub = require "lubdub"
 
-return function(n, begin)
+return function(n, heart)
   local gate, parked = lub.chan(), 0
   local function body()
-    local held = begin and begin()
+    local held = heart and lub.heart(heart)
     parked = parked + 1
     gate:recv()
     return held

@@ -86,14 +86,14 @@ for i = 1, workers do
   ends[i] = all[i]:done()
 end
 local shell = assert(io.popen(disturb:format(period - stop_for, stop_for), "w"))
-local bad, over = 0, lub.after(seconds)
+local bad, start, over = 0, lub.now(), lub.after(seconds)
 while true do
   local from, v = lub.select(told, over, table.unpack(ends))
   if from == over then break end
   if from ~= told then error "a worker has ended" end
   bad = bad + 1
-  print(("%s: %s, %s for %.3f s, %.3f s without a sign of life, unit %s for %s s; %s"):format(v.heart, v.verdict,
-    v.state, v.state_age, v.age, v.unit, v.unit_age, v.traceback))
+  print(("after %.3f s, %s: %s, %s for %.3f s, %.3f s without a sign of life, unit %s for %s s; %s"):format(
+    v.time - start, v.heart, v.verdict, v.state, v.state_age, v.age, v.unit, v.unit_age, v.traceback))
 end
 local j = lub.judge()
 shell:close()
