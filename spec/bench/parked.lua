@@ -1,5 +1,5 @@
--- Starts n fibers that all park in a receive; returns the channel that holds them once the last has parked. With `heart`,
--- options, each has one.
+-- Starts n fibers that all park in a receive; returns the channel that holds them once the last has parked.
+-- With `heart`, the options of one, each has a heart.
 local lub = require "lubdub"
 
 return function(n, heart)
