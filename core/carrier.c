@@ -22,6 +22,7 @@ enum {
   TICK_NS = 2500000,        /* the watcher's period while anything runs */
   LITTLE_NS = TICK_NS / 10, /* of CPU between two looks: it does not compute */
   LONG_TICKS = 4,           /* a slice of 10 ms is long */
+  STARVED_NS = 20000000,    /* without CPU: hearts are told of */
   QUIET_TICKS = 8,          /* after which the watcher sleeps too */
   SPIN = 100,               /* looks around before a carrier sleeps */
   TIMER_TURNS = 8,          /* slices between two looks at the clock */
@@ -316,6 +317,48 @@ static int64_t used_cpu_ns(lub_carrier *c) {
   return used_ns;
 }
 
+/* Whether a thread sleeps in the kernel: one that has used no CPU may as well have been given none. */
+static bool sleeps(long tid) {
+#ifdef __linux__
+  char path[64], text[256], *state = NULL;
+  (void)snprintf(path, sizeof path, "/proc/self/task/%ld/stat", tid);
+  FILE *f = fopen(path, "re");
+  if (!f) return true;
+  if (fgets(text, sizeof text, f)) state = strrchr(text, ')'); /* (name) state */
+  (void)fclose(f);
+  return !state || state[1] != ' ' || state[2] != 'R';
+#else
+  (void)tid;
+  return true;
+#endif
+}
+
+/* Of a long slice: the time for which its thread wanted CPU and had none. */
+static void watch_cpu_locked(lub_engine *e, lub_carrier *c, int64_t used_ns) {
+  c->used_ns += used_ns;
+  if (c->ticks % LONG_TICKS != 0 || !e->real_clock) return;
+  int64_t now_ns = lub_engine_now_ns(e), without_ns = now_ns - c->looked_ns - c->used_ns;
+  c->starves = c->looked_ns && without_ns > c->used_ns && !sleeps(c->tid);
+  if (c->starves) c->starved_ns += without_ns;
+  c->looked_ns = now_ns;
+  c->used_ns = 0;
+}
+
+/* Silence is not the fault of who was given no CPU. Releases the lock meanwhile. */
+static void tell_starved_locked(lub_engine *e) {
+  const lub_judging *judging = atomic_load(&e->judging);
+  for (int i = 0; i < e->threads && judging; i++) {
+    lub_carrier *c = &e->carriers[i];
+    const lub_worker *w = atomic_load(&c->current);
+    int64_t ns = c->starved_ns;
+    if (ns < STARVED_NS || !w) continue;
+    c->starved_ns = 0;
+    pthread_mutex_unlock(&e->lock);
+    judging->starved(e, w, ns);
+    pthread_mutex_lock(&e->lock);
+  }
+}
+
 /* The thread of a pinned worker that runs fibers: one that does not switch is interrupted. */
 static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
   if (!atomic_load(&w->driven) || atomic_load(&w->state) == LUB_ASLEEP) return false;
@@ -368,7 +411,8 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   if (!w || slices != c->seen_slices) {
     c->seen_slices = slices;
     c->ticks = 0;
-    c->blocked = c->moved = c->signalled = false;
+    c->blocked = c->moved = c->signalled = c->starves = false;
+    c->looked_ns = c->starved_ns = 0;
     return w != NULL;
   }
   c->ticks++;
@@ -376,6 +420,7 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   if (c->ticks < LONG_TICKS) return true;
   int64_t used_ns = used_cpu_ns(c);
   bool burns = used_ns > LITTLE_NS;
+  watch_cpu_locked(e, c, used_ns);
   c->blocked = !burns;
   /* a thread that used none is inside one call that blocks: a signal would only break that call. One that used a little
    * may go from one such call to the next for ever; what the last signal cost does not count */
@@ -433,6 +478,7 @@ static void *watch(void *arg) {
   pthread_mutex_lock(&e->lock);
   while (!atomic_load(&e->stopping)) {
     bool busy = watch_all_locked(e);
+    tell_starved_locked(e);
     keep_timers_locked(e);
     quiet = busy ? 0 : quiet + 1;
     if (quiet == QUIET_TICKS) {
@@ -454,29 +500,14 @@ static void *watch(void *arg) {
   return NULL;
 }
 
-/* Whether a thread sleeps in the kernel: one that has used no CPU may as well have been given none. */
-static bool sleeps(long tid) {
-#ifdef __linux__
-  char path[64], text[256], *state = NULL;
-  (void)snprintf(path, sizeof path, "/proc/self/task/%ld/stat", tid);
-  FILE *f = fopen(path, "re");
-  if (!f) return true;
-  if (fgets(text, sizeof text, f)) state = strrchr(text, ')'); /* (name) state */
-  (void)fclose(f);
-  return !state || state[1] != ' ' || state[2] != 'R';
-#else
-  (void)tid;
-  return true;
-#endif
-}
-
 bool lub_carriers_in_c(lub_engine *e, lub_worker *w) {
   bool in_c = false;
   pthread_mutex_lock(&e->lock);
   for (int i = 0; i < e->threads && !in_c; i++) {
     lub_carrier *c = &e->carriers[i];
     /* one that lost its place was asked to leave, and did not */
-    in_c = atomic_load(&c->current) == w && (!atomic_load(&c->place) || (c->blocked && sleeps(c->tid)));
+    in_c = atomic_load(&c->current) == w && !c->starves &&
+           (!atomic_load(&c->place) || (c->blocked && sleeps(c->tid)));
   }
   pthread_mutex_unlock(&e->lock);
   return in_c;

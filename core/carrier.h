@@ -25,13 +25,16 @@ typedef struct lub_carrier {
   pthread_t thread;
   long tid; /* the kernel's number of the thread; engine.lock */
   lub_engine *engine;
-  lub_place *_Atomic place;    /* NULL: a spare. Taken away by the watcher, under engine.lock */
-  atomic_uint slices;          /* counts slices; the watcher tells a long one by its not moving */
-  lub_worker *_Atomic current; /* NULL between slices */
-  struct lub_sleeper *sleeper; /* its own, NULL before and after its life; engine.lock */
-  uint32_t turns;              /* its own */
-  uint32_t seen_slices, ticks; /* the watcher's */
-  int64_t seen_cpu_ns;
+  lub_place *_Atomic place;     /* NULL: a spare. Taken away by the watcher, under engine.lock */
+  atomic_uint slices;           /* counts slices; the watcher tells a long one by its not moving */
+  lub_worker *_Atomic current;  /* NULL between slices */
+  struct lub_sleeper *sleeper;  /* its own, NULL before and after its life; engine.lock */
+  uint32_t turns;               /* its own */
+  uint32_t seen_slices, ticks;  /* the watcher's */
+  int64_t seen_cpu_ns, used_ns; /* of CPU: at the last look; since looked_ns */
+  int64_t looked_ns;            /* whether it had CPU; 0: not in this slice */
+  int64_t starved_ns;           /* without any, and not told yet */
+  bool starves;                 /* at the last look; the watcher's */
   bool blocked;   /* the slice is long, and its thread has used next to no CPU of late; the watcher's */
   bool moved;     /* ... it has used some since it was last signalled; the watcher's */
   bool signalled; /* at the last look; the watcher's */

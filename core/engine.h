@@ -20,6 +20,8 @@
 typedef struct lub_judging {
   void (*ask)(lub_engine *e);
   void (*late)(lub_engine *e, int64_t due_ns, int64_t now_ns);
+  void (*starved)(lub_engine *e, const lub_worker *w,
+                  int64_t ns); /* it ran, and was given no CPU; may have ended */
   void (*moved)(lub_life *l, lub_state before, lub_state state,
                 int64_t now_ns); /* only if hearts are recorded */
   void (*ended)(lub_life *l);    /* its fiber has ended */

@@ -149,10 +149,18 @@ lub_status lub_beat_progress(lub_heart *h, lub_value *progress) {
   return sign_of_life(h, "beat");
 }
 
-static void end_unit(lub_units *u, int64_t now_ns) {
+/* Time that a fiber spent runnable is not the unit's. */
+static int64_t unit_age(lub_heart *h, lub_units *u, int64_t now_ns) {
   int64_t since = get(u->since_ns);
-  if (!since) return;
-  double span = (double)(now_ns - since) / 1e9;
+  lub_look look = lub_life_look(&h->life, now_ns);
+  int64_t runnable = get(h->life.spent_ns[LUB_STATE_RUNNABLE]) - get(u->runnable_ns);
+  if (look.state == LUB_STATE_RUNNABLE) runnable += look.state_ns;
+  return since ? now_ns - since - runnable : 0;
+}
+
+static void end_unit(lub_heart *h, lub_units *u, int64_t now_ns) {
+  if (!get(u->since_ns)) return;
+  double span = (double)unit_age(h, u, now_ns) / 1e9;
   if (span < 0) span = 0; /* it was excused for longer than it took */
   put(u->sum, get(u->sum) + span);
   if (span > get(u->max)) put(u->max, span);
@@ -165,9 +173,10 @@ lub_status lub_unit(lub_heart *h, lub_value *id) {
   lub_units *u = units_of(h);
   if (!u) return LUB_NOMEM;
   int64_t now = now_of(h);
-  end_unit(u, now);
+  end_unit(h, u, now);
   keep(u, &u->id, id);
   put(u->count, get(u->count) + 1);
+  put(u->runnable_ns, get(h->life.spent_ns[LUB_STATE_RUNNABLE]));
   put(u->since_ns, now);
   return sign_of_life(h, "unit");
 }
@@ -177,7 +186,7 @@ lub_status lub_rest(lub_heart *h) {
   lub_units *u = units_in(h);
   lub_value none = {0};
   if (u) {
-    end_unit(u, now_of(h));
+    end_unit(h, u, now_of(h));
     keep(u, &u->id, &none);
   }
   return sign_of_life(h, "rest");
@@ -212,14 +221,14 @@ void lub_heart_look_at(lub_heart *h, int64_t now_ns, lub_snapshot *out) {
   lub_look look = lub_life_look(&h->life, now_ns);
   lub_units *u = units_in(h);
   lub_intervals *s = atomic_load_explicit(&h->intervals, memory_order_acquire);
-  int64_t unit_ns = u ? get(u->since_ns) : 0;
+  int64_t unit_ns = u ? unit_age(h, u, now_ns) : 0;
   *out = (lub_snapshot){.name = h->name,
                         .startup = get(h->flags) & LUB_HEART_STARTING,
-                        .in_unit = unit_ns != 0,
+                        .in_unit = u && get(u->since_ns),
                         .now = (double)now_ns / 1e9,
                         .age = (double)look.age_ns / 1e9,
                         .state_age = (double)look.state_ns / 1e9,
-                        .unit_age = unit_ns && now_ns > unit_ns ? (double)(now_ns - unit_ns) / 1e9 : 0,
+                        .unit_age = unit_ns > 0 ? (double)unit_ns / 1e9 : 0,
                         .progress_age = (double)(now_ns - get(h->beat_ns)) / 1e9,
                         .limit = h->limit,
                         .beats = get(h->beats),

@@ -23,7 +23,8 @@ enum lub_heart_flags {
 typedef struct lub_units { /* made with the first unit or progress */
   atomic_flag lock;        /* guards the two values */
   lub_value progress, id;
-  atomic_llong since_ns; /* of the unit in flight; 0: there is none */
+  atomic_llong since_ns;    /* of the unit in flight; 0: there is none */
+  atomic_llong runnable_ns; /* what its fiber had spent runnable by then */
   atomic_ullong count, done;
   _Atomic double sum, max; /* of the units that are over */
   atomic_uint lost;        /* progress that could not be kept */

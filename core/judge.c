@@ -87,6 +87,12 @@ void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grac
   if (shift > 0) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + shift);
 }
 
+static void extend_unit(lub_heart *h, int64_t ns) {
+  lub_units *u = atomic_load(&h->units);
+  int64_t since = u ? atomic_load(&u->since_ns) : 0;
+  if (since) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + ns);
+}
+
 static void stall_locked(lub_judge *j, int64_t from_ns, int64_t to_ns) {
   j->stalled_until_ns = to_ns;
   j->figures.stalls++;
@@ -116,6 +122,19 @@ static void late(lub_engine *e, int64_t due_ns, int64_t now_ns) {
   pthread_mutex_lock(&j->lock);
   if (now_ns > j->stalled_until_ns) {
     stall_locked(j, due_ns > j->stalled_until_ns ? due_ns : j->stalled_until_ns, now_ns);
+  }
+  pthread_mutex_unlock(&j->lock);
+}
+
+static void starved(lub_engine *e, const lub_worker *w, int64_t ns) {
+  lub_judge *j = e->judge;
+  pthread_mutex_lock(&j->lock);
+  for (lub_link *k = lub_list_first(&j->hearts); k; k = lub_list_next(&j->hearts, k)) {
+    lub_heart *h = lub_container(k, lub_heart, link);
+    if (h->worker != w || atomic_load(&h->life.state) != LUB_STATE_BUSY) continue;
+    lub_life_extend(&h->life, ns);
+    extend_unit(h, ns);
+    h->excused += (float)ns / 1e9f;
   }
   pthread_mutex_unlock(&j->lock);
 }
@@ -550,7 +569,7 @@ static const char *free_judge(lub_engine *e) {
   return NULL;
 }
 
-static const lub_judging judging = {ask_called,      late,        lub_heart_moved,
+static const lub_judging judging = {ask_called,      late,        starved,   lub_heart_moved,
                                     lub_heart_ended, close_judge, free_judge};
 
 lub_judge *lub_judge_of(lub_engine *e) {
