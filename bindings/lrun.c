@@ -111,13 +111,12 @@ int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k) {
 
 bool lub_at_point_slow(lua_State *L, lworker *lw, const char *function) {
   lfiber *f = lw->running;
-  if (f->at_point) {
-    f->at_point = false;
-    return false;
-  }
-  if (lw->judging || f->closing || f->kill || !lub_can_yield(L, lw)) return false;
-  lub_sim_note(L, lw, function);
-  return lub_turns_point(&f->core);
+  bool back = f->at_point;
+  f->at_point = false;
+  if (!back && (lw->judging || f->closing || f->kill || !lub_can_yield(L, lw))) return false;
+  if (!back && lub_turns_point(&f->core)) return true;
+  lub_sim_note(L, lw, function); /* when it comes about, which is not when it was first asked for */
+  return false;
 }
 
 static int come_back(lua_State *L, int status, lua_KContext operation) {

@@ -359,6 +359,33 @@ static void set_choices(lua_State *L, lsim *s) {
   lua_setfield(L, -2, "choices");
 }
 
+/* result.choices, for who makes many runs: of each a byte for the kind and, little-endian, 32 bits for n and for what was
+ * taken (from 0). */
+static void set_packed_choices(lua_State *L, lsim *s) {
+  size_t n;
+  const lub_sim_choice *made = lub_sim_choices(s->sim, &n);
+  luaL_Buffer b;
+  unsigned char *out = (unsigned char *)luaL_buffinitsize(L, &b, n * 9);
+  for (size_t i = 0; i < n; i++) {
+    *out++ = (unsigned char)made[i].kind;
+    for (int bit = 0; bit < 32; bit += 8) *out++ = (unsigned char)(made[i].n >> bit);
+    for (int bit = 0; bit < 32; bit += 8) *out++ = (unsigned char)(made[i].taken >> bit);
+  }
+  luaL_pushresultsize(&b, n * 9);
+  lua_setfield(L, -2, "choices");
+}
+
+static void set_wanted_choices(lua_State *L, lsim *s) {
+  size_t n;
+  (void)lub_sim_choices(s->sim, &n);
+  lua_pushinteger(L, (lua_Integer)n);
+  lua_setfield(L, -2, "nchoices");
+  bool packed = lua_getfield(L, 2, "choices") == LUA_TSTRING, wanted = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  if (packed) set_packed_choices(L, s);
+  else if (wanted) set_choices(L, s);
+}
+
 /* fn, opts, the sim (light) -> the outcome */
 static int run_protected(lua_State *L) {
   lsim *s = lua_touserdata(L, 3);
@@ -387,10 +414,7 @@ static int run_protected(lua_State *L) {
   lua_setfield(L, -2, "steps");
   lua_pushinteger(L, (lua_Integer)lub_sim_hash(s->sim));
   lua_setfield(L, -2, "hash");
-  lua_getfield(L, 2, "choices");
-  bool wanted = lua_toboolean(L, -1);
-  lua_pop(L, 1);
-  if (wanted) set_choices(L, s);
+  set_wanted_choices(L, s);
   push_text(L, &s->log, &s->log_text, &s->log_size, "log");
   push_text(L, &s->trace, &s->trace_text, &s->trace_size, "trace");
   return 1;
