@@ -1,0 +1,67 @@
+--- One run of a sim: the body with what it deferred, its seed, its strategy.
+local core = require "lubdub.simcore"
+
+local once = {}
+local deferred -- of the run that goes on
+
+--- At the end of the body, newest first.
+function once.defer(fn)
+  if not deferred then error("defer: not inside the body of a sim", 3) end
+  deferred[#deferred + 1] = fn
+end
+
+--- The first error, in a table, or nil.
+local function run_deferred(list)
+  local failed
+  while #list > 0 do
+    local ok, why = pcall(table.remove(list))
+    if not ok and not failed then failed = { why = why } end
+  end
+  return failed
+end
+
+local function kept(e, notes)
+  if type(e) ~= "string" then return e end
+  local stack = debug.traceback("", 2):gsub("\n%s*%[C%]: in function 'error'", "")
+  notes.traceback = e .. stack:gsub("\n%s*%[C%]: in function 'xpcall'.*$", "")
+  return e
+end
+
+--- Deferred functions run at its end, where they may wait; or, when it is closed from outside, in its close handler.
+local function body(fn, list, notes)
+  return function()
+    local _ <close> = setmetatable({}, { __close = function() run_deferred(list) end })
+    local results = table.pack(xpcall(fn, function(e) return kept(e, notes) end))
+    local failed = run_deferred(list)
+    if not results[1] then error(results[2], 0) end
+    if failed then error(failed.why, 0) end
+    return table.unpack(results, 2, results.n)
+  end
+end
+
+local function mixed(seed, run)
+  local x = seed + run * -7046029254386353131 -- splitmix64
+  x = (x ~ x >> 30) * -4658895280553007687
+  x = (x ~ x >> 27) * -7723592293110705685
+  return x ~ x >> 31
+end
+
+local passed_on = { "steps", "time", "stall", "strict", "guard", "slice" }
+
+--- plan: { strategy=, depth=, length=, sticky=, prefix= }; opts: of the sim; more: choices=, trace=. Gives the outcome
+--- of simcore.run, with `strung`: the body's error, if it is a string, with its traceback.
+function once.run(fn, opts, seed, run, plan, more)
+  local o = { seed = mixed(seed, run), strategy = plan.strategy, depth = plan.depth, length = plan.length,
+              sticky = plan.sticky, prefix = plan.prefix }
+  for _, name in ipairs(passed_on) do o[name] = opts[name] end
+  for name, value in pairs(more or {}) do o[name] = value end
+  local list, notes = {}, {}
+  deferred = list
+  local ok, outcome = pcall(core.run, body(fn, list, notes), o)
+  deferred = nil
+  if not ok then error(outcome, 0) end
+  outcome.strung = outcome.why == "error" and notes.traceback or nil
+  return outcome
+end
+
+return once

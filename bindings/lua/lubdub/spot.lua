@@ -1,0 +1,60 @@
+--- Which test this is. What is said of it is the same on every machine, in every order of the tests.
+local spot = {}
+
+--- FNV-1a, 64 bits.
+function spot.hash(text)
+  local h = -3750763034362895579 -- 0xcbf29ce484222325
+  for i = 1, #text do h = (h ~ text:byte(i)) * 0x100000001b3 end
+  return h
+end
+
+local function base(path) return path:match "[^/\\]*$" end
+
+--- What busted runs: the local `element` of a function that calls us, for which there is no other way.
+local function element()
+  for level = 3, 200 do
+    if not debug.getinfo(level, "l") then return nil end
+    for i = 1, 250 do
+      local name, value = debug.getlocal(level, i)
+      if not name then break end
+      if name == "element" and type(value) == "table" and value.descriptor == "it" then return value end
+    end
+  end
+end
+
+local function parent_of(e)
+  local busted = package.loaded.busted
+  return type(busted) == "table" and busted.parent and busted.parent(e)
+end
+
+--- The names from the outermost describe to the test, and the file.
+local function in_busted()
+  local names, file, e = {}, nil, element()
+  if not e then return nil end
+  while e do
+    if e.descriptor == "file" then file = e.name
+    elseif type(e.name) == "string" and e.descriptor ~= "suite" then table.insert(names, 1, e.name) end
+    e = parent_of(e)
+  end
+  return table.concat(names, " "), file
+end
+
+--- { name=, id= four hex digits, seed=, at= "file:line" of fn, again= how it is run again }. `name` goes before what
+--- busted says.
+function spot.of(fn, name)
+  local info = debug.getinfo(fn, "S")
+  local path = info.source:match "^@(.*)" or info.short_src
+  local found, file = in_busted()
+  local at = ("%s:%d"):format(info.short_src, info.linedefined)
+  local key = base(file or path) .. " " .. (name or found or tostring(info.linedefined))
+  local h = spot.hash(key)
+  return {
+    name = name or found or at,
+    id = ("%04x"):format((h ~ h >> 32) & 0xffff),
+    seed = (h ~ h >> 31) & 0x7fffffff,
+    at = at,
+    again = file and "busted " .. file or "lua5.4 " .. path,
+  }
+end
+
+return spot
