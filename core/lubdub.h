@@ -377,7 +377,7 @@ uint64_t lub_worker_id(const lub_worker *w);
 typedef struct lub_sim lub_sim;
 
 typedef enum lub_strategy {
-  LUB_SIM_FIRST,  /* the first of what can be chosen: no fiber is left before it waits */
+  LUB_SIM_FIRST,  /* the first of what can be chosen: no fiber is left before it waits (but see fair_after) */
   LUB_SIM_RANDOM, /* any, with equal chances */
   LUB_SIM_STICKY, /* the fiber that runs goes on with probability `sticky`; otherwise any */
   LUB_SIM_PCT,    /* priorities, of which depth - 1 change (Burckhardt et al., ASPLOS 2010) */

@@ -96,9 +96,9 @@ static double chance(lub_sim *s) { return (double)(lub_random_next(&s->random) >
 
 static uint32_t decide(lub_sim *s, const lub_choice *c) {
   if (s->nmade < s->nprefix) return s->prefix[s->nmade] < c->n ? s->prefix[s->nmade] : 0;
+  if (is_of_fibers(c) && s->nmade >= s->fair_after) return best(s, c, true);
   if (s->strategy == LUB_SIM_FIRST) return 0;
   if (is_of_fibers(c)) {
-    if (s->nmade >= s->fair_after) return best(s, c, true);
     if (s->strategy == LUB_SIM_PCT) return by_priority(s, c);
     if (s->strategy == LUB_SIM_STICKY && c->kind == LUB_CHOOSE_SWITCH) {
       if (chance(s) < s->sticky) return 0;
@@ -133,7 +133,7 @@ static uint32_t choose(void *ud, const lub_choice *c) {
   lub_sim *s = ud;
   uint32_t taken = decide(s, c);
   uint64_t fiber = is_of_fibers(c) ? c->fibers[taken] : s->engine->turns.current;
-  priority *p = is_of_fibers(c) && s->strategy != LUB_SIM_FIRST ? priority_of(s, fiber) : NULL;
+  priority *p = is_of_fibers(c) ? priority_of(s, fiber) : NULL;
   if (p) p->ran = s->nmade + 1;
   keep(s, &(lub_sim_choice){(uint32_t)c->kind, c->n, taken, fiber, s->now_ns});
   fold(s, (uint64_t)c->kind << 56 ^ (uint64_t)c->n << 28 ^ taken);
