@@ -106,6 +106,11 @@ void lub_worker_end(lub_worker *w) {
   if (w->zombie) e->zombies--;
   w->zombie = false;
   lub_list_remove(&w->all);
+  if (lub_link_queued(
+          &w->link)) { /* it ends outside a slice: the guest of a sim, which wakes its fibers to close them */
+    lub_list_remove(&w->link);
+    atomic_fetch_sub(&e->waiting, 1);
+  }
   pthread_cond_broadcast(&e->gone);
   if (w->pinned) {
     lub_list_remove(&w->pin);
