@@ -20,9 +20,20 @@ local function run_deferred(list)
   return failed
 end
 
-local function kept(e, notes)
+--- The innermost line that is in the file of fn, as "file:line"; or nil.
+local function place_in(fn)
+  local source = debug.getinfo(fn, "S").source
+  for level = 4, 200 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then return nil end
+    if info.source == source and info.currentline > 0 then return info.short_src .. ":" .. info.currentline end
+  end
+end
+
+local function kept(e, notes, fn)
+  notes.place = place_in(fn)
   if type(e) ~= "string" then return e end
-  local stack = debug.traceback("", 2):gsub("\n%s*%[C%]: in function 'error'", "")
+  local stack = debug.traceback("", 3):gsub("\n%s*%[C%]: in function 'error'", "")
   notes.traceback = e .. stack:gsub("\n%s*%[C%]: in function 'xpcall'.*$", "")
   return e
 end
@@ -31,7 +42,7 @@ end
 local function body(fn, list, notes)
   return function()
     local _ <close> = setmetatable({}, { __close = function() run_deferred(list) end })
-    local results = table.pack(xpcall(fn, function(e) return kept(e, notes) end))
+    local results = table.pack(xpcall(fn, function(e) return (kept(e, notes, fn)) end))
     local failed = run_deferred(list)
     if not results[1] then error(results[2], 0) end
     if failed then error(failed.why, 0) end
@@ -49,7 +60,7 @@ end
 local passed_on = { "steps", "time", "stall", "strict", "guard", "slice" }
 
 --- plan: { strategy=, depth=, length=, sticky=, prefix= }; opts: of the sim; more: choices=, trace=. Gives the outcome
---- of simcore.run, with `strung`: the body's error, if it is a string, with its traceback.
+--- of simcore.run; of an error of the body also its `place`, and, if it is a string, `strung`: it with its traceback.
 function once.run(fn, opts, seed, run, plan, more)
   local o = { seed = mixed(seed, run), strategy = plan.strategy, depth = plan.depth, length = plan.length,
               sticky = plan.sticky, prefix = plan.prefix }
@@ -60,7 +71,7 @@ function once.run(fn, opts, seed, run, plan, more)
   local ok, outcome = pcall(core.run, body(fn, list, notes), o)
   deferred = nil
   if not ok then error(outcome, 0) end
-  outcome.strung = outcome.why == "error" and notes.traceback or nil
+  if outcome.why == "error" then outcome.strung, outcome.place = notes.traceback, notes.place end
   return outcome
 end
 

@@ -115,6 +115,7 @@ function told.fail(at, text) raise_at(at, placed(text, at)) end
 --- Raises what failed, `more` lines below it. Failures stay failures, pending stays pending.
 function told.raise(outcome, limits, at, more)
   local e = outcome.error
+  at = outcome.place or at
   if told.is_pending(outcome) then raise_at(at, e) end
   if outcome.why == "error" and type(e) == "table" and debug.getmetatable(e) and not is_failure(e)
     and debug.getmetatable(e).__type == "failure" then
