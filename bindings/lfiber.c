@@ -232,7 +232,7 @@ static int yield(lua_State *L) {
   int64_t deadline = 0;
   lub_check_surplus(L, 0, "yield");
   if (lub_may_wait(L, lw, &deadline) == LUB_KILLED) return 0;
-  if (lw->sim) lub_sim_note(L, lw, "yield");
+  if (lw->sim) lub_sim_note(L, lw, "yield", true);
   lub_fiber_ready(&lw->running->core);
   return lub_park(L, lw, 0, yielded);
 }

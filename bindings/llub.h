@@ -321,8 +321,8 @@ extern const char LUB_OVER_MAGIC[]; /* of such handles */
 bool lub_is_over(lua_State *L, int arg);
 /* A fiber of a sim was born. */
 void lub_sim_born(lworker *lw, lfiber *f);
-/* A fiber is about to do something: for traces. */
-void lub_sim_note(lua_State *L, lworker *lw, const char *function);
+/* For traces: a fiber does something, or would have (done is false) but another was chosen. */
+void lub_sim_note(lua_State *L, lworker *lw, const char *function, bool done);
 /* Nobody can run: fires what is due, or moves the clock. False: nothing can ever happen. */
 bool lub_sim_idle(lworker *lw);
 /* What the main fiber, or one that nobody joins, has failed with lies on top of co. */

@@ -114,9 +114,9 @@ bool lub_at_point_slow(lua_State *L, lworker *lw, const char *function) {
   bool back = f->at_point;
   f->at_point = false;
   if (!back && (lw->judging || f->closing || f->kill || !lub_can_yield(L, lw))) return false;
-  if (!back && lub_turns_point(&f->core)) return true;
-  lub_sim_note(L, lw, function); /* when it comes about, which is not when it was first asked for */
-  return false;
+  bool leave = !back && lub_turns_point(&f->core);
+  lub_sim_note(L, lw, function, !leave);
+  return leave;
 }
 
 static int come_back(lua_State *L, int status, lua_KContext operation) {

@@ -24,6 +24,7 @@ typedef struct lsim {
   born *fibers;   /* [nfibers] by id */
   size_t nfibers;
   FILE *log, *trace; /* what the engine logs; a line for each operation, or NULL */
+  bool trace_all;    /* also for what a fiber was about to do when another was chosen */
   char *log_text, *trace_text;
   size_t log_size, trace_size;
   uint64_t step_max;
@@ -89,14 +90,14 @@ static int push_name(lua_State *L, const lsim *s, uint64_t id) {
   return 1;
 }
 
-void lub_sim_note(lua_State *L, lworker *lw, const char *function) {
+void lub_sim_note(lua_State *L, lworker *lw, const char *function, bool done) {
   lsim *s = sim_of(lw);
   lua_Debug ar;
-  if (!s->trace) return;
+  if (!s->trace || (!done && !s->trace_all)) return;
   (void)fprintf(s->trace, "%lld\t", (long long)lub_sim_now_ns(s->sim));
   print_name(s, s->trace, lw->running->core.wait.id);
   const lchan *box = lub_test_chan(L, 1);
-  (void)fprintf(s->trace, "\t%s\t%s\t%s", lw->core->name, function + (*function == ':'),
+  (void)fprintf(s->trace, "\t%s\t%s%s\t%s", lw->core->name, done ? "" : "~", function + (*function == ':'),
                 box ? lub_chan_name(box->ch) : "");
   const char *place = "\t?";
   for (int level = 0; lua_getstack(L, level, &ar); level++) {
@@ -221,8 +222,8 @@ static void open_sim(lua_State *L, lsim *s) {
   lub_sim_at_rest(s->sim, at_rest);
   if (lub_chan_open(s->engine, 0, "settle", &s->rest)) luaL_error(L, "sim: not enough memory");
   s->log = open_memstream(&s->log_text, &s->log_size);
-  if (lua_getfield(L, 2, "trace") != LUA_TNIL && lua_toboolean(L, -1))
-    s->trace = open_memstream(&s->trace_text, &s->trace_size);
+  s->trace_all = lua_getfield(L, 2, "trace") == LUA_TSTRING; /* "all" */
+  if (lua_toboolean(L, -1)) s->trace = open_memstream(&s->trace_text, &s->trace_size);
   lua_pop(L, 1);
 }
 

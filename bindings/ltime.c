@@ -83,7 +83,7 @@ static int sleep_for(lua_State *L) {
   if (deadline == 0) deadline = 1; /* long past: others have their turn first */
   lub_status refused = lub_may_wait(L, lw, &deadline);
   if (refused) return lub_push_reason(L, refused);
-  if (lw->sim) lub_sim_note(L, lw, "sleep");
+  if (lw->sim) lub_sim_note(L, lw, "sleep", true);
   if (lub_wait_sleep(&lw->running->core.wait, deadline) != LUB_PARK)
     return luaL_error(L, "sleep: not enough memory");
   return lub_park(L, lw, 0, slept);

@@ -100,7 +100,7 @@ if [ -n "$have_lua" ]; then
     stem "$file"
     suite "$stem" "$B/tests/$stem"
   done
-  for file in $(each spec/bindings/*_spec.lua spec/scripts/*_spec.lua); do
+  for file in $(each spec/bindings/*_spec.lua spec/scripts/*_spec.lua spec/examples/*_spec.lua); do
     stem "$file"
     suite "$stem" "$lua" spec/build/busted.lua --ignore-lua -o plainTerminal "$file"
   done

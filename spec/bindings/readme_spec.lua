@@ -1,13 +1,16 @@
 -- What the README shows is true: its Lua and C run, its output is what comes out, its targets and files exist.
 --
--- A block of Lua or C runs as it stands. What it prints is compared with the text block right behind it, whole, or with
--- what stands behind `-->` on its lines that print; `exit=4` behind the language is the exit code. In a text block a
--- line `...` stands for any lines, and figures that differ from run to run (times, memory) are not compared.
+-- A block of Lua or C runs as it stands; behind the language stand `exit=4`, its exit code, and the name of a spec that
+-- busted runs. What it prints is compared with the text block right behind it, whole, or with what stands behind `-->`
+-- on its lines that print. In a text block a line `...` stands for any lines, and what differs from run to run (times,
+-- memory, tokens) is not compared.
 local helper = require "spec.bindings.helper"
+require "lubdub.sim" -- which adds to lubdub's functions
 
 local readme = helper.read "README.md"
 
---- The fenced blocks: { language=, exit=, text=, output= the text block right behind it, before= the line before it }.
+--- The fenced blocks: { language=, exit=, spec= the name of a busted spec, text=, output= the text block right behind
+--- it, before= the line before it }.
 local function read_blocks()
   local found, block, last, ended = {}, nil, "", 0
   local n = 0
@@ -26,7 +29,8 @@ local function read_blocks()
       end
       block, ended = nil, n
     else
-      block = { language = language, exit = tonumber(info:match "^exit=(%d+)$" or 0), line = n, before = last }
+      block = { language = language, exit = tonumber(info:match "exit=(%d+)$" or 0), line = n, before = last }
+      block.spec = info:match "^%S+_spec%.lua"
     end
   end
   assert(not block, "a block that does not end")
@@ -38,7 +42,7 @@ local all = read_blocks()
 local function blocks(language)
   local found = {}
   for _, block in ipairs(all) do
-    if block.language == language then found[#found + 1] = block end
+    if block.language == language and not block.spec then found[#found + 1] = block end
   end
   return found
 end
@@ -46,7 +50,7 @@ end
 --- Without what differs from run to run.
 local function steady(text)
   return (text:gsub("%d+%.%d+ s", "N s"):gsub("memory=%d+ KiB", "memory=N KiB"):gsub("[^%s']*%.lua:", "script.lua:")
-    :gsub("/tmp/[^%s:]+:", "script.lua:"))
+    :gsub("/tmp/[^%s:]+:", "script.lua:"):gsub("lub1:%S+", "lub1:TOKEN"):gsub(": %d+%.%d+ seconds", ": N seconds"))
 end
 
 local function lines_of(text)
@@ -116,6 +120,23 @@ describe("the README", function()
         assert.equals("", err)
         assert.equals(0, code)
         compare(block, out)
+      end)
+    end
+  end
+
+  for _, block in ipairs(all) do
+    if block.spec then
+      it("has " .. block.spec .. ", of which busted says what it shows", function()
+        local folder = os.tmpname()
+        os.remove(folder)
+        local f = select(2, os.execute("mkdir " .. folder)) and assert(io.open(folder .. "/" .. block.spec, "w"))
+        f:write(block.text, "\n")
+        f:close()
+        local line = ("here=$PWD && cd %s && %s $here/spec/build/busted.lua --ignore-lua -o plainTerminal %s")
+        local code, out = helper.shell(line:format(folder, helper.lua, block.spec))
+        os.execute("rm -r " .. folder)
+        assert.equals(block.exit, code, out)
+        shows(block.output, out)
       end)
     end
   end

@@ -558,7 +558,7 @@ describe("a token", function()
       lub.sim.run(function() lub.chan(0, "acks"):recv() end)]]
     local code, _, err = helper.shell(helper.lua .. " " .. path)
     same(1, code)
-    says(err, path .. ":3: deadlock", "LUBDUB_REPLAY=", " lua5.4 " .. path)
+    says(err, path .. ":3: deadlock", "LUBDUB_REPLAY=", " " .. helper.lua .. " " .. path)
     local _, _, again = helper.shell(("LUBDUB_REPLAY=%s %s %s"):format(token_of(err), helper.lua, path))
     says(again, "replayed:", "recv acks", path .. ":3: deadlock")
     os.remove(path)

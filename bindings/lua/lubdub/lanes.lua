@@ -1,4 +1,5 @@
---- A run as lanes: a column for each fiber, a row for each operation, oldest first.
+--- A run as lanes: a column for each fiber, a row for each operation, oldest first; in parentheses what a fiber was
+--- about to do when another was chosen.
 local WIDTH, ROWS = 18, 60
 
 local function parsed(trace)
@@ -7,6 +8,7 @@ local function parsed(trace)
     local at, fiber, _, operation, object, place = line:match "^(%d+)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$"
     if at then
       local text = object == "" and operation or operation .. " " .. object
+      text = text:gsub("^~(.*)", "(%1)")
       rows[#rows + 1] = { at = tonumber(at) / 1e9, fiber = fiber, text = text, place = place }
     end
   end

@@ -39,6 +39,16 @@ local function in_busted()
   return table.concat(names, " "), file
 end
 
+--- What runs this script.
+local function program()
+  local first
+  for i = -1, -50, -1 do
+    if type(arg) ~= "table" or arg[i] == nil then break end
+    first = arg[i]
+  end
+  return first and tostring(first) or "lubdub run"
+end
+
 --- { name=, id= four hex digits, seed=, at= "file:line" of fn, again= how it is run again }. `name` goes before what
 --- busted says.
 function spot.of(fn, name)
@@ -53,7 +63,7 @@ function spot.of(fn, name)
     id = ("%04x"):format((h ~ h >> 32) & 0xffff),
     seed = (h ~ h >> 31) & 0x7fffffff,
     at = at,
-    again = file and "busted " .. file or "lua5.4 " .. path,
+    again = file and "busted " .. file or program() .. " " .. path,
   }
 end
 

@@ -109,7 +109,7 @@ function trials.fail_small(t, run, outcome, found)
     lines[1] = text:format(found, before, after, runs)
   end
   local least = forced(run, taken_of(choices))
-  local last = trials.run(t, least, { choices = true, trace = true })
+  local last = trials.run(t, least, { choices = true, trace = "all" })
   if not last.why or told.kind(last) ~= told.kind(outcome) then least, last = run, again end
   if last.trace then lines[#lines + 1] = lanes(last.trace) end
   trials.fail(t, least, last, lines)
@@ -121,7 +121,7 @@ end
 function trials.replay(t, from)
   local run = { plan = from.plan, seed = from.seed, run = from.run, forced = from.choices ~= nil }
   if from.choices then run.plan.prefix = taken_of(from.choices) end
-  local outcome = trials.run(t, run, { choices = true, trace = true })
+  local outcome = trials.run(t, run, { choices = true, trace = "all" })
   local diverged = token.diverged(from, outcome.choices)
   if diverged then
     local text = diverged .. "; the program, or Lua, is not the one of the token"
