@@ -323,6 +323,8 @@ bool lub_is_over(lua_State *L, int arg);
 void lub_sim_born(lworker *lw, lfiber *f);
 /* For traces: a fiber does something, or would have (done is false) but another was chosen. */
 void lub_sim_note(lua_State *L, lworker *lw, const char *function, bool done);
+/* A fiber is at a point. True: there were too many at this instant, it must leave. */
+bool lub_sim_tired(lworker *lw);
 /* Nobody can run: fires what is due, or moves the clock. False: nothing can ever happen. */
 bool lub_sim_idle(lworker *lw);
 /* What the main fiber, or one that nobody joins, has failed with lies on top of co. */

@@ -114,7 +114,7 @@ bool lub_at_point_slow(lua_State *L, lworker *lw, const char *function) {
   bool back = f->at_point;
   f->at_point = false;
   if (!back && (lw->judging || f->closing || f->kill || !lub_can_yield(L, lw))) return false;
-  bool leave = !back && lub_turns_point(&f->core);
+  bool leave = !back && (lub_turns_point(&f->core) || lub_sim_tired(lw));
   lub_sim_note(L, lw, function, !leave);
   return leave;
 }

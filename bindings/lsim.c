@@ -7,7 +7,7 @@
 #include "sim.h"
 
 #define HOUR_NS 3600000000000
-enum { LIVELOCK = 100000, STEPS_MAX = 1000000 };
+enum { LIVELOCK = 100000, POINTS_MAX = 500000, STEPS_MAX = 1000000 };
 
 const char LUB_OVER_MAGIC[] = "lub.over";
 
@@ -27,10 +27,12 @@ typedef struct lsim {
   bool trace_all;    /* also for what a fiber was about to do when another was chosen */
   char *log_text, *trace_text;
   size_t log_size, trace_size;
-  uint64_t step_max;
+  uint64_t step_max, points_max;
   int64_t time_max_ns, stall_ns;
-  const char *why; /* the run ended */
-  bool returned;   /* the body has */
+  int64_t instant_ns; /* of the last point */
+  uint64_t points;    /* at that instant, of at most points_max */
+  const char *why;    /* the run ended */
+  bool returned;      /* the body has */
 } lsim;
 
 static lsim *sim_of(const lworker *lw) { return lub_sim_binding(lw->core->engine->sim); }
@@ -102,12 +104,21 @@ void lub_sim_note(lua_State *L, lworker *lw, const char *function, bool done) {
   const char *place = "\t?";
   for (int level = 0; lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "Sl", &ar);
-    if (ar.currentline < 0) continue;
+    if (ar.currentline < 0 || strncmp(ar.source, "@lubdub.", 8) == 0) continue; /* C, or the Lua half */
     (void)fprintf(s->trace, "\t%s:%d", ar.short_src, ar.currentline);
     place = "";
     break;
   }
   (void)fprintf(s->trace, "%s\n", place);
+}
+
+/* A fiber that asks again and again may be the only one that is ready: it never leaves, no step ends. */
+bool lub_sim_tired(lworker *lw) {
+  lsim *s = sim_of(lw);
+  int64_t now_ns = lub_sim_now_ns(s->sim);
+  if (now_ns != s->instant_ns) s->points = 0;
+  s->instant_ns = now_ns;
+  return ++s->points > s->points_max;
 }
 
 /* ---- what outlives it -------------------------------------------------------------------------------------------- */
@@ -211,6 +222,7 @@ static void open_sim(lua_State *L, lsim *s) {
   o.depth = (uint32_t)option_integer(L, "depth", 0);
   o.length = (uint32_t)option_integer(L, "length", 0);
   s->step_max = (uint64_t)option_integer(L, "steps", STEPS_MAX);
+  s->points_max = (uint64_t)option_integer(L, "points", POINTS_MAX);
   s->time_max_ns = (int64_t)(option_number(L, "time", 30 * 24 * 3600.0) * 1e9);
   s->stall_ns = (int64_t)(option_number(L, "stall", 3600) * 1e9);
   o.prefix = push_prefix(L, &o.nprefix);
@@ -262,7 +274,7 @@ static const char *run_body(lsim *s) {
       instant_steps = 0;
     }
     if (s->engine->turns.current == body || !body_waits_for_ever(s)) woke_ns = now_ns;
-    if (++instant_steps > LIVELOCK) return "livelock";
+    if (++instant_steps > LIVELOCK || s->points > s->points_max) return "livelock";
     if (++steps > s->step_max || now_ns > s->time_max_ns) return "budget";
     if (now_ns - woke_ns > s->stall_ns) return "stalled";
   }
@@ -273,7 +285,8 @@ static const char *run_body(lsim *s) {
 static const char *run_rest(lsim *s) {
   lub_sim_stop_clock(s->sim, true);
   for (uint64_t i = 0; i < LIVELOCK; i++)
-    if (lub_sim_step(s->sim) != LUB_OK) return NULL;
+    if (s->points > s->points_max) break;
+    else if (lub_sim_step(s->sim) != LUB_OK) return NULL;
   return "livelock";
 }
 

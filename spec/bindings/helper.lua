@@ -75,6 +75,14 @@ function helper.file(text)
   return path
 end
 
+--- A new empty folder; its path.
+function helper.folder()
+  local path = os.tmpname()
+  os.remove(path)
+  assert(os.execute("mkdir " .. path))
+  return path
+end
+
 function helper.read(path)
   local f = assert(io.open(path, "rb"))
   local text = f:read "a"

@@ -127,9 +127,8 @@ describe("the README", function()
   for _, block in ipairs(all) do
     if block.spec then
       it("has " .. block.spec .. ", of which busted says what it shows", function()
-        local folder = os.tmpname()
-        os.remove(folder)
-        local f = select(2, os.execute("mkdir " .. folder)) and assert(io.open(folder .. "/" .. block.spec, "w"))
+        local folder = helper.folder()
+        local f = assert(io.open(folder .. "/" .. block.spec, "w"))
         f:write(block.text, "\n")
         f:close()
         local line = ("here=$PWD && cd %s && %s $here/spec/build/busted.lua --ignore-lua -o plainTerminal %s")

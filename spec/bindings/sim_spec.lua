@@ -263,8 +263,18 @@ describe("a failing sim", function()
       lub.go(function() while true do lub.yield() end end)
       lub.chan():recv()
     end)
-    says(why, "livelock at t=+0.000000000s (virtual): 100000 steps at one instant, 2 fibers", "busiest:",
+    says(why, "livelock at t=+0.000000000s (virtual): ", " at one instant, 2 fibers", "busiest:",
       " times  P.1  yield  ", "hint: who asks again and again has to sleep")
+  end)
+
+  it("livelock: of one that is alone, in the body and after it", function()
+    local at = line() + 2
+    says(failure(function()
+      while select(2, lub.select(lub.chan(), 0)) == "timeout" do end
+    end), "livelock at t=+0.000000000s", " times  P  select  ", "sim_spec.lua:" .. at)
+    says(failure(function()
+      lub.go(function() while true do lub.chan():recv(0) end end)
+    end), "livelock at t=+0.000000000s", " times  P.1  recv  ")
   end)
 
   it("stalled: the body waits, and only others run", function()
@@ -491,12 +501,12 @@ describe("a token", function()
       assert.equals(4, n)
     end
     %s
-    it("counts", lub.%s(body))]]
+    it("counts", lub.%s({ seed = 2 }, body))]]
 
   --- The token of the failure of this spec, and what a run of `second` with that token says.
   local function replayed(first, second)
-    local path = os.tmpname()
-    local spec = path .. "_spec.lua"
+    local folder = helper.folder()
+    local spec = folder .. "/token_spec.lua" -- a name that stays: it is in the seed
     local function run(text, env)
       local f = assert(io.open(spec, "w"))
       f:write('local lub = require "lubdub" require "lubdub.sim" ', text)
@@ -508,8 +518,7 @@ describe("a token", function()
     local token = token_of(text)
     assert(token, text)
     local code, again = run(second or first, "LUBDUB_REPLAY=" .. token)
-    os.remove(path)
-    os.remove(spec)
+    os.execute("rm -r " .. folder)
     return token, code, again, text
   end
 

@@ -23,7 +23,8 @@ local heads = {
       fibers(o.report))
   end,
   livelock = function(o)
-    return ("livelock at t=+%.9fs (virtual): 100000 steps at one instant, %s"):format(o.now, fibers(o.report))
+    return ("livelock at t=+%.9fs (virtual): 100,000 turns or 500,000 operations at one instant, %s"):format(o.now,
+      fibers(o.report))
   end,
   stalled = function(o, limits)
     return ("stalled at t=+%.9fs (virtual): the body waits without a deadline, and only others ran for %g s"):format(

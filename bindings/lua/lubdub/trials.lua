@@ -45,13 +45,13 @@ end
 -- ---- failures ----
 
 local busy = { livelock = true, budget = true, stalled = true }
-local BUSY_STEPS = 120000 -- more than a livelock takes
+local BUSY_STEPS = 20000 -- by then it shows
 
 local function find_busiest(t, run, outcome)
   if not busy[outcome.why] then return end
   local steps = t.wish.steps
   t.wish.steps = math.min(steps or BUSY_STEPS, BUSY_STEPS)
-  outcome.busiest = told.busiest(trials.run(t, run, { trace = true }).trace or "")
+  outcome.busiest = told.busiest(trials.run(t, run, { trace = true, points = BUSY_STEPS }).trace or "")
   t.wish.steps = steps
 end
 
