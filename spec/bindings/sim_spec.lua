@@ -531,6 +531,16 @@ describe("a token", function()
     same(text:match "Passed in:\n(.-)\n", again:match "Passed in:\n(.-)\n")
   end)
 
+  it("is of one of the sims in a test", function()
+    local _, code, again = replayed [[it("has two", function()
+      lub.sim.run(function() lub.go(function() end):join() print "the first ran" end)
+      lub.sim.run(function() lub.chan(0, "x"):recv() end)
+    end)]]
+    same(1, code)
+    says(again, "the first ran", "deadlock", "replayed:")
+    assert(not again:find "diverged", again)
+  end)
+
   it("of a shrunk schedule carries its choices", function()
     local token, code, again = replayed(orders:format("", "explore"))
     same(1, code)

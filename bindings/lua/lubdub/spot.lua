@@ -27,16 +27,27 @@ local function parent_of(e)
   return type(busted) == "table" and busted.parent and busted.parent(e)
 end
 
---- The names from the outermost describe to the test, and the file.
-local function in_busted()
+local bodies = setmetatable({}, { __mode = "k" }) -- of a test: which of its sims has its body where
+
+--- " 2" for the second sim of a test: a token is of one of them.
+local function which(e, at)
+  local known = bodies[e] or { n = 0 }
+  bodies[e] = known
+  if not known[at] then known.n, known[at] = known.n + 1, known.n + 1 end
+  return known[at] > 1 and (" %d"):format(known[at]) or ""
+end
+
+--- The names from the outermost describe to the test, and the file. at: the place of the body.
+local function in_busted(at)
   local names, file, e = {}, nil, element()
   if not e then return nil end
+  local number = which(e, at)
   while e do
     if e.descriptor == "file" then file = e.name
     elseif type(e.name) == "string" and e.descriptor ~= "suite" then table.insert(names, 1, e.name) end
     e = parent_of(e)
   end
-  return table.concat(names, " "), file
+  return table.concat(names, " ") .. number, file
 end
 
 --- What runs this script.
@@ -54,8 +65,8 @@ end
 function spot.of(fn, name)
   local info = debug.getinfo(fn, "S")
   local path = info.source:match "^@(.*)" or info.short_src
-  local found, file = in_busted()
   local at = ("%s:%d"):format(info.short_src, info.linedefined)
+  local found, file = in_busted(at)
   local key = base(file or path) .. " " .. (name or found or tostring(info.linedefined))
   local h = spot.hash(key)
   return {

@@ -5,7 +5,7 @@ local spot = require "lubdub.spot"
 
 local token = {}
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-local KINDS = { "fiber", "switch", "timer", "case", "other" }
+local KINDS = { "fiber", "switch", "timer", "case", "other", "fault" }
 local MARKS = 1024
 local number_of = {}
 for i, kind in ipairs(KINDS) do number_of[kind] = i - 1 end

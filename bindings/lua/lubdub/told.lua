@@ -80,6 +80,15 @@ function told.kind(outcome)
   return ((text:match "^[^\n]-:%d+:" or "") .. text:gsub("0x%x+", "0x"):gsub("%d+", "N")):sub(1, 200)
 end
 
+--- What was called that no seed controls, a line; nil: nothing.
+function told.uncontrolled(outcome)
+  local parts = {}
+  for i, call in ipairs(outcome.uncontrolled or {}) do
+    parts[i] = ("%s %d times, first at %s"):format(call.name, call.count, call.where)
+  end
+  return parts[1] and "uncontrolled: " .. table.concat(parts, "; ")
+end
+
 --- The text of what failed, without a token. limits: the options steps, time, stall.
 function told.text(outcome, limits)
   local why = outcome.why

@@ -29,6 +29,10 @@ local function difference(a, b)
     :format(a.why or "success", a.steps, a.now, b.why or "success", b.steps, b.now)
 end
 
+local function with_hint(text, uncontrolled)
+  return text .. (uncontrolled and "\n" .. uncontrolled or "") .. "\n" .. HINT
+end
+
 --- The same run again must be the same; the outcome of the first. Nothing is run again where a test is pending.
 function trials.run_twice(t, run)
   local a = trials.run(t, run, { choices = true })
@@ -39,7 +43,7 @@ function trials.run_twice(t, run)
   for i, o in ipairs { a, b } do
     if o.why then text = ("%s\nrun %d: %s"):format(text, i, told.text(o, t.wish)) end
   end
-  told.fail(t.test.at, text .. "\n" .. HINT)
+  told.fail(t.test.at, with_hint(text, told.uncontrolled(a) or told.uncontrolled(b)))
 end
 
 -- ---- failures ----
@@ -61,6 +65,7 @@ local function replay_line(t, text) return ("replay: LUBDUB_REPLAY=%s %s"):forma
 function trials.fail(t, run, outcome, lines)
   if not told.is_pending(outcome) then find_busiest(t, run, outcome) end
   local more = lines or {}
+  more[#more + 1] = told.uncontrolled(outcome)
   more[#more + 1] = replay_line(t, token.write(t.test.id, run, outcome.choices or {}))
   told.raise(outcome, t.wish, t.test.at, table.concat(more, "\n"))
 end
@@ -96,7 +101,8 @@ function trials.fail_small(t, run, outcome, found)
   if again.hash ~= outcome.hash or told.kind(again) ~= told.kind(outcome) then
     local text = ("nondeterminism: a run that failed does not fail so again, with seed %d, run %d (%s)"):format(
       run.seed, run.run, token.label(run.plan))
-    told.fail(t.test.at, ("%s\n%s\n%s"):format(text, told.text(outcome, t.wish), HINT))
+    text = text .. "\n" .. told.text(outcome, t.wish)
+    told.fail(t.test.at, with_hint(text, told.uncontrolled(outcome) or told.uncontrolled(again)))
   end
   if busy[outcome.why] then trials.fail(t, run, again, { found }) end
   local lines, choices = { found }, again.choices

@@ -4,7 +4,7 @@ local token = require "lubdub.token"
 
 local wishes = {}
 
-local COMMON = "name seed strategy sticky depth steps time stall strict guard slice replay"
+local COMMON = "name seed strategy sticky depth steps time stall strict faults replay"
 local known = { sim = COMMON, explore = COMMON .. " runs preemptions shrink" }
 local strategies = {
   sim = { "first", "random", "sticky", "pct" },
@@ -41,6 +41,7 @@ local function checked(kind, o)
   w.time = check.positive(o.time, "time")
   w.stall = check.positive(o.stall, "stall")
   check.type(o.replay, "replay", "string")
+  check.type(o.strict, "strict", "boolean")
   if kind == "explore" then
     w.runs = check.count(o.runs, "runs", w.strategy == "exhaustive" and 20000 or 200)
     w.preemptions = whole(o.preemptions, "preemptions", 2, 0)
