@@ -264,6 +264,7 @@ describe("a failing schedule", function()
     says(why, "run ", "(", "seed 4) failed; of its ", " are left after ")
     assert(why:find "\n  t  +P +P%.1 +P%.2\n", why)
     assert(why:find "\n +0%.000 s +send log +[^\n]*explore_spec%.lua:%d+\n", why)
+    assert(why:find "\n +0%.000 s +%(send log%) +[^\n]*explore_spec%.lua:%d+\n", why) -- it was about to
   end)
 
   it("is made small: of a race one preemption is left", function()

@@ -1,6 +1,7 @@
 -- A sim's body, its clock, what it says when it fails, its tokens; and that busted takes all of it for its own.
 local lub = require "lubdub"
 local sim = require "lubdub.sim"
+local tokens = require "lubdub.token"
 local helper = require "spec.bindings.helper"
 local support = require "spec.support"
 local same = support.same
@@ -486,6 +487,81 @@ describe("a sim in busted", function()
 end)
 
 describe("a token", function()
+  local kinds = { "fiber", "switch", "timer", "case", "other", "fault" }
+
+  local function choices(n, last)
+    local list = {}
+    for i = 1, n do
+      local of = i * 7 % 5 + 2
+      list[i] = { kind = kinds[i * i % 6 + 1], n = of, taken = i <= last and i % of + 1 or 1, fiber = "P." .. i % 3 }
+    end
+    return list
+  end
+
+  local function reread(plan, all, forced)
+    return tokens.read(tokens.write("abcd", { plan = plan, seed = 1, run = 1, forced = forced }, all))
+  end
+
+  it("has at most 60 characters, whatever the seed and the strategy", function()
+    local pct, sticky = { strategy = "pct", depth = 4, length = 1000 }, { strategy = "sticky", sticky = 127 / 128 }
+    for _, plan in ipairs { { strategy = "first" }, { strategy = "random" }, pct, sticky, { strategy = "sticky" } } do
+      local run = { plan = plan, seed = math.maxinteger, run = 20000 }
+      local text = tokens.write("abcd", run, choices(5000, 5000))
+      assert(#text <= 60, text)
+      local t = tokens.read(text)
+      same({ "abcd", math.maxinteger, 20000, plan.strategy }, { t.id, t.seed, t.run, t.plan.strategy })
+      same(nil, tokens.diverged(t, choices(5000, 5000)))
+    end
+  end)
+
+  it("keeps what a strategy was asked for to the last bit", function()
+    for _, p in ipairs { 7 / 8, 31 / 32, 127 / 128, 0.5, 1 / 3, 0.1, 1e-9, 1 - 2 ^ -53 } do
+      local t = reread({ strategy = "sticky", sticky = p }, {})
+      assert(t.plan.sticky == p, p)
+    end
+    local t = reread({ strategy = "pct", depth = 3, length = 57 }, {})
+    same({ strategy = "pct", depth = 3, length = 57 }, t.plan)
+  end)
+
+  it("carries choices of any kind and number, up to the last that is not the first of its n", function()
+    for n = 0, 40 do
+      for _, last in ipairs { 0, n // 2, n } do
+        local all = choices(n, last)
+        local carried = reread({ strategy = "first" }, all, true).choices or {}
+        for i = 1, n do
+          local c = carried[i]
+          same(all[i].taken, c and c.taken or 1)
+          if c then same({ all[i].kind, all[i].n }, { c.kind, c.n }) end
+        end
+        assert(#carried == 0 or carried[#carried].taken > 1)
+      end
+    end
+    local big = { { kind = "other", n = 4294967295, taken = 4294967294, fiber = "P" } }
+    local t = reread({ strategy = "first" }, big, true)
+    same(4294967294, t.choices[1].taken)
+  end)
+
+  it("says at which choice a run went another way", function()
+    local was = choices(20, 20)
+    local with = reread({ strategy = "first" }, was, true)
+    local without = reread({ strategy = "random" }, was)
+    same(nil, tokens.diverged(with, was))
+    same(nil, tokens.diverged(without, was))
+    local now = choices(20, 20)
+    now[11] = { kind = "case", n = 9, taken = 2, fiber = "P.4.1" }
+    same("replay diverged at choice 11: recorded switch 5/6, now case with 9 options, of P.4.1",
+      (tokens.diverged(with, now):gsub("recorded %l+ %d/%d", "recorded switch 5/6")))
+    says(tokens.diverged(without, now), "replay diverged between choices 9 and 16: choice 9 is now ")
+    now = choices(10, 10)
+    says(tokens.diverged(with, now), "replay diverged at choice 11: recorded ", ", now the run ends before it")
+    says(tokens.diverged(without, now), "replay diverged ")
+    now = choices(20, 20)
+    now[1].n = now[1].n + 1
+    says(tokens.diverged(with, now), "at choice 1: ")
+    says(tokens.diverged(without, now), "replay diverged ") -- a digit is right by chance once in 16
+    says(tokens.diverged(without, {}), "there was a choice, now there is none")
+  end)
+
   local orders = [[
     local function body()
       local n, fibers = 0, {}

@@ -1,12 +1,12 @@
 --- Tokens name one run: lub1:STRATEGY:SEED:RUN:PRINT, or with the first choices behind it, when those are what it is.
---- PRINT is the test's id (4 hex digits), then a digit for the choices up to the 1st, 2nd, 4th … 1024th, then two for
+--- PRINT is the test's id (4 hex digits), then a digit for the choices up to the 1st, 2nd, 4th … 512th, then two for
 --- all: by it a run of other code is told, and about where it went another way.
 local spot = require "lubdub.spot"
 
 local token = {}
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 local KINDS = { "fiber", "switch", "timer", "case", "other", "fault" }
-local MARKS = 1024
+local MARKS = 512
 local number_of = {}
 for i, kind in ipairs(KINDS) do number_of[kind] = i - 1 end
 
@@ -108,17 +108,22 @@ end
 
 -- ---- strategies, as one word ----
 
---- pct3.57: depth 3 over 57 choices; sticky0.875
+--- pct3.57: depth 3 over 57 choices; sticky8: 7/8, sticky0.3
 function token.label(plan)
   if plan.strategy == "pct" then return ("pct%d.%d"):format(plan.depth or 2, plan.length or 0) end
-  if plan.strategy == "sticky" then return ("sticky%.6g"):format(plan.sticky or 0) end
+  if plan.strategy == "sticky" then
+    local p = plan.sticky or 7 / 8
+    local n = math.tointeger(1 / (1 - p))
+    return n and 1 - 1 / n == p and ("sticky%d"):format(n) or ("sticky%.17g"):format(p)
+  end
   return plan.strategy
 end
 
 local function plan_of(label)
   local depth, length = label:match "^pct(%d+)%.(%d+)$"
   if depth then return { strategy = "pct", depth = tonumber(depth), length = tonumber(length) } end
-  local sticky = tonumber(label:match "^sticky([%d.]+)$")
+  local sticky = tonumber(label:match "^sticky(.+)$")
+  if math.type(sticky) == "integer" then sticky = 1 - 1 / sticky end
   if sticky then return { strategy = "sticky", sticky = sticky } end
   if label == "first" or label == "random" then return { strategy = label } end
 end
@@ -135,7 +140,7 @@ end
 
 --- { id=, plan=, seed=, run=, marks=, choices= nil or the first ones } or nil, what is wrong with it
 function token.read(text)
-  local label, seed, run, id, digits, rest = text:match "^lub1:([%w.]+):(%d+):(%d+):(%x%x%x%x)(%x+)(.*)$"
+  local label, seed, run, id, digits, rest = text:match "^lub1:([%w.-]+):(%d+):(%d+):(%x%x%x%x)(%x+)(.*)$"
   local plan = label and plan_of(label)
   local choices
   if rest and rest ~= "" then choices = rest:sub(1, 1) == ":" and unpack_choices(rest:sub(2)) end
