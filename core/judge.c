@@ -225,8 +225,8 @@ static void tick(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   if (woken) woken->wake(woken);
 }
 
-/* Alone it wakes nobody that waits: what is parked is alive. Inside a unit of work, or when somebody listens, its policy
- * may think otherwise. */
+/* Alone it wakes nobody that waits: what is parked is alive. Of one that is inside a unit of work, or runs, its policy may
+ * think otherwise, if somebody wants to hear it. */
 static bool could_wake(lub_timer *t) {
   lub_heart *h = lub_container(t, lub_heart, tick);
   lub_judge *j = h->engine->judge;
