@@ -44,9 +44,10 @@ local function widths_of(rows, first, names)
   return widths
 end
 
---- The trace of simcore.run -> text.
+--- The trace of simcore.run -> text; nil: nothing was done.
 return function(trace)
   local rows = parsed(trace)
+  if #rows == 0 then return nil end
   local first = math.max(1, #rows - ROWS + 1)
   local names = fibers_of(rows, first)
   local widths = widths_of(rows, first, names)

@@ -84,7 +84,8 @@ end
 function told.uncontrolled(outcome)
   local parts = {}
   for i, call in ipairs(outcome.uncontrolled or {}) do
-    parts[i] = ("%s %d times, first at %s"):format(call.name, call.count, call.where)
+    local times = call.count == 1 and "at" or ("%d times, first at"):format(call.count)
+    parts[i] = ("%s %s %s"):format(call.name, times, call.where)
   end
   return parts[1] and "uncontrolled: " .. table.concat(parts, "; ")
 end

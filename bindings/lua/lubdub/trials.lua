@@ -117,7 +117,7 @@ function trials.fail_small(t, run, outcome, found)
   local least = forced(run, taken_of(choices))
   local last = trials.run(t, least, { choices = true, trace = "all" })
   if not last.why or told.kind(last) ~= told.kind(outcome) then least, last = run, again end
-  if last.trace then lines[#lines + 1] = lanes(last.trace) end
+  lines[#lines + 1] = last.trace and lanes(last.trace)
   trials.fail(t, least, last, lines)
 end
 
