@@ -64,6 +64,29 @@ describe("sim.run", function()
     assert(n > 10, n)
   end)
 
+  it("is the same run in another process", function()
+    local path = helper.file [[
+      local lub, core = require "lubdub", require "lubdub.simcore"
+      local order = {}
+      local outcome = core.run(function()
+        local ch, fibers = lub.chan(2), {}
+        for i = 1, 5 do
+          fibers[i] = lub.go(function()
+            lub.sleep(i % 2)
+            ch:send(i)
+            order[#order + 1] = i .. ":" .. lub.select(lub.after(1), lub.after(1), ch):name() .. #ch
+          end)
+        end
+        for i = 1, 5 do fibers[i]:join() end
+      end, { seed = 11, trace = true })
+      print(outcome.why, outcome.hash, outcome.now, table.concat(order, " "))
+      print(outcome.trace)]]
+    local code, out = helper.shell(helper.lua .. " " .. path)
+    same(0, code)
+    for _ = 1, 3 do same(out, select(2, helper.shell(helper.lua .. " " .. path))) end
+    os.remove(path)
+  end)
+
   it("has the strategies it is asked for", function()
     for _, strategy in ipairs { "first", "random", "sticky", "pct" } do
       same(1, sim.run({ strategy = strategy, depth = 3, sticky = 0.5 }, function() return 1 end))
@@ -196,6 +219,25 @@ describe("defer", function()
       end)
       assert(done[1] == 2 and done[2] == 1 and #done == 2, i .. ": " .. table.concat(done, " "))
     end
+  end)
+
+  it("may come from what was deferred, but not when the body has ended", function()
+    local done = {}
+    local why = failure(function()
+      lub.defer(function()
+        done[#done + 1] = "first"
+        lub.defer(function() done[#done + 1] = "second" end)
+      end)
+      local gate = lub.chan()
+      lub.go(function()
+        gate:recv()
+        lub.defer(function() end)
+      end)
+      lub.settle()
+      lub.defer(function() gate:close() end)
+    end)
+    same({ "first", "second" }, done)
+    says(why, "defer: not inside the body of a sim")
   end)
 
   it("fails the body when it fails itself, and the others are done all the same", function()

@@ -10,13 +10,14 @@ function once.defer(fn)
   deferred[#deferred + 1] = fn
 end
 
---- The first error, in a table, or nil.
+--- The first error, in a table, or nil. There may come more meanwhile; afterwards none.
 local function run_deferred(list)
   local failed
   while #list > 0 do
     local ok, why = pcall(table.remove(list))
     if not ok and not failed then failed = { why = why } end
   end
+  deferred = nil
   return failed
 end
 
