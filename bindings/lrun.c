@@ -111,9 +111,10 @@ int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k) {
 
 bool lub_at_point_slow(lua_State *L, lworker *lw, const char *function) {
   lfiber *f = lw->running;
+  if (lw->judging) return false; /* inside an operation of f, which may be on its way back to it */
   bool back = f->at_point;
   f->at_point = false;
-  if (!back && (lw->judging || f->closing || f->kill || !lub_can_yield(L, lw))) return false;
+  if (!back && (f->closing || f->kill || !lub_can_yield(L, lw))) return false;
   bool leave = !back && (lub_turns_point(&f->core) || lub_sim_tired(lw));
   lub_sim_note(L, lw, function, !leave);
   return leave;
