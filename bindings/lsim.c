@@ -389,12 +389,16 @@ static void set_packed_choices(lua_State *L, lsim *s) {
   lua_setfield(L, -2, "choices");
 }
 
-static void set_wanted_choices(lua_State *L, lsim *s) {
+/* opts.choices: true; "failed": only of a run that has; "packed". */
+static void set_wanted_choices(lua_State *L, lsim *s, bool failed) {
+  static const char *const words[] = {"failed", "packed", NULL};
   size_t n;
   (void)lub_sim_choices(s->sim, &n);
   lua_pushinteger(L, (lua_Integer)n);
   lua_setfield(L, -2, "nchoices");
-  bool packed = lua_getfield(L, 2, "choices") == LUA_TSTRING, wanted = lua_toboolean(L, -1);
+  bool word = lua_getfield(L, 2, "choices") == LUA_TSTRING;
+  bool packed = word && luaL_checkoption(L, -1, NULL, words) == 1;
+  bool wanted = word ? failed && !packed : lua_toboolean(L, -1);
   lua_pop(L, 1);
   if (packed) set_packed_choices(L, s);
   else if (wanted) set_choices(L, s);
@@ -428,7 +432,7 @@ static int run_protected(lua_State *L) {
   lua_setfield(L, -2, "steps");
   lua_pushinteger(L, (lua_Integer)lub_sim_hash(s->sim));
   lua_setfield(L, -2, "hash");
-  set_wanted_choices(L, s);
+  set_wanted_choices(L, s, failed || s->why);
   push_text(L, &s->log, &s->log_text, &s->log_size, "log");
   push_text(L, &s->trace, &s->trace_text, &s->trace_size, "trace");
   return 1;

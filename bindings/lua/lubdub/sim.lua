@@ -25,7 +25,7 @@ local function perform(fn, wish)
   if not outcome then
     local plan = { strategy = wish.strategy, depth = wish.depth, sticky = wish.sticky }
     local run = { plan = plan, seed = t.seed, run = 1 }
-    outcome = wishes.twice() and trials.run_twice(t, run) or trials.run(t, run, { choices = true })
+    outcome = wishes.twice() and trials.run_twice(t, run) or trials.run(t, run, { choices = "failed" })
     if outcome.why then trials.fail(t, run, outcome) end
   end
   return table.unpack(outcome.values, 1, outcome.values.n)
