@@ -177,7 +177,7 @@ lub_status lub_unit(lub_heart *h, lub_value *id) {
   keep(u, &u->id, id);
   put(u->count, get(u->count) + 1);
   put(u->runnable_ns, get(h->life.spent_ns[LUB_STATE_RUNNABLE]));
-  put(u->since_ns, now);
+  put(u->since_ns, now ? now : 1); /* 0 would be none, and is when a sim begins */
   return sign_of_life(h, "unit");
 }
 

@@ -37,6 +37,17 @@ describe("a heart", function()
     assert.same({ nil, "closed" }, { h:close() })
   end)
 
+  it("begins a unit at the very beginning of a sim, where the clock is 0", function()
+    local out = require "lubdub.simcore".run(function()
+      local h = lub.heart { name = "db" }
+      h:unit "first"
+      lub.sleep(2)
+      return h:stats().unit, h:stats().unit_age
+    end, { seed = 1 })
+    assert.equals("first", out.values[1])
+    assert.near(2, out.values[2], 1e-6)
+  end)
+
   it("counts beats and units, and the intervals between beats", function()
     local h = lub.heart { name = "counts", window = 4 }
     for i = 1, 5 do
