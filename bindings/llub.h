@@ -302,6 +302,9 @@ lpolicy *lub_policy_of(lua_State *L, int index, int opts, const char *what, lub_
 void lub_policy_drop(lpolicy *p);
 /* A heart that had it is closed: it asks no more, but for what has begun. Any thread. */
 void lub_policy_leave(lpolicy *p);
+/* From here on policies are made anew, for a sim in this state; and its end, when none of them is in use any more. */
+void lub_begin_policies(lua_State *L);
+void lub_end_policies(lua_State *L);
 /* In the judge's state, with the snapshot on top, which is replaced by the results (verdict, ask again, score; or
  * seconds). False: it failed, has been reported, and is not to be asked any more, or h is closed; nothing is pushed
  * then. */

@@ -27,6 +27,8 @@ struct lpolicy {
 #define GONE UINT_MAX
 
 static const char CACHE[] = "lub.policies", TYPE[] = "lub.policy";
+/* In a state in which a sim runs: the cache of its own engine; every box that the sim made. */
+static const char OUTER[] = "lub.policies.outer", OF_SIM[] = "lub.policies.sim";
 
 void lub_policy_drop(lpolicy *p) {
   if (p) lub_object_drop(&p->obj);
@@ -147,6 +149,12 @@ static lpolicy *make_policy(lua_State *L) {
   double window = wanted(L, "window"), estimate = wanted(L, "estimate");
   lua_pop(L, 1);
   lpolicy **box = push_box(L);
+  if (lub_lworker(L)->guest) {
+    lua_getfield(L, LUA_REGISTRYINDEX, OF_SIM);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    lua_pop(L, 1);
+  }
   lpolicy *p = lub_alloc(mem, sizeof *p);
   if (!p) luaL_error(L, "heart: not enough memory for a policy");
   *p = (lpolicy){.mem = mem, .window = (uint32_t)window, .estimate = estimate};
@@ -203,6 +211,30 @@ lpolicy *lub_policy_of(lua_State *L, int index, int opts, const char *what, lub_
   if (wants && p->estimate > 0) wants->estimate = p->estimate;
   lub_object_ref(&p->obj);
   return p;
+}
+
+/* A policy belongs to an engine: it has crossed into the state of that one's judge. */
+void lub_begin_policies(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, CACHE);
+  lua_setfield(L, LUA_REGISTRYINDEX, OUTER);
+  lua_pushnil(L);
+  lua_setfield(L, LUA_REGISTRYINDEX, CACHE);
+  push_cache(L);
+  lua_newtable(L);
+  lua_setfield(L, LUA_REGISTRYINDEX, OF_SIM);
+  lua_pop(L, 1);
+}
+
+void lub_end_policies(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, OF_SIM);
+  for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i > 0; i--) {
+    lua_rawgeti(L, -1, i);
+    empty_box(lua_touserdata(L, -1));
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  lua_getfield(L, LUA_REGISTRYINDEX, OUTER);
+  lua_setfield(L, LUA_REGISTRYINDEX, CACHE);
 }
 
 /* ---- where it is asked ----------------------------------------------------------------------------------------- */

@@ -158,7 +158,10 @@ static int set_up(lua_State *L) {
   lw->pool = new_table(L, 0, NULL);
   lua_pushliteral(L, "killed");
   lw->killed = luaL_ref(L, LUA_REGISTRYINDEX);
-  if (lw->guest) return 0;
+  if (lw->guest) {
+    lub_begin_policies(L);
+    return 0;
+  }
   if (lw->core->pinned) {
     lua_getglobal(L, "require");
     lua_setfield(L, LUA_REGISTRYINDEX, "lub.require"); /* before a script changes it */
@@ -288,9 +291,11 @@ void lub_lworker_end_guest(lworker *lw, lworker *outer) {
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) lub_disown(L);
   lua_pop(L, 1);
   drop_references(L, lw);
+  lub_end_policies(L);
   give_state(L, outer);
   lub_pack_free(lw);
   lw->L = NULL;
+  lub_turns_forget(w); /* closing its fibers may have woken it */
   lub_worker_end(w);
   lub_worker_drop(w);
 }

@@ -119,6 +119,12 @@ uint32_t lub_turns_fire(lub_engine *e) {
   return fired;
 }
 
+void lub_turns_forget(lub_worker *w) {
+  if (!lub_link_queued(&w->link)) return;
+  lub_list_remove(&w->link);
+  atomic_fetch_sub(&w->engine->waiting, 1);
+}
+
 void lub_turns_close(lub_engine *e) {
   lub_free(&e->mem, e->turns.ready);
   lub_free(&e->mem, e->turns.ids);

@@ -25,6 +25,8 @@ void lub_turns_run(lub_engine *e, lub_fiber *f);
 bool lub_turns_point(lub_fiber *f);
 /* Fires what is due: all timers that wake nobody, and one of the others. Returns how many. */
 uint32_t lub_turns_fire(lub_engine *e);
+/* w, which ends outside its slice, gets no turn any more. */
+void lub_turns_forget(lub_worker *w);
 void lub_turns_close(lub_engine *e);
 
 #endif

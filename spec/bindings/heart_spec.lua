@@ -48,6 +48,32 @@ describe("a heart", function()
     assert.near(2, out.values[2], 1e-6)
   end)
 
+  it("does not keep a sim from its deadlock", function()
+    for _ = 1, 3 do
+      local out = require "lubdub.simcore".run(function()
+        local verdicts = lub.heart { name = "db", interval = 0.1 }:verdicts()
+        verdicts:recv()
+      end, { seed = 1 })
+      assert.equals("deadlock", out.why)
+    end
+  end)
+
+  it("may have a policy that another sim, or none, has asked", function()
+    local function policy() return "ill" end
+    for _ = 1, 3 do
+      local out = require "lubdub.simcore".run(function()
+        local verdicts = lub.heart { name = "db", interval = 0.1, policy = policy }:verdicts()
+        return verdicts:recv(1).verdict
+      end, { seed = 1 })
+      assert.is_nil(out.why, out.report)
+      assert.same({ "ill", "" }, { out.values[1], out.log })
+      collectgarbage()
+    end
+    local h = lub.heart { name = "db", interval = 0.01, policy = policy }
+    assert.equals("ill", h:verdicts():recv(5).verdict)
+    h:close()
+  end)
+
   it("counts beats and units, and the intervals between beats", function()
     local h = lub.heart { name = "counts", window = 4 }
     for i = 1, 5 do
