@@ -295,7 +295,6 @@ void lub_lworker_end_guest(lworker *lw, lworker *outer) {
   give_state(L, outer);
   lub_pack_free(lw);
   lw->L = NULL;
-  lub_turns_forget(w); /* closing its fibers may have woken it */
   lub_worker_end(w);
   lub_worker_drop(w);
 }

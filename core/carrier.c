@@ -134,6 +134,10 @@ static void wake_one(lub_engine *e) {
 
 void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   lub_place *p = self && self->engine == e ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
+  if (e->opts.choose && w->thaw_ns) {
+    lub_turns_set_aside(w);
+    return;
+  }
   if (!p || again || e->opts.choose) {
     push_global(e, w, again);
     wake_one(e);
@@ -501,7 +505,7 @@ static void *watch(void *arg) {
 }
 
 bool lub_carriers_in_c(lub_engine *e, lub_worker *w) {
-  bool in_c = false;
+  bool in_c = w->in_call;
   pthread_mutex_lock(&e->lock);
   for (int i = 0; i < e->threads && !in_c; i++) {
     lub_carrier *c = &e->carriers[i];

@@ -295,7 +295,7 @@ static void init_engine(lub_engine *e, const lub_options *o) {
   *e = (lub_engine){.mem = {o->realloc, o->ud}, .opts = *o, .holds = 1, .keeper_ns = LUB_NEVER};
   e->real_clock = o->clock == real_clock;
   lub_list *lists[] = {&e->queue,  &e->preempted, &e->workers,    &e->pinned, &e->sleepers,
-                       &e->idlers, &e->spares,    &e->complaints, &e->chans};
+                       &e->idlers, &e->spares,    &e->complaints, &e->chans,  &e->turns.frozen};
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) lub_list_init(lists[i]);
   lub_timers_init(&e->timers, &e->mem);
   pthread_mutex_init(&e->lock, NULL);

@@ -116,14 +116,16 @@ static void doubt_locked(lub_judge *j, const lub_heart *h, int64_t when_ns, int6
     stall_locked(j, when_ns, now_ns);
 }
 
-static void late(lub_engine *e, int64_t due_ns, int64_t now_ns) {
-  lub_judge *j = e->judge;
-  if (has_own_pace(e) || now_ns - due_ns <= LATE_NS) return;
+void lub_judge_stood(lub_judge *j, int64_t from_ns, int64_t to_ns) {
+  if (to_ns - from_ns <= LATE_NS) return;
   pthread_mutex_lock(&j->lock);
-  if (now_ns > j->stalled_until_ns) {
-    stall_locked(j, due_ns > j->stalled_until_ns ? due_ns : j->stalled_until_ns, now_ns);
-  }
+  if (to_ns > j->stalled_until_ns)
+    stall_locked(j, from_ns > j->stalled_until_ns ? from_ns : j->stalled_until_ns, to_ns);
   pthread_mutex_unlock(&j->lock);
+}
+
+static void late(lub_engine *e, int64_t due_ns, int64_t now_ns) {
+  if (!has_own_pace(e)) lub_judge_stood(e->judge, due_ns, now_ns);
 }
 
 static void starved(lub_engine *e, const lub_worker *w, int64_t ns) {

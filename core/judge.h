@@ -60,6 +60,8 @@ void lub_judge_forget(lub_heart *h);
 void lub_judge_leave(lub_heart *h);
 /* Nothing in from_ns..to_ns was h's fault, nor will be grace_ns more; with the lock. */
 void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns);
+/* The host stood from then to then: no heart is to blame, unless it was for less than the judge bears. */
+void lub_judge_stood(lub_judge *j, int64_t from_ns, int64_t to_ns);
 /* Looks at h as soon as may be. */
 void lub_judge_stir(lub_heart *h);
 

@@ -147,7 +147,8 @@ typedef enum lub_choice_kind {
   LUB_CHOOSE_SWITCH, /* the same at a point in the midst of one, fibers[0], which goes on if it is chosen */
   LUB_CHOOSE_TIMER,  /* which of the timers that are due fires first */
   LUB_CHOOSE_CASE,   /* which of the ready cases of a select */
-  LUB_CHOOSE_OTHER   /* the host's own: see lub_sim_choose */
+  LUB_CHOOSE_OTHER,  /* the host's own: see lub_sim_choose */
+  LUB_CHOOSE_FAULT   /* whether a fault fires, 1, or not, 0: see lub_sim_fault */
 } lub_choice_kind;
 
 typedef struct lub_choice {
@@ -391,6 +392,7 @@ typedef struct lub_sim_options {
   const uint32_t *prefix; /* the first choices; gone after the call */
   size_t nprefix;
   uint32_t fair_after; /* choices, after which who has waited longest runs; 0: 10,000 */
+  bool no_faults;
   const lub_options
       *engine; /* allocator, log, verdict, record and their ud; NULL: none. Carriers, clock and choose
                                      are the sim's */
@@ -421,6 +423,11 @@ double lub_sim_now(lub_sim *s);
 void lub_sim_stop_clock(lub_sim *s, bool stop);
 /* A choice of the host's own, of n >= 1: 0 to n - 1. */
 uint32_t lub_sim_choose(lub_sim *s, uint32_t n);
+/* Whether the fault point `name`, which is copied, fires now: a choice of the run's. In each run some points are on, each
+ * at a rate of its own, of at most p. LUB_SIM_FIRST takes none but those in the prefix. */
+bool lub_sim_fault(lub_sim *s, const char *name, double p);
+/* From now on no fault fires, and those that last are over. */
+void lub_sim_heal(lub_sim *s);
 /* What was chosen so far, where there were two or more; the sim's. A choice that found no memory to be kept in is not
  * there, and the sim is spoilt: *n is 0. */
 const lub_sim_choice *lub_sim_choices(lub_sim *s, size_t *n);

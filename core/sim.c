@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fault.h"
+#include "judge.h"
+
 enum { FAIR_AFTER = 10000, SETTLE_MAX = 1000000, PCT_LENGTH = 1000, CHANGES_MAX = 16 };
 #define STICKY 0.875
 #define LONGEST 3e8 /* seconds */
@@ -21,6 +24,9 @@ struct lub_sim {
   bool (*rest)(void *binding);
   int64_t now_ns;
   bool stopped, spoilt;
+  lub_allocator mem;
+  lub_faults faults;
+  bool fault; /* what was drawn for the choice under way */
   uint64_t steps, hash;
   lub_strategy strategy;
   double sticky;
@@ -98,6 +104,7 @@ static uint32_t decide(lub_sim *s, const lub_choice *c) {
   if (s->nmade < s->nprefix) return s->prefix[s->nmade] < c->n ? s->prefix[s->nmade] : 0;
   if (is_of_fibers(c) && s->nmade >= s->fair_after) return best(s, c, true);
   if (s->strategy == LUB_SIM_FIRST) return 0;
+  if (c->kind == LUB_CHOOSE_FAULT) return s->fault;
   if (is_of_fibers(c)) {
     if (s->strategy == LUB_SIM_PCT) return by_priority(s, c);
     if (s->strategy == LUB_SIM_STICKY && c->kind == LUB_CHOOSE_SWITCH) {
@@ -146,6 +153,33 @@ uint32_t lub_sim_choose(lub_sim *s, uint32_t n) {
   return n < 2 ? 0 : choose(s, &c);
 }
 
+/* ---- faults -------------------------------------------------------------------------------------------------- */
+
+/* A point that is off is a choice too: the number of choices does not depend on the seed, nor on what was drawn. */
+static bool fires(lub_sim *s, const char *name, double p, bool always_on) {
+  lub_choice c = {.kind = LUB_CHOOSE_FAULT, .n = 2};
+  s->fault = lub_faults_draw(&s->faults, name, p, always_on);
+  return choose(s, &c);
+}
+
+bool lub_sim_fault(lub_sim *s, const char *name, double p) {
+  return !s->faults.off && p > 0 && fires(s, name, p, false);
+}
+
+bool lub_sim_chance(lub_sim *s, const char *name, double p) {
+  if (s->faults.off || !(p > 0)) return false;
+  return p >= 1 || fires(s, name, p, true);
+}
+
+bool lub_sim_is_healed(const lub_sim *s) { return s->faults.off; }
+
+void lub_sim_heal(lub_sim *s) {
+  s->faults.off = true;
+  lub_turns_thaw(s->engine);
+}
+
+/* ---- what was chosen ----------------------------------------------------------------------------------------- */
+
 const lub_sim_choice *lub_sim_choices(lub_sim *s, size_t *n) {
   *n = s->spoilt ? 0 : s->nmade;
   return s->made;
@@ -161,6 +195,12 @@ int64_t lub_sim_now_ns(lub_sim *s) { return s->now_ns; }
 double lub_sim_now(lub_sim *s) { return (double)s->now_ns / 1e9; }
 void lub_sim_stop_clock(lub_sim *s, bool stop) { s->stopped = stop; }
 void lub_sim_jump(lub_sim *s, int64_t by_ns) { s->now_ns += by_ns; }
+
+void lub_sim_suspend(lub_sim *s, int64_t by_ns) {
+  int64_t from_ns = s->now_ns;
+  lub_sim_jump(s, by_ns);
+  if (s->engine->judge) lub_judge_stood(s->engine->judge, from_ns, s->now_ns);
+}
 
 static lub_status step(lub_sim *s, int64_t until_ns) {
   s->steps++;
@@ -225,6 +265,7 @@ static void engine_record(void *ud, const lub_event *event) {
 }
 
 static void free_sim(lub_sim *s) {
+  lub_faults_close(&s->faults);
   (void)take(s, s->made, 0);
   (void)take(s, s->priorities, 0);
   (void)take(s, s->prefix, 0);
@@ -238,6 +279,8 @@ static lub_status prepare(lub_sim *s, const lub_sim_options *o) {
   s->fair_after = o->fair_after ? o->fair_after : FAIR_AFTER;
   s->lowest = UINT64_MAX / 4; /* ranks begin above, and fall below */
   s->hash = o->seed;
+  s->mem = (lub_allocator){engine_realloc, s};
+  s->faults = (lub_faults){.mem = &s->mem, .seed = ~o->seed, .off = o->no_faults};
   lub_random_seed(&s->random, o->seed);
   for (uint32_t i = 1; i < depth; i++) s->changes[s->nchanges++] = lub_random_below(&s->random, length);
   if (!o->nprefix) return LUB_OK;

@@ -14,5 +14,12 @@ bool lub_sim_go_on(lub_sim *s);
 void lub_sim_at_rest(lub_sim *s, bool (*rest)(void *binding));
 /* Moves the clock, back too: a fault. Timers that are due then fire. */
 void lub_sim_jump(lub_sim *s, int64_t by_ns);
+/* Moves the clock on as a machine finds it that was suspended: the judge excuses the silence of all hearts. */
+void lub_sim_suspend(lub_sim *s, int64_t by_ns);
+/* Whether a fault fires that was asked for: with probability p, whatever the seed. From 1 on, and down from 0, that is
+ * no choice. */
+bool lub_sim_chance(lub_sim *s, const char *name, double p);
+/* No fault fires any more, or ever did. */
+bool lub_sim_is_healed(const lub_sim *s);
 
 #endif

@@ -47,7 +47,7 @@ static lub_worker *gather(lub_engine *e, lub_list *queue) {
 }
 
 static void gather_siblings(lub_engine *e, lub_worker *w, const lub_fiber *but) {
-  if (!lub_worker_has_ready(w)) return;
+  if (w->thaw_ns || !lub_worker_has_ready(w)) return;
   const lub_fifo *const queues[] = {&w->ready, &w->preempted};
   for (int i = 0; i < 2; i++)
     for (lub_fiber *f = queues[i]->first; f; f = f->ready_next)
@@ -119,10 +119,49 @@ uint32_t lub_turns_fire(lub_engine *e) {
   return fired;
 }
 
-void lub_turns_forget(lub_worker *w) {
-  if (!lub_link_queued(&w->link)) return;
+/* ---- frozen workers -------------------------------------------------------------------------------------------- */
+
+static void thaw(lub_worker *w) {
+  w->thaw_ns = 0;
+  w->in_call = false;
+  if (!lub_link_queued(&w->link)) return; /* it has nothing to do; or it drives */
   lub_list_remove(&w->link);
-  atomic_fetch_sub(&w->engine->waiting, 1);
+  lub_carriers_queue(w->engine, w, false);
+}
+
+static void thaws(lub_timer *t, int64_t due_ns, int64_t now_ns) {
+  (void)due_ns;
+  (void)now_ns;
+  thaw(lub_container(t, lub_worker, thaw));
+}
+
+static const lub_timer_kind thaw_kind = {.fire = thaws};
+
+lub_status lub_turns_freeze(lub_worker *w, int64_t until_ns, bool in_call) {
+  lub_engine *e = w->engine;
+  w->thaw.kind = &thaw_kind;
+  if (w->thaw_ns >= until_ns || w->ended) return LUB_OK;
+  if (lub_timer_reserve(&e->timers, &w->thaw)) return LUB_NOMEM;
+  if (!w->thaw_ns && lub_link_queued(&w->link)) {
+    lub_list_remove(&w->link);
+    atomic_fetch_sub(&e->waiting, 1);
+    lub_turns_set_aside(w);
+  }
+  w->thaw_ns = until_ns;
+  w->in_call = in_call;
+  (void)lub_engine_start_timer(e, &w->thaw, until_ns);
+  return LUB_OK;
+}
+
+void lub_turns_set_aside(lub_worker *w) { lub_list_push(&w->engine->turns.frozen, &w->link); }
+
+void lub_turns_thaw(lub_engine *e) {
+  for (lub_link *k = lub_list_first(&e->workers); k; k = lub_list_next(&e->workers, k)) {
+    lub_worker *w = lub_container(k, lub_worker, all);
+    if (!w->thaw_ns) continue;
+    (void)lub_timer_stop(&e->timers, &w->thaw);
+    thaw(w);
+  }
 }
 
 void lub_turns_close(lub_engine *e) {

@@ -13,6 +13,7 @@ typedef struct lub_turns {
   uint32_t n, room;
   lub_fiber *chosen; /* at a point, to run in the next step */
   uint64_t current;  /* the id of the fiber that ran last */
+  lub_list frozen;   /* lub_worker.link: those that would wait for their turn otherwise */
 } lub_turns;
 
 /* Asks for a choice of n; 0 without asking when there is only one. */
@@ -25,8 +26,13 @@ void lub_turns_run(lub_engine *e, lub_fiber *f);
 bool lub_turns_point(lub_fiber *f);
 /* Fires what is due: all timers that wake nobody, and one of the others. Returns how many. */
 uint32_t lub_turns_fire(lub_engine *e);
-/* w, which ends outside its slice, gets no turn any more. */
-void lub_turns_forget(lub_worker *w);
+/* The fibers of w have no turn until then; the longest freeze wins. in_call: because it is inside a C call, otherwise it
+ * gets no CPU. One that runs has its slice first. LUB_NOMEM. */
+lub_status lub_turns_freeze(lub_worker *w, int64_t until_ns, bool in_call);
+/* w, which is frozen, would have a turn. */
+void lub_turns_set_aside(lub_worker *w);
+/* No worker is frozen any more. */
+void lub_turns_thaw(lub_engine *e);
 void lub_turns_close(lub_engine *e);
 
 #endif

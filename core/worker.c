@@ -43,6 +43,7 @@ static void free_worker(lub_object *o) {
   lub_worker *w = lub_container(o, lub_worker, obj);
   lub_engine *e = w->engine;
   lub_timer_forget(&e->timers, &w->grace);
+  lub_timer_forget(&e->timers, &w->thaw);
   if (w->free_data) w->free_data(w);
   lub_chan_drop(w->done);
   lub_free(&e->mem, w->name);
@@ -109,7 +110,7 @@ void lub_worker_end(lub_worker *w) {
   if (lub_link_queued(
           &w->link)) { /* it ends outside a slice: the guest of a sim, which wakes its fibers to close them */
     lub_list_remove(&w->link);
-    atomic_fetch_sub(&e->waiting, 1);
+    if (!w->thaw_ns) atomic_fetch_sub(&e->waiting, 1);
   }
   pthread_cond_broadcast(&e->gone);
   if (w->pinned) {
@@ -129,7 +130,7 @@ static void grace_is_over(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   int state = atomic_load(&w->state);
   if (atomic_load(&w->fate) != LUB_ALIVE) return;
   bool closing = atomic_load(&w->closing) && now_ns - due_ns < CLOSING_NS;
-  bool runs = state == LUB_RUNNING || state == LUB_NOTIFIED;
+  bool runs = state == LUB_RUNNING || state == LUB_NOTIFIED || w->in_call;
   bool starves = runs && w->engine->threads && w->graces++ < GRACES && !lub_carriers_in_c(w->engine, w);
   if (closing || !runs || starves) {
     lub_timer_again(&w->engine->timers, t, now_ns + (closing ? CLOSING_NS : GRACE_NS));
@@ -249,6 +250,8 @@ void lub_fiber_preempted(lub_fiber *f) {
   enter(f, LUB_STATE_RUNNABLE);
   append(&f->worker->preempted, f);
 }
+
+void lub_fiber_held(lub_fiber *f) { append(&f->worker->preempted, f); }
 
 void lub_fiber_ready(lub_fiber *f) {
   lub_worker *w = f->worker;
@@ -599,6 +602,7 @@ bool lub_workers_end(lub_engine *e, double wait) {
   int64_t deadline = lub_engine_deadline(e, wait);
   bool ended = false, over = false;
   int patience = PATIENCE;
+  if (e->opts.choose) lub_turns_thaw(e);
   set_ending(e, 1); /* before they are counted: none that opens later lives */
   kill_all(e);
   while (!over) {

@@ -74,7 +74,10 @@ struct lub_worker {
 
   /* the running thread's */
   bool ended;
-  lub_fiber *chosen;         /* to run in this slice, alone: see turns.h */
+  lub_fiber *chosen; /* to run in this slice, alone: see turns.h */
+  int64_t thaw_ns;   /* until when it is frozen, if it is: see turns.h */
+  bool in_call;      /* ... in a C call */
+  lub_timer thaw;
   lub_fifo ready, preempted; /* those that were preempted run when no other is ready, or it is their turn */
   lub_list fibers;
   uint32_t pops;
@@ -132,6 +135,8 @@ void lub_fiber_inbox(lub_fiber *f);
 void lub_fiber_ready(lub_fiber *f);
 /* The same for one that was preempted; the running thread's. */
 void lub_fiber_preempted(lub_fiber *f);
+/* The same for one that is inside a C call, and runs when its worker is frozen no longer. */
+void lub_fiber_held(lub_fiber *f);
 
 /* All waits of w's parked fibers, n of them, are claimed: returns when each wake has come, after which nobody else touches
  * the fibers. w's thread. */
