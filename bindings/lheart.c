@@ -106,18 +106,30 @@ static bool take_progress(lua_State *L, lub_heart *h, lub_value *out) {
   return false;
 }
 
+lub_status lub_give_sign(lub_heart *h, lub_sign sign, lub_value *v) {
+  if (sign == LUB_SIGN_UNIT) return lub_unit(h, v);
+  if (sign == LUB_SIGN_REST) return lub_rest(h);
+  return v ? lub_beat_progress(h, v) : lub_beat(h);
+}
+
+/* Gives a sign of life, with what it says, which is freed, or NULL. In a sim it may be lost, or late. */
+static int give(lua_State *L, lub_heart *h, lub_sign sign, lub_value *v) {
+  lworker *lw = lub_lworker(L);
+  if (lw->sim && lub_fault_sign(lw, h, sign, v)) return push_done(L, LUB_OK);
+  lub_status status = lub_give_sign(h, sign, v);
+  if (status != LUB_OK && v) lub_value_drop(v);
+  return push_done(L, status);
+}
+
 /* heart:beat([progress]) -> true | nil, "closed" */
 static int heart_beat(lua_State *L) {
   LUB_POINT(L, heart_beat, ":beat");
   lub_heart *h = lub_check_heart(L, ":beat");
   int n = lua_gettop(L);
-  if (n == 1 || (n == 2 && lua_isnil(L, 2))) return push_done(L, lub_beat(h));
+  if (n == 1 || (n == 2 && lua_isnil(L, 2))) return give(L, h, LUB_SIGN_BEAT, NULL);
   lub_check_surplus(L, 2, ":beat");
   lub_value v;
-  if (!take_progress(L, h, &v)) return push_done(L, lub_beat(h));
-  lub_status status = lub_beat_progress(h, &v);
-  if (status != LUB_OK) lub_value_drop(&v);
-  return push_done(L, status);
+  return give(L, h, LUB_SIGN_BEAT, take_progress(L, h, &v) ? &v : NULL);
 }
 
 /* heart:unit([id]) -> true | nil, "closed" */
@@ -135,9 +147,7 @@ static int heart_unit(lua_State *L) {
   } else {
     lub_arg_error(L, ":unit", 2, "an id (a string, number or boolean)");
   }
-  lub_status status = lub_unit(h, &id);
-  if (status != LUB_OK) lub_value_drop(&id);
-  return push_done(L, status);
+  return give(L, h, LUB_SIGN_UNIT, &id);
 }
 
 /* heart:rest() -> true | nil, "closed" */
@@ -145,7 +155,7 @@ static int heart_rest(lua_State *L) {
   LUB_POINT(L, heart_rest, ":rest");
   lub_heart *h = lub_check_heart(L, ":rest");
   lub_check_surplus(L, 1, ":rest");
-  return push_done(L, lub_rest(h));
+  return give(L, h, LUB_SIGN_REST, NULL);
 }
 
 /* ---- who listens --------------------------------------------------------------------------------------------- */

@@ -302,6 +302,7 @@ static lub_status start_worker(lworker *like, lub_chan *bell, const char *path, 
     lub_here = here;
     return LUB_NOMEM;
   }
+  lw->judge = true;
   lub_fiber_inbox(&lw->main->core);
   lub_worker_start(lw->core);
   lub_worker_drop(lw->core);

@@ -80,7 +80,8 @@ typedef struct lworker {
   bool sim;                          /* its engine is a sim's: every operation is a point (lsim.c) */
   bool guest;                        /* of a sim, in the state of another worker, which waits meanwhile */
   bool lazy;                         /* the state is ours, and some libraries are not open yet */
-  bool judging;                      /* a policy runs: it may not wait */
+  bool judging;                      /* a policy or an invariant runs: it may not wait */
+  bool judge;                        /* it is the judge's */
   bool bytecode;                     /* `load` takes binary chunks too */
   bool warns, in_warning;            /* after warn("@on"); between the pieces of one */
   bool script;                       /* a host started it, and may ask for its first result */
@@ -100,6 +101,13 @@ typedef struct lworker {
   size_t memory, memory_limit;
   uint32_t policies,
       policies_most; /* in its cache (lpolicy.c); as many as may be there before it is looked through */
+  struct {           /* while one of its allocations is to fail: see lfault.c */
+    lua_Alloc f;     /* what is used otherwise */
+    void *ud;
+    uint64_t
+        left; /* until it fails; 0: it has, but not yet when Lua has collected everything and asks again */
+    size_t failed;
+  } scarce;
   char site[64];
 } lworker;
 
@@ -269,6 +277,8 @@ void lub_check_surplus(lua_State *L, int most, const char *function);
 _Noreturn void lub_arg_error(lua_State *L, const char *function, int arg, const char *expected);
 int lub_join(lua_State *L, lub_chan *done, lua_CFunction push);
 
+typedef enum lub_sign { LUB_SIGN_BEAT, LUB_SIGN_UNIT, LUB_SIGN_REST } lub_sign;
+
 /* Hearts (lheart.c), the snapshot that their policies get (lsnapshot.c). */
 lub_heart *lub_test_heart(lua_State *L, int arg);
 lub_heart *lub_check_heart(lua_State *L, const char *function);
@@ -332,6 +342,21 @@ bool lub_sim_tired(lworker *lw);
 bool lub_sim_idle(lworker *lw);
 /* What the main fiber, or one that nobody joins, has failed with lies on top of co. */
 void lub_sim_failed(lworker *lw, lua_State *co);
+
+/* What a run of a sim is put through, and what it must hold to (lfault.c). */
+typedef struct lfaults lfaults;
+int luaopen_lubdub_faultcore(lua_State *L);
+/* Where a run keeps them; NULL there until there is one (lsim.c). */
+lfaults **lub_sim_faults(const lworker *lw);
+/* A sign of life of h is about to be given. True: it is lost, or comes later; *v, NULL without one, is taken then. */
+bool lub_fault_sign(const lworker *lw, lub_heart *h, lub_sign sign, lub_value *v);
+lub_status lub_give_sign(lub_heart *h, lub_sign sign, lub_value *v);
+/* At rest. deliver: gives the signs of life that are due; whether there were any. holds: whether the invariants hold; if
+ * not, the body has failed. */
+bool lub_deliver_signs(lfaults *f);
+bool lub_invariants_hold(const lfaults *f, lworker *body);
+/* The run is over. */
+void lub_end_faults(lworker *body, lfaults *f);
 
 /* The module (lmodule.c) and its parts. */
 int luaopen_lubdub(lua_State *L);

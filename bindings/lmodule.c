@@ -93,6 +93,7 @@ void lub_preload(lua_State *L) {
   static const luaL_Reg here[] = {{"lubdub", luaopen_lubdub},
                                   {"lubdub.trial", luaopen_lubdub_trial},
                                   {"lubdub.simcore", luaopen_lubdub_simcore},
+                                  {"lubdub.faultcore", luaopen_lubdub_faultcore},
                                   {NULL, NULL}};
   luaL_setfuncs(L, here, 0);
   for (const lhalf *m = lub_half; m->name; m++) {

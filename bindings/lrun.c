@@ -56,7 +56,8 @@ static void raise_failure(lua_State *L, lworker *lw) {
 lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline) {
   const lfiber *f = lw->running;
   lub_worker *w = lw->core;
-  if (lw->judging) luaL_error(L, "a policy cannot wait, start or send anything");
+  if (lw->judging)
+    luaL_error(L, "%s cannot wait, start or send anything", lw->guest ? "an invariant" : "a policy");
   if (f->kill || is_fenced(lw)) {
     if (!f->closing) (void)lub_die(L, lw);
     /* the handlers of a zombie must not be heard */

@@ -33,6 +33,7 @@ typedef struct lsim {
   uint64_t points;    /* at that instant, of at most points_max */
   const char *why;    /* the run ended */
   bool returned;      /* the body has */
+  lfaults *faults;
 } lsim;
 
 static lsim *sim_of(const lworker *lw) { return lub_sim_binding(lw->core->engine->sim); }
@@ -167,11 +168,18 @@ static void engine_log(void *ud, const char *message) {
 /* Wakes who waits for the others. */
 static bool at_rest(void *binding) {
   lsim *s = binding;
+  if (s->faults && lub_deliver_signs(s->faults)) return true;
+  if (s->faults && !lub_invariants_hold(s->faults, s->body)) return true; /* it ends here */
   lub_value v = lub_bool(true);
   return lub_chan_send(s->rest, &v, 0) == LUB_OK;
 }
 
-bool lub_sim_idle(lworker *lw) { return lub_sim_go_on(sim_of(lw)->sim); }
+bool lub_sim_idle(lworker *lw) {
+  const lsim *s = sim_of(lw);
+  return lub_sim_go_on(s->sim) && !s->body->failed;
+}
+
+lfaults **lub_sim_faults(const lworker *lw) { return &sim_of(lw)->faults; }
 
 static lua_Integer option_integer(lua_State *L, const char *name, lua_Integer none) {
   lua_Integer n = none;
@@ -221,6 +229,10 @@ static void open_sim(lua_State *L, lsim *s) {
   o.sticky = option_number(L, "sticky", 0);
   o.depth = (uint32_t)option_integer(L, "depth", 0);
   o.length = (uint32_t)option_integer(L, "length", 0);
+  int faults = lua_getfield(L, 2, "faults");
+  o.no_faults =
+      faults != LUA_TNIL && (!lua_toboolean(L, -1) || (faults == LUA_TNUMBER && lua_tonumber(L, -1) == 0));
+  lua_pop(L, 1);
   s->step_max = (uint64_t)option_integer(L, "steps", STEPS_MAX);
   s->points_max = (uint64_t)option_integer(L, "points", POINTS_MAX);
   s->time_max_ns = (int64_t)(option_number(L, "time", 30 * 24 * 3600.0) * 1e9);
@@ -283,6 +295,7 @@ static const char *run_body(lsim *s) {
 
 /* The clock stands: what can still run does. */
 static const char *run_rest(lsim *s) {
+  lub_sim_heal(s->sim); /* who is frozen would be for ever */
   lub_sim_stop_clock(s->sim, true);
   for (uint64_t i = 0; i < LIVELOCK; i++)
     if (s->points > s->points_max) break;
@@ -352,7 +365,7 @@ static void set_error(lua_State *L, lsim *s) {
 
 /* result.choices: kinds, ns and taken (from 1), fibers by name, times. */
 static void set_choices(lua_State *L, lsim *s) {
-  static const char *const kinds[] = {"fiber", "switch", "timer", "case", "other"};
+  static const char *const kinds[] = {"fiber", "switch", "timer", "case", "other", "fault"};
   size_t n;
   const lub_sim_choice *made = lub_sim_choices(s->sim, &n);
   lua_createtable(L, (int)n, 0);
@@ -441,6 +454,10 @@ static int run_protected(lua_State *L) {
 /* False: something still uses its engine, which stays. */
 static bool end_sim(lsim *s) {
   bool closed = true;
+  if (s->faults) {
+    lub_end_faults(s->body, s->faults);
+    s->faults = NULL;
+  }
   if (s->body) lub_lworker_end_guest(s->body, s->outer);
   if (s->rest) lub_chan_drop(s->rest);
   if (s->sim) closed = lub_sim_close(s->sim) == LUB_OK;
