@@ -70,11 +70,13 @@ static int64_t check_span(lua_State *L, int arg, const char *function) {
 
 /* fault(name [, p = 0.25]) -> whether the point fires now; outside a sim none does */
 static int point(lua_State *L) {
-  const lworker *lw = lub_lworker(L);
+  lworker *lw = lub_lworker(L);
   if (lua_type(L, 1) != LUA_TSTRING) lub_arg_error(L, "fault", 1, "the name of a point (a string)");
   double p = lua_isnoneornil(L, 2) ? 0.25 : check_probability(L, 2, "fault");
   lub_check_surplus(L, 2, "fault");
-  lua_pushboolean(L, lw->sim && lub_sim_fault(sim_of(lw), lua_tostring(L, 1), p));
+  bool fires = lw->sim && lub_sim_fault(sim_of(lw), lua_tostring(L, 1), p);
+  if (fires) lub_sim_note(L, lw, lua_pushfstring(L, "fault '%s'", lua_tostring(L, 1)), true);
+  lua_pushboolean(L, fires);
   return 1;
 }
 

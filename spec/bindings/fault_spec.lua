@@ -145,6 +145,14 @@ describe("a fault point", function()
     end
   end)
 
+  it("is seen in the trace when it fires", function()
+    for seed = 1, 20 do
+      local out = core.run(function() return fired({ "disk" }, 1) end, { seed = seed, trace = true })
+      local n = select(2, out.trace:gsub("\tfault 'disk'\t", ""))
+      assert.equals(tonumber(out.values[1]), n)
+    end
+  end)
+
   it("wants a name and a probability", function()
     for _, bad in ipairs { 1, {}, true } do helper.refuses("fault", 1, bad, fault.point, bad) end
     for _, bad in ipairs { -0.1, 1.1, "x", helper.nan } do helper.refuses("fault", 2, bad, fault.point, "a", bad) end
