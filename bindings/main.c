@@ -189,8 +189,16 @@ static void await_end(lub_worker *w, void *deadline) {
   (void)lub_chan_recv(w->done, &none, *(double *)deadline - lub_engine_now(engine));
 }
 
+/* A script may end right behind its steward, whose failure is still to be told. */
+static void await_judge(void) {
+  lub_judge *j = engine->judge;
+  double deadline = lub_engine_now(engine) + LINGER;
+  while (j && lub_judge_failing(j) && lub_engine_now(engine) < deadline) (void)usleep(1000);
+}
+
 /* The engine ends with its workers, or, when one is stuck in a C call, with the process. */
 static int end_engine(int code) {
+  await_judge();
   if (lub_engine_deaths(engine) && (code == FINE || code == SCRIPT_FAILED)) code = HEART_DIED;
   if (code == HEART_DIED && !atomic_load(&deaths_told)) (void)complain(0, "a heart died just before the end");
   double deadline = lub_engine_now(engine) + LINGER;

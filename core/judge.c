@@ -471,6 +471,15 @@ void lub_judge_give_duty(lub_judge *j) {
   pthread_mutex_unlock(&j->lock);
 }
 
+uint32_t lub_judge_failing(lub_judge *j) {
+  uint32_t n = 0;
+  pthread_mutex_lock(&j->lock);
+  for (lub_link *k = lub_list_first(&j->hearts); k; k = lub_list_next(&j->hearts, k))
+    n += lub_container(k, lub_heart, link)->failed;
+  pthread_mutex_unlock(&j->lock);
+  return n;
+}
+
 lub_judge_figures lub_judge_count(lub_judge *j) {
   pthread_mutex_lock(&j->lock);
   lub_judge_figures figures = j->figures;

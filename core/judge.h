@@ -85,6 +85,8 @@ void lub_judge_set_interval(lub_heart *h, double seconds);
 /* True for the first who asks: he starts the worker that asks scripts, or, when he cannot, gives the duty back. */
 bool lub_judge_take_duty(lub_judge *j);
 void lub_judge_give_duty(lub_judge *j);
+/* Hearts that have said that they failed, and whose death is not announced yet. */
+uint32_t lub_judge_failing(lub_judge *j);
 /* The judge's own figures, copied. */
 lub_judge_figures lub_judge_count(lub_judge *j);
 

@@ -67,4 +67,6 @@ lub.sim = setmetatable(sim, {
   end,
 })
 
+for _, to in ipairs { lub, sim } do require("lubdub.fault").install(to) end
+
 return sim
