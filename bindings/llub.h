@@ -340,6 +340,10 @@ void lub_sim_note(lua_State *L, lworker *lw, const char *function, bool done);
 bool lub_sim_tired(lworker *lw);
 /* Nobody can run: fires what is due, or moves the clock. False: nothing can ever happen. */
 bool lub_sim_idle(lworker *lw);
+/* The library on top was opened in a worker of a sim (lsimstate.c). */
+void lub_sim_library(lua_State *L, lworker *lw, const char *name);
+/* Whether the function at that index is one of Lua's own that the sim has replaced in the caller's state, and which. */
+bool lub_sim_own(lua_State *L, int function, const char **library, const char **name);
 /* What the main fiber, or one that nobody joins, has failed with lies on top of co. */
 void lub_sim_failed(lworker *lw, lua_State *co);
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "llub.h"
+#include "lsimstate.h"
 #include "sim.h"
 
 #define HOUR_NS 3600000000000
@@ -34,9 +34,12 @@ typedef struct lsim {
   const char *why;    /* the run ended */
   bool returned;      /* the body has */
   lfaults *faults;
+  lsimstate state;
 } lsim;
 
 static lsim *sim_of(const lworker *lw) { return lub_sim_binding(lw->core->engine->sim); }
+
+lsimstate *lub_sim_state(const lworker *lw) { return &sim_of(lw)->state; }
 
 static lsim *check_sim(lua_State *L, const char *function) {
   lworker *lw = lub_lworker(L);
@@ -417,12 +420,13 @@ static void set_wanted_choices(lua_State *L, lsim *s, bool failed) {
   else if (wanted) set_choices(L, s);
 }
 
-/* fn, opts, the sim (light) -> the outcome */
+/* fn, opts, what the state is to get back, the sim (light) -> the outcome */
 static int run_protected(lua_State *L) {
-  lsim *s = lua_touserdata(L, 3);
-  lua_settop(L, 2);
+  lsim *s = lua_touserdata(L, 4);
+  lua_settop(L, 3);
   open_sim(L, s);
   begin_body(L, s);
+  lub_sim_enter_state(L, s->body, 3);
   int handle = lua_gettop(L);
   s->why = run_body(s);
   lub_here = s->body;
@@ -482,11 +486,15 @@ static int run(lua_State *L) {
   lsim s = {.outer = outer, .L = L};
   lua_State *innermost = outer->innermost;
   lub_worker *current = lub_worker_current();
+  lua_newtable(L);
   lua_pushcfunction(L, run_protected);
-  lua_insert(L, 1);
+  for (int i = 1; i <= 3; i++) lua_pushvalue(L, i);
   lua_pushlightuserdata(L, &s);
-  int status = lua_pcall(L, 3, 1, 0);
+  int status = lua_pcall(L, 4, 1, 0);
   bool closed = end_sim(&s);
+  lua_pushcfunction(L, lub_sim_leave_state);
+  lua_pushvalue(L, 3);
+  (void)lua_pcall(L, 1, 0, 0);
   lub_worker_set_current(current);
   outer->innermost = innermost;
   if (status != LUA_OK) return lua_error(L);

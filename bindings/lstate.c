@@ -58,12 +58,14 @@ static void open_all(lua_State *L);
 
 /* Opens library r unless it is open, and makes it global unless the script has taken the name. Pushes it. */
 static void open_library(lua_State *L, const struct library *r, bool global) {
+  lworker *lw = lub_lworker(L);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   if (lua_getfield(L, -1, r->name) == LUA_TNIL) {
     lua_pop(L, 1);
     lua_pushcfunction(L, r->open);
     lua_pushstring(L, r->name);
     lua_call(L, 1, 1);
+    if (lw->sim) lub_sim_library(L, lw, r->name);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, r->name);
     if (global) {

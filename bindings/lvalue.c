@@ -397,6 +397,8 @@ static void pack_c_function(packer *p, int index, const path *at) {
     t = T_METHOD;
     found = find_in_methods(p->L, index);
   }
+  if (!found.name && p->lw->guest && lub_sim_own(p->L, index, &found.module, &found.name))
+    t = strcmp(found.module, LUA_FILEHANDLE) != 0 ? T_LIBRARY : T_METHOD;
   if (!found.name) refuse(p, at, "a foreign C function");
   add_string(p, t, found.module, strlen(found.module));
   add_string(p, T_STR, found.name, strlen(found.name));
