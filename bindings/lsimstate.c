@@ -46,6 +46,31 @@ static int os_date(lua_State *L) {
   return own(L);
 }
 
+/* ---- random numbers --------------------------------------------------------------------------------------------- */
+
+/* Upvalue 1 is not of the caller's generator, but of the sim's. Without arguments Lua takes the time and an address. */
+static int math_randomseed(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  if (lua_isnone(L, 1)) {
+    for (int i = 0; i < 2; i++) lua_pushinteger(L, (lua_Integer)lub_random_next(&lw->random));
+  } else {
+    (void)luaL_checknumber(L, 1);
+    (void)luaL_optinteger(L, 2, 0);
+  }
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+/* Seeds the generator of the library on top for lw. */
+static void seed_random(lua_State *L, const lworker *lw) {
+  lua_getfield(L, -1, "randomseed");
+  lua_pushinteger(L, (lua_Integer)lw->core->engine->opts.seed);
+  lua_pushinteger(L, (lua_Integer)lw->core->id);
+  lua_call(L, 2, 0);
+}
+
 /* ---- the functions, in their places ------------------------------------------------------------------------------ */
 
 static const struct replacement {
@@ -98,25 +123,54 @@ static void replace_all(lua_State *L, const place *at) {
   }
 }
 
+/* The library that `at` speaks of has functions of the one on top, which has a generator of its own. */
+static void replace_random(lua_State *L, const lworker *lw, const place *at) {
+  static const char *const names[] = {"random", "randomseed"};
+  int fresh = lua_gettop(L);
+  seed_random(L, lw);
+  for (int i = 0; i < 2; i++) {
+    if (!push_own(L, at, names[i])) continue;
+    lua_pop(L, 1);
+    lua_getfield(L, fresh, names[i]);
+    if (i == 1) lua_pushcclosure(L, math_randomseed, 1);
+    put(L, at, names[i]);
+  }
+}
+
 /* The library that was opened is on top. */
 void lub_sim_library(lua_State *L, lworker *lw, const char *name) {
   const place at = {.library = name, .table = lua_gettop(L)};
-  (void)lw;
+  if (!strcmp(name, LUA_MATHLIBNAME)) replace_random(L, lw, &at);
   replace_all(L, &at);
 }
 
 static char KEY; /* of the list, in the registry */
 
+/* A generator costs a library: it serves one sim after the other. */
+static void push_fresh_math(lua_State *L) {
+  static char fresh;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &fresh) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_pushcfunction(L, luaopen_math);
+  lua_call(L, 0, 1);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &fresh);
+}
+
 void lub_sim_enter_state(lua_State *L, lworker *lw, int saved) {
-  static const char *const libraries[] = {LUA_OSLIBNAME, NULL};
-  (void)lw;
+  static const char *const libraries[] = {LUA_MATHLIBNAME, LUA_OSLIBNAME, NULL};
   int top = lua_gettop(L);
   lua_pushvalue(L, saved);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   for (const char *const *name = libraries; *name; name++) {
     const place at = {.library = *name, .table = top + 2, .saved = saved};
-    if (lua_getfield(L, top + 1, *name) == LUA_TTABLE) replace_all(L, &at);
+    bool there = lua_getfield(L, top + 1, *name) == LUA_TTABLE;
+    if (there) replace_all(L, &at);
+    if (there && !strcmp(*name, LUA_MATHLIBNAME)) {
+      push_fresh_math(L);
+      replace_random(L, lw, &at);
+    }
     lua_settop(L, top + 1);
   }
   lua_settop(L, top);

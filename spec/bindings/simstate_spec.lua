@@ -60,6 +60,77 @@ describe("time in a sim", function()
   end)
 end)
 
+describe("math.random in a sim", function()
+  local function numbers()
+    local list = {}
+    for i = 1, 5 do list[i] = math.random(0) end
+    return list
+  end
+
+  local function of_three()
+    local function in_worker()
+      local list = {}
+      for i = 1, 5 do list[i] = math.random(0) end
+      return list
+    end
+    return { numbers(), (lub.spawn(in_worker):join()), (lub.spawn(in_worker):join()) }
+  end
+
+  it("is the same with the same seed, and another with another", function()
+    local first = inside(of_three)
+    math.random()
+    assert.same(first, inside(of_three))
+    assert.not_same(first, inside(of_three, { seed = 2 }))
+  end)
+
+  it("is each state's own", function()
+    local lists = inside(of_three)
+    for _, pair in ipairs { { 1, 2 }, { 1, 3 }, { 2, 3 } } do
+      assert.not_equal(lists[pair[1]][1], lists[pair[2]][1])
+    end
+  end)
+
+  it("leaves the caller's generator as it is", function()
+    math.randomseed(7)
+    local want = numbers()
+    math.randomseed(7)
+    run(function() numbers() math.randomseed(3) numbers() end)
+    assert.same(want, numbers())
+  end)
+
+  it("is seeded as ever by numbers, and by the run without", function()
+    local function seeded()
+      math.randomseed(42)
+      local a = numbers()
+      math.randomseed()
+      local b = numbers()
+      math.randomseed(42)
+      return a, b, numbers(), (lub.spawn(function()
+        math.randomseed()
+        return math.random(0)
+      end):join())
+    end
+    local a, b, c, d = inside(seeded)
+    assert.same(a, c)
+    assert.not_same(a, b)
+    local a2, b2, _, d2 = inside(seeded)
+    assert.same({ a, b, d }, { a2, b2, d2 })
+  end)
+
+  it("refuses what Lua's own refuses", function()
+    local _, why = inside(function() return pcall(function() math.randomseed {} end) end)
+    assert.matches("simstate_spec.lua:%d+: bad argument #1 to 'randomseed' %(number expected, got table%)", why)
+  end)
+
+  it("stays a stub where the script has put one", function()
+    local random = math.random
+    math.random = function() return 0.25 end
+    local seen = inside(function() return math.random() end)
+    math.random = random
+    assert.equal(0.25, seen)
+  end)
+end)
+
 describe("the caller's libraries", function()
   local time, clock, date = os.time, os.clock, os.date
 
