@@ -251,7 +251,9 @@ static void open_sim(lua_State *L, lsim *s) {
   s->log = open_memstream(&s->log_text, &s->log_size);
   s->trace_all = lua_getfield(L, 2, "trace") == LUA_TSTRING; /* "all" */
   if (lua_toboolean(L, -1)) s->trace = open_memstream(&s->trace_text, &s->trace_size);
-  lua_pop(L, 1);
+  lua_getfield(L, 2, "strict");
+  s->state.strict = lua_toboolean(L, -1);
+  lua_pop(L, 2);
 }
 
 /* At index 1 the function, then options. */
@@ -450,6 +452,8 @@ static int run_protected(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)lub_sim_hash(s->sim));
   lua_setfield(L, -2, "hash");
   set_wanted_choices(L, s, failed || s->why);
+  lub_sim_push_uncontrolled(L, &s->state);
+  lua_setfield(L, -2, "uncontrolled");
   push_text(L, &s->log, &s->log_text, &s->log_size, "log");
   push_text(L, &s->trace, &s->trace_text, &s->trace_size, "trace");
   return 1;
@@ -470,6 +474,7 @@ static bool end_sim(lsim *s) {
   free(s->log_text);
   free(s->trace_text);
   free(s->fibers);
+  lub_sim_state_close(&s->state);
   lub_here = s->outer;
   return closed;
 }

@@ -71,6 +71,115 @@ static void seed_random(lua_State *L, const lworker *lw) {
   lua_call(L, 2, 0);
 }
 
+/* ---- what no seed controls ------------------------------------------------------------------------------------------ */
+
+/* "file:line" of the innermost Lua function. */
+static void push_where(lua_State *L) {
+  lua_Debug ar;
+  for (int level = 0; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sl", &ar);
+    if (ar.currentline < 0) continue;
+    lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+    return;
+  }
+  lua_pushliteral(L, "?");
+}
+
+static void count_call(lsimstate *s, const char *name, const char *where) {
+  for (size_t i = 0; i < s->ncalls; i++) {
+    luncontrolled *c = &s->calls[i];
+    if (strcmp(c->name, name) != 0 || strcmp(c->where, where) != 0) continue;
+    c->count++;
+    return;
+  }
+  luncontrolled *grown = realloc(s->calls, (s->ncalls + 1) * sizeof *grown);
+  if (!grown) return;
+  s->calls = grown;
+  luncontrolled c = {.name = strdup(name), .where = strdup(where), .count = 1};
+  if (c.name && c.where) {
+    s->calls[s->ncalls++] = c;
+  } else {
+    free(c.name);
+    free(c.where);
+  }
+}
+
+void lub_sim_uncontrolled(lua_State *L, lworker *lw, const char *name) {
+  lsimstate *s = lub_sim_state(lw);
+  luaL_checkstack(L, 4, NULL);
+  push_where(L);
+  count_call(s, name, lua_tostring(L, -1));
+  lua_pop(L, 1);
+  if (s->strict) luaL_error(L, "%s: no seed controls it, and this sim is strict", name);
+}
+
+void lub_sim_push_uncontrolled(lua_State *L, const lsimstate *s) {
+  lua_createtable(L, (int)s->ncalls, 0);
+  for (size_t i = 0; i < s->ncalls; i++) {
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, s->calls[i].name);
+    lua_setfield(L, -2, "name");
+    lua_pushstring(L, s->calls[i].where);
+    lua_setfield(L, -2, "where");
+    lua_pushinteger(L, s->calls[i].count);
+    lua_setfield(L, -2, "count");
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+}
+
+void lub_sim_state_close(lsimstate *s) {
+  for (size_t i = 0; i < s->ncalls; i++) {
+    free(s->calls[i].name);
+    free(s->calls[i].where);
+  }
+  free(s->calls);
+}
+
+static int told(lua_State *L, const char *name) {
+  lworker *lw = lub_lworker(L);
+  if (lw->sim) lub_sim_uncontrolled(L, lw, name);
+  return own(L);
+}
+
+static int os_execute(lua_State *L) { return told(L, "os.execute"); }
+static int os_getenv(lua_State *L) { return told(L, "os.getenv"); }
+static int os_tmpname(lua_State *L) { return told(L, "os.tmpname"); }
+static int io_popen(lua_State *L) { return told(L, "io.popen"); }
+
+/* Whether the file on top is stdin; pops it. */
+static bool is_stdin(lua_State *L) {
+  const luaL_Stream *file = luaL_testudata(L, -1, LUA_FILEHANDLE);
+  bool is = file && file->closef && file->f == stdin;
+  lua_pop(L, 1);
+  return is;
+}
+
+static bool default_is_stdin(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, "_IO_input"); /* liolib.c's own key */
+  return is_stdin(L);
+}
+
+static int io_read(lua_State *L) { return default_is_stdin(L) ? told(L, "io.read of stdin") : own(L); }
+
+static int io_lines(lua_State *L) {
+  return lua_isnoneornil(L, 1) && default_is_stdin(L) ? told(L, "io.lines of stdin") : own(L);
+}
+
+static int file_read(lua_State *L) {
+  lua_pushvalue(L, 1);
+  return is_stdin(L) ? told(L, "file:read of stdin") : own(L);
+}
+
+static int file_lines(lua_State *L) {
+  lua_pushvalue(L, 1);
+  return is_stdin(L) ? told(L, "file:lines of stdin") : own(L);
+}
+
+static int os_exit(lua_State *L) {
+  if (!lub_lworker(L)->sim) return own(L);
+  return luaL_error(L, "os.exit: inside a sim, which ends when its body returns or fails");
+}
+
 /* ---- the functions, in their places ------------------------------------------------------------------------------ */
 
 static const struct replacement {
@@ -79,6 +188,15 @@ static const struct replacement {
 } replacements[] = {{LUA_OSLIBNAME, "time", os_time},
                     {LUA_OSLIBNAME, "clock", os_clock},
                     {LUA_OSLIBNAME, "date", os_date},
+                    {LUA_OSLIBNAME, "execute", os_execute},
+                    {LUA_OSLIBNAME, "getenv", os_getenv},
+                    {LUA_OSLIBNAME, "tmpname", os_tmpname},
+                    {LUA_OSLIBNAME, "exit", os_exit},
+                    {LUA_IOLIBNAME, "popen", io_popen},
+                    {LUA_IOLIBNAME, "read", io_read},
+                    {LUA_IOLIBNAME, "lines", io_lines},
+                    {LUA_FILEHANDLE, "read", file_read},
+                    {LUA_FILEHANDLE, "lines", file_lines},
                     {NULL, NULL, NULL}};
 
 typedef struct place { /* a library's table at an index of the stack */
@@ -137,11 +255,23 @@ static void replace_random(lua_State *L, const lworker *lw, const place *at) {
   }
 }
 
+/* Pushes the table of files' methods, or something else. */
+static void push_files(lua_State *L) {
+  if (luaL_getmetatable(L, LUA_FILEHANDLE) == LUA_TTABLE) lua_getfield(L, -1, "__index");
+  else lua_pushnil(L);
+  lua_remove(L, -2);
+}
+
 /* The library that was opened is on top. */
 void lub_sim_library(lua_State *L, lworker *lw, const char *name) {
   const place at = {.library = name, .table = lua_gettop(L)};
   if (!strcmp(name, LUA_MATHLIBNAME)) replace_random(L, lw, &at);
   replace_all(L, &at);
+  if (strcmp(name, LUA_IOLIBNAME) != 0) return;
+  const place files = {.library = LUA_FILEHANDLE, .table = at.table + 1};
+  push_files(L);
+  if (lua_istable(L, -1)) replace_all(L, &files);
+  lua_pop(L, 1);
 }
 
 static char KEY; /* of the list, in the registry */
@@ -158,7 +288,7 @@ static void push_fresh_math(lua_State *L) {
 }
 
 void lub_sim_enter_state(lua_State *L, lworker *lw, int saved) {
-  static const char *const libraries[] = {LUA_MATHLIBNAME, LUA_OSLIBNAME, NULL};
+  static const char *const libraries[] = {LUA_MATHLIBNAME, LUA_OSLIBNAME, LUA_IOLIBNAME, NULL};
   int top = lua_gettop(L);
   lua_pushvalue(L, saved);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY);
@@ -173,6 +303,9 @@ void lub_sim_enter_state(lua_State *L, lworker *lw, int saved) {
     }
     lua_settop(L, top + 1);
   }
+  const place files = {.library = LUA_FILEHANDLE, .table = top + 2, .saved = saved};
+  push_files(L);
+  if (lua_istable(L, -1)) replace_all(L, &files);
   lua_settop(L, top);
 }
 

@@ -131,6 +131,72 @@ describe("math.random in a sim", function()
   end)
 end)
 
+describe("what no seed controls", function()
+  local function here() return ("%s:%d"):format(debug.getinfo(2, "S").short_src, debug.getinfo(2, "l").currentline) end
+
+  it("is listed with where and how often, and works", function()
+    local where
+    local o = run(function()
+      for _ = 1, 3 do
+        local p = io.popen "echo hello" where = here()
+        assert(p:read "a" == "hello\n")
+        p:close()
+      end
+      assert(os.getenv "HOME" == lub.spawn(function() return os.getenv "HOME" end):join())
+      assert(os.execute "true")
+      os.remove(os.tmpname())
+    end)
+    local first = o.uncontrolled[1]
+    assert.same({ name = "io.popen", where = where, count = 3 }, first)
+    local names = {}
+    for i, c in ipairs(o.uncontrolled) do
+      names[i] = c.name
+      assert.matches("simstate_spec.lua:%d+$", c.where)
+    end
+    assert.same({ "io.popen", "os.getenv", "os.execute", "os.tmpname" }, names)
+  end)
+
+  it("is stdin, however it is read, but no other file", function()
+    local path = helper.file "one\ntwo\n"
+    local o = run(function()
+      io.read(0)
+      io.lines()
+      io.stdin:read(0)
+      io.stdin:lines()
+      assert(io.lines(path)() == "one")
+      local f <close> = io.open(path)
+      assert(f:read() == "one" and f:lines()() == "two")
+      io.input(f)
+      assert(io.read "a" == "")
+      io.input(io.stdin)
+      lub.spawn(function() return io.read(0) end):join()
+    end)
+    os.remove(path)
+    local names = {}
+    for i, c in ipairs(o.uncontrolled) do names[i] = c.name end
+    assert.same({ "io.read of stdin", "io.lines of stdin", "file:read of stdin", "file:lines of stdin",
+      "io.read of stdin" }, names)
+  end)
+
+  it("is an error in a strict sim, at the caller's line", function()
+    local o = run(function() return os.getenv "HOME" end, { seed = 1, strict = true }, "error")
+    assert.matches("simstate_spec.lua:%d+: os.getenv: no seed controls it, and this sim is strict", o.error)
+  end)
+
+  it("is nothing in most sims", function()
+    assert.same({}, run(function() return os.time() end).uncontrolled)
+  end)
+
+  it("is not the end of the process: os.exit is an error", function()
+    local _, why, inner = inside(function()
+      local ok, why = pcall(os.exit, 0)
+      return ok, why, lub.spawn(function() return select(2, pcall(function() os.exit(0) end)) end):join()
+    end)
+    assert.matches("os.exit: inside a sim", why)
+    assert.matches("simstate_spec.lua:%d+: os.exit: inside a sim", inner)
+  end)
+end)
+
 describe("the caller's libraries", function()
   local time, clock, date = os.time, os.clock, os.date
 
