@@ -355,7 +355,7 @@ static void check_names(lua_State *L) {
   static const char *const known[] = {"name",  "interval", "interval_opts", "policy",   "policy_opts",
                                       "limit", "startup",  "window",        "estimate", "members"};
   lua_pushnil(L);
-  while (lua_next(L, 1)) {
+  while (lub_next(L, lub_lworker(L), 1)) {
     bool ok = false;
     for (size_t i = 0; i < sizeof known / sizeof *known && lua_type(L, -2) == LUA_TSTRING; i++)
       ok = ok || !strcmp(lua_tostring(L, -2), known[i]);

@@ -141,6 +141,8 @@ void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes);
 void lub_open_libraries(lua_State *L, lworker *lw);
 /* Pushes the module `name`, loading it if need be. The script cannot interfere. */
 void lub_require(lua_State *L, const char *name);
+/* Before an operation that looks into the table at 1, or at its metatable. */
+lworker *lub_looked_at(lua_State *L);
 /* Pushes package.path and package.cpath, as they are or will be. */
 void lub_push_paths(lua_State *L);
 /* Gives lw, which has opened nothing yet, its parent's paths, as they are now. LUB_NOMEM. */
@@ -342,6 +344,12 @@ bool lub_sim_tired(lworker *lw);
 bool lub_sim_idle(lworker *lw);
 /* The library on top was opened in a worker of a sim (lsimstate.c). */
 void lub_sim_library(lua_State *L, lworker *lw, const char *name);
+/* As lua_next, in an order that is the same in every run (lnext.c); `table` is an absolute index. tells: whether an order
+ * that is Lua's own is to be recorded. */
+int lub_ordered_next(lua_State *L, int table, bool tells);
+static inline int lub_next(lua_State *L, const lworker *lw, int table) {
+  return lw->sim ? lub_ordered_next(L, table, false) : lua_next(L, table);
+}
 /* Whether the function at that index is one of Lua's own that the sim has replaced in the caller's state, and which. */
 bool lub_sim_own(lua_State *L, int function, const char **library, const char **name);
 /* What the main fiber, or one that nobody joins, has failed with lies on top of co. */

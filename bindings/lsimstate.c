@@ -255,6 +255,28 @@ static void replace_random(lua_State *L, const lworker *lw, const place *at) {
   }
 }
 
+static int plain_next(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 2);
+  if (lua_next(L, 1)) return 2;
+  lua_pushnil(L);
+  return 1;
+}
+
+/* pairs gives `next`: a script may compare them. */
+static void replace_order(lua_State *L, const place *at) {
+  bool stub = !push_own(L, at, "next");
+  if (stub) lua_pushcfunction(L, plain_next);
+  lua_pushcclosure(L, lub_sim_next, 1);
+  if (push_own(L, at, "pairs")) {
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, lub_sim_pairs, 2);
+    put(L, at, "pairs");
+  }
+  if (stub) lua_pop(L, 1);
+  else put(L, at, "next");
+}
+
 /* Pushes the table of files' methods, or something else. */
 static void push_files(lua_State *L) {
   if (luaL_getmetatable(L, LUA_FILEHANDLE) == LUA_TTABLE) lua_getfield(L, -1, "__index");
@@ -266,6 +288,7 @@ static void push_files(lua_State *L) {
 void lub_sim_library(lua_State *L, lworker *lw, const char *name) {
   const place at = {.library = name, .table = lua_gettop(L)};
   if (!strcmp(name, LUA_MATHLIBNAME)) replace_random(L, lw, &at);
+  if (!strcmp(name, LUA_GNAME)) replace_order(L, &at);
   replace_all(L, &at);
   if (strcmp(name, LUA_IOLIBNAME) != 0) return;
   const place files = {.library = LUA_FILEHANDLE, .table = at.table + 1};
@@ -288,7 +311,7 @@ static void push_fresh_math(lua_State *L) {
 }
 
 void lub_sim_enter_state(lua_State *L, lworker *lw, int saved) {
-  static const char *const libraries[] = {LUA_MATHLIBNAME, LUA_OSLIBNAME, LUA_IOLIBNAME, NULL};
+  static const char *const libraries[] = {LUA_GNAME, LUA_MATHLIBNAME, LUA_OSLIBNAME, LUA_IOLIBNAME, NULL};
   int top = lua_gettop(L);
   lua_pushvalue(L, saved);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY);
@@ -297,6 +320,7 @@ void lub_sim_enter_state(lua_State *L, lworker *lw, int saved) {
     const place at = {.library = *name, .table = top + 2, .saved = saved};
     bool there = lua_getfield(L, top + 1, *name) == LUA_TTABLE;
     if (there) replace_all(L, &at);
+    if (there && !strcmp(*name, LUA_GNAME)) replace_order(L, &at);
     if (there && !strcmp(*name, LUA_MATHLIBNAME)) {
       push_fresh_math(L);
       replace_random(L, lw, &at);
@@ -310,6 +334,7 @@ void lub_sim_enter_state(lua_State *L, lworker *lw, int saved) {
 }
 
 int lub_sim_leave_state(lua_State *L) {
+  lub_sim_end_walks(L);
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY);
   for (lua_Integer i = (lua_Integer)lua_rawlen(L, 1) - SAVED; i >= 0; i -= SAVED) {

@@ -25,6 +25,12 @@ void lub_sim_push_uncontrolled(lua_State *L, const lsimstate *s);
 /* The running Lua function does what the sim does not control. Raises when that is strict. */
 void lub_sim_uncontrolled(lua_State *L, lworker *lw, const char *name);
 
+/* next and pairs; upvalue 1: Lua's own; 2, of pairs: next. */
+int lub_sim_next(lua_State *L);
+int lub_sim_pairs(lua_State *L);
+/* Forgets what they know of the tables that are being walked. */
+void lub_sim_end_walks(lua_State *L);
+
 /* Puts the sim's functions into the libraries of a state that lives longer. `saved`: the index of an empty table, which
  * gets what lub_sim_leave_state needs to put back the old ones, whatever the script does meanwhile. */
 void lub_sim_enter_state(lua_State *L, lworker *lw, int saved);

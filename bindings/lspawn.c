@@ -82,7 +82,7 @@ static lua_Integer read_options(lua_State *L, char *name, size_t size) {
   lua_Integer memory = 0;
   if (!lua_istable(L, 1)) return 0;
   lua_pushnil(L);
-  while (lua_next(L, 1)) {
+  while (lub_next(L, lub_lworker(L), 1)) {
     const char *option = luaL_tolstring(L, -2, NULL);
     if (strcmp(option, "name") != 0 && strcmp(option, "memory") != 0)
       luaL_error(L, "spawn: unknown option '%s'", option);

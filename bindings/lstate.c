@@ -198,8 +198,7 @@ static const luaL_Reg string_events[] = {
 
 /* ---- the functions that could tell ----------------------------------------------------------------------------- */
 
-/* Before an operation that looks into the table at 1, or at its metatable. */
-static lworker *looked_at(lua_State *L) {
+lworker *lub_looked_at(lua_State *L) {
   lworker *lw = lub_lworker(L);
   if (!lw->lazy || lua_isnone(L, 1)) return lw;
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
@@ -209,14 +208,14 @@ static lworker *looked_at(lua_State *L) {
   return lw;
 }
 
-static int base_next(lua_State *L) { return looked_at(L)->base.next(L); }
-static int base_rawget(lua_State *L) { return looked_at(L)->base.rawget(L); }
-static int base_rawset(lua_State *L) { return looked_at(L)->base.rawset(L); }
-static int base_setmetatable(lua_State *L) { return looked_at(L)->base.setmetatable(L); }
+static int base_next(lua_State *L) { return lub_looked_at(L)->base.next(L); }
+static int base_rawget(lua_State *L) { return lub_looked_at(L)->base.rawget(L); }
+static int base_rawset(lua_State *L) { return lub_looked_at(L)->base.rawset(L); }
+static int base_setmetatable(lua_State *L) { return lub_looked_at(L)->base.setmetatable(L); }
 
 static int base_getmetatable(lua_State *L) {
   if (lua_type(L, 1) == LUA_TSTRING) open_strings(L);
-  return looked_at(L)->base.getmetatable(L);
+  return lub_looked_at(L)->base.getmetatable(L);
 }
 
 static int pairs_continue(lua_State *L, int status, lua_KContext ctx) {
@@ -229,7 +228,7 @@ static int pairs_continue(lua_State *L, int status, lua_KContext ctx) {
 /* Gives our `next`, not Lua's: a script may compare them. */
 static int base_pairs(lua_State *L) {
   luaL_checkany(L, 1);
-  (void)looked_at(L);
+  (void)lub_looked_at(L);
   if (luaL_getmetafield(L, 1, "__pairs") == LUA_TNIL) {
     lua_pushcfunction(L, base_next);
     lua_pushvalue(L, 1);
@@ -377,6 +376,7 @@ static void open_base(lua_State *L, lworker *lw) {
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, "lub.require");
   lua_setfield(L, -2, "require");
+  if (lw->sim) lub_sim_library(L, lw, LUA_GNAME);
 }
 
 void lub_open_libraries(lua_State *L, lworker *lw) {

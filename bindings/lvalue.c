@@ -306,7 +306,9 @@ static bool meet_modules(packer *p) {
     const void *module = lua_topointer(L, -1);
     lmet *m = lua_istable(L, -1) && lua_type(L, -2) == LUA_TSTRING ? find(p->out, module) : NULL;
     if (m && !m->module) break;
-    if (lua_istable(L, -1) && lua_type(L, -2) == LUA_TSTRING && !m) meet(p, module, lua_tostring(L, -2));
+    const char *name = lua_istable(L, -1) && lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+    if (name && !m) meet(p, module, name);
+    else if (name && strcmp(name, m->module) < 0) m->module = name; /* it has two names */
     lua_pop(L, 1);
   }
   bool fresh = lua_gettop(L) == top + 1;
@@ -338,14 +340,21 @@ typedef struct home { /* the strings live in the tables that hold the function *
   int rank;
 } home;
 
+/* Of two that are as good, one is always the same. */
+static bool is_better(const home *a, const home *b) {
+  if (a->rank != b->rank || !b->name) return a->rank > b->rank;
+  int order = strcmp(a->module, b->module);
+  return order ? order < 0 : strcmp(a->name, b->name) < 0;
+}
+
 /* Looks in the table on top, a module's, for the function at index. */
 static void look_in(lua_State *L, int index, const char *module, home *best) {
   lua_pushnil(L);
   while (lua_next(L, -2)) {
     if (lua_type(L, -2) == LUA_TSTRING && lua_rawequal(L, -1, index)) {
       const char *name = lua_tostring(L, -2);
-      int r = rank(module, name);
-      if (r > best->rank) *best = (home){.module = module, .name = name, .rank = r};
+      const home other = {.module = module, .name = name, .rank = rank(module, name)};
+      if (is_better(&other, best)) *best = other;
     }
     lua_pop(L, 1);
   }
@@ -436,7 +445,7 @@ static bool pack_entries(packer *p, int index, const path *at) {
   lua_pushnil(L);
   int key = lua_gettop(L);
   const path of_key = {.up = at}, of_value = {.up = at, .key = key};
-  while (lua_next(L, index)) {
+  while (lub_next(L, p->lw, index)) { /* in a sim, whatever cannot cross is always the same */
     bool bare = !count[1] && is_next(L, key, (lua_Integer)count[0] + 1);
     if (count[!bare]++ == INT32_MAX) refuse(p, at, "a table of more than 2^31 entries");
     if (!bare && !pack_any(p, key, &of_key)) return false;

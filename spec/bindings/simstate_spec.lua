@@ -197,6 +197,215 @@ describe("what no seed controls", function()
   end)
 end)
 
+describe("pairs and next in a sim", function()
+  --- The keys of t, in the order of pairs; asks next too.
+  local function keys(t)
+    local list, k = {}, nil
+    for key, v in pairs(t) do
+      list[#list + 1] = key
+      assert(rawequal(t[key], v))
+    end
+    for _, key in ipairs(list) do
+      k = next(t, k)
+      assert(rawequal(k, key))
+    end
+    assert(next(t, k) == nil)
+    return list
+  end
+
+  it("give integers, other numbers, strings and booleans, each in their order", function()
+    local t = { "one", "two", [4] = 4, [100] = 100, [0] = 0, [-3] = -3, [0.5] = 0.5, [-math.huge] = 1, b = 1, a = 1,
+      aa = 1, ["a\0b"] = 1, [""] = 1, [true] = 1, [false] = 1, [2^53] = 1, [math.mininteger] = 1 }
+    assert.same({ 1, 2, 4, 100, 2^53 | 0, -math.huge, math.mininteger, -3, 0, 0.5, "", "a", "a\0b", "aa", "b", false, true },
+      inside(function() return keys(t) end))
+  end)
+
+  it("give the same in workers", function()
+    local list = inside(function()
+      return lub.spawn(function()
+        local list = {}
+        for k in pairs { x = 1, y = 2, z = 3, a = 4, 5, [true] = 6 } do list[#list + 1] = k end
+        for _, name in ipairs { "_G", "string" } do
+          local t, last = _G[name], nil
+          for k in pairs(t) do -- also of libraries that were not open
+            assert(not last or k > last)
+            last = k
+          end
+        end
+        return list
+      end):join()
+    end)
+    assert.same({ 1, "a", "x", "y", "z", true }, list)
+  end)
+
+  it("give handles in the order in which they were made", function()
+    run(function()
+      local t, want = {}, {}
+      for i = 1, 20 do want[i] = lub.chan() end
+      for i = 21, 30 do want[i] = lub.spawn(function() end) end
+      for i = 31, 40 do want[i] = lub.go(function() end) end
+      for i = 1, 40 do t[want[i * 7 % 41]] = true end
+      local got = keys(t)
+      for i = 1, 40 do assert(rawequal(got[i], want[i]), i) end
+    end)
+  end)
+
+  it("leave keys that nothing orders for last, which is told once", function()
+    local o = run(function()
+      local t = { z = 1, [print] = 1, [{}] = 1, a = 1, [coroutine.create(print)] = 1, 1 }
+      for _ = 1, 3 do
+        local list = keys(t)
+        assert(#list == 6 and list[1] == 1 and list[2] == "a" and list[3] == "z")
+      end
+      assert(#keys { [print] = 1 } == 1)
+    end)
+    assert.equal(1, #o.uncontrolled)
+    assert.equal("iteration over reference keys", o.uncontrolled[1].name)
+    assert.matches("simstate_spec.lua:%d+", o.uncontrolled[1].where)
+    assert.same({}, run(function() keys { [{}] = 1, a = 1, [{}] = nil } end).uncontrolled)
+  end)
+
+  it("raise over such keys when the sim is strict", function()
+    local o = run(function() keys { [{}] = 1, [print] = 1 } end, { seed = 1, strict = true }, "error")
+    assert.matches("simstate_spec.lua:%d+: iteration over reference keys: no seed controls it", o.error)
+  end)
+
+  it("go on while fields are changed or removed", function()
+    run(function()
+      local t, seen = {}, 0
+      for i = 1, 50 do t[i], t["k" .. i], t[-i], t[print] = i, i, i, 1 end
+      for k in pairs(t) do
+        seen, t[k] = seen + 1, nil
+        collectgarbage "step"
+      end
+      assert(seen == 151 and next(t) == nil)
+      t, seen = { 1, 2, 3, 4, a = 1, b = 2, c = 3 }, {}
+      for k in pairs(t) do
+        seen[#seen + 1] = k
+        t[2], t.b, t.c = nil, nil, 7
+      end
+      assert(table.concat(seen, " ") == "1 3 4 a c")
+    end)
+  end)
+
+  it("serve several loops over one table, and begin anew after a break", function()
+    run(function()
+      local t, n = { 1, 2, [5] = 5, [7] = 7, a = 1, b = 2, c = 3 }, 0
+      for _ in pairs(t) do
+        for k in pairs(t) do
+          n = n + 1
+          if k == "b" then break end
+        end
+      end
+      assert(n == 7 * 6)
+      t.bb = 1
+      assert(table.concat(keys(t), " ") == "1 2 5 7 a b bb c")
+      local k = 2
+      for _, want in ipairs { 5, 7, "a", "b", "bb", "c" } do
+        k = next(t, k)
+        assert(k == want and next(t, 1) == 2)
+      end
+    end)
+  end)
+
+  it("let go of the tables", function()
+    run(function()
+      local weak = setmetatable({}, { __mode = "k" })
+      do
+        local t = { a = 1, b = 2 }
+        weak[t] = true
+        for _ in pairs(t) do break end
+        next(t, "a")
+      end
+      collectgarbage()
+      collectgarbage()
+      assert(next(weak) == nil)
+    end)
+  end)
+
+  it("keep to Lua's rules", function()
+    run(function()
+      local t = setmetatable({}, { __pairs = function(x) return function(_, k) return not k and 1 or nil, x end, x, nil end })
+      local n = 0
+      for k, v in pairs(t) do
+        n = n + 1
+        assert(k == 1 and v == t)
+      end
+      assert(n == 1 and next(t) == nil and pairs {} == next)
+      helper.raises("bad argument #1 to 'next' (table expected, got nil)", function() return next(nil) end)
+      helper.raises("bad argument #1 to 'for iterator' (table expected, got nil)", function()
+        for _ in pairs(nil) do return end
+      end)
+      helper.raises("bad argument #1 to 'pairs'", function() return pairs() end)
+      helper.raises("invalid key to 'next'", function() return next({ a = 1 }, "never") end)
+      helper.raises("invalid key to 'next'", function() return next({ a = 1 }, {}) end)
+    end)
+  end)
+
+  it("are Lua's own again after it", function()
+    local own_next, own_pairs = next, pairs
+    local next_inside, pairs_inside = inside(function() return next, pairs end)
+    assert.equal(own_next, next)
+    assert.equal(own_pairs, pairs)
+    assert.same({ "a", 1 }, { next_inside { a = 1 } })
+    for k, v in pairs_inside { a = 1 } do assert.same({ "a", 1 }, { k, v }) end
+  end)
+
+  it("decide which of several values that cannot cross is named", function()
+    local t = { zeta = 1, beta = coroutine.create(print), alpha = 2, gamma = print, delta = coroutine.create(print) }
+    for _ = 1, 5 do
+      local _, why = inside(function()
+        local copy = {}
+        for _, k in ipairs { "gamma", "delta", "beta", "zeta" } do copy[k] = t[k] end
+        return pcall(lub.chan(1).send, lub.chan(1), copy)
+      end)
+      assert.matches("cannot send a coroutine %(at argument 1 .beta%)", why)
+    end
+  end)
+end)
+
+describe("a run in another process", function()
+  local script = helper.file [[
+    local lub, simcore = require "lubdub", require "lubdub.simcore"
+    local o = simcore.run(function()
+      local stock, log = {}, {}
+      for _, name in ipairs { "pear", "apple", "fig", "plum", "cherry", "quince" } do stock[name] = lub.chan(1) end
+      local done = lub.chan()
+      for name, ch in pairs(stock) do
+        lub.spawn({ name = name }, function(name, ch, done)
+          local lub, seen = require "lubdub", { one = 1, two = 2, three = 3, four = 4, [name] = 5 }
+          for k in pairs(seen) do
+            lub.sleep(math.random())
+            ch:send(("%s %s %d %.3f"):format(name, k, os.time(), os.clock()))
+          end
+          done:send(name)
+        end, name, ch, done)
+        lub.go(function()
+          while true do
+            local from, v = lub.select(ch, done, math.random(3))
+            log[#log + 1] = v
+            if from == done then break end
+          end
+        end)
+      end
+      lub.sleep(20)
+      for name in pairs(stock) do log[#log + 1] = name end
+      return table.concat(log, "\n")
+    end, { seed = 5, trace = true, choices = true })
+    io.write(o.hash, " ", o.steps, " ", tostring(o.why), "\n", o.values and o.values[1] or o.report, "\n", o.trace)]]
+
+  it("is the same to the last line of its trace", function()
+    local code, first = helper.shell(helper.lua .. " " .. script)
+    assert.equal(0, code)
+    assert.matches("\tsend\tplum\t", first:gsub("(\t%w+)(\tsend\t)", "\tsend%1\t"))
+    for _ = 1, 3 do
+      local _, again = helper.shell(helper.lua .. " " .. script)
+      assert.equal(first, again)
+    end
+    os.remove(script)
+  end)
+end)
+
 describe("the caller's libraries", function()
   local time, clock, date = os.time, os.clock, os.date
 
