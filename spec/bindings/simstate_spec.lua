@@ -365,13 +365,13 @@ describe("pairs and next in a sim", function()
 end)
 
 describe("a run in another process", function()
-  local script = helper.file [[
+  local text = [[
     local lub, simcore = require "lubdub", require "lubdub.simcore"
     local o = simcore.run(function()
       local stock, log = {}, {}
       for _, name in ipairs { "pear", "apple", "fig", "plum", "cherry", "quince" } do stock[name] = lub.chan(1) end
-      local done = lub.chan()
       for name, ch in pairs(stock) do
+        local done = lub.chan()
         lub.spawn({ name = name }, function(name, ch, done)
           local lub, seen = require "lubdub", { one = 1, two = 2, three = 3, four = 4, [name] = 5 }
           for k in pairs(seen) do
@@ -395,8 +395,10 @@ describe("a run in another process", function()
     io.write(o.hash, " ", o.steps, " ", tostring(o.why), "\n", o.values and o.values[1] or o.report, "\n", o.trace)]]
 
   it("is the same to the last line of its trace", function()
+    local script = helper.file(text)
     local code, first = helper.shell(helper.lua .. " " .. script)
     assert.equal(0, code)
+    assert.matches("nil\n", first)
     assert.matches("\tsend\tplum\t", first:gsub("(\t%w+)(\tsend\t)", "\tsend%1\t"))
     for _ = 1, 3 do
       local _, again = helper.shell(helper.lua .. " " .. script)
