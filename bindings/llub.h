@@ -342,6 +342,10 @@ void lub_sim_note(lua_State *L, lworker *lw, const char *function, bool done);
 bool lub_sim_tired(lworker *lw);
 /* Nobody can run: fires what is due, or moves the clock. False: nothing can ever happen. */
 bool lub_sim_idle(lworker *lw);
+/* In a signal handler, in a sim: whether its guard wants the running fiber to be interrupted (lguard.c). */
+bool lub_guard_interrupts(const lworker *lw);
+/* In the hook: whether the run is over, because this fiber never comes to a point. */
+bool lub_guard_is_over(lua_State *L, const lworker *lw);
 /* The library on top was opened in a worker of a sim (lsimstate.c). */
 void lub_sim_library(lua_State *L, lworker *lw, const char *name);
 /* As lua_next, in an order that is the same in every run (lnext.c); `table` is an absolute index. tells: whether an order

@@ -160,8 +160,10 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   else lua_sethook(L, NULL, 0, 0);
   lw->hooked = NULL;
   lub_report_from_hook(L, lw);
+  bool over = lub_guard_is_over(L, lw);
+  if (over) f->kill = true;
   if (f->closing) { /* its handlers have had their time */
-    if (lub_engine_now_ns(lw->core->engine) - lw->closing_ns < CLOSING_NS) return;
+    if (!over && lub_engine_now_ns(lw->core->engine) - lw->closing_ns < CLOSING_NS) return;
     lub_arm_kill(L, lw);
     raise_past_handlers(L);
   }
@@ -199,6 +201,7 @@ static void arm_hook(lworker *lw, lua_State *L) {
 void lub_worker_interrupt(lub_worker *w) {
   lworker *lw = w->data;
   lua_State *L = lw->innermost;
+  if (lw->sim && !lub_guard_interrupts(lw)) return;
   if (L && (!lw->hooked || lw->hooked == L)) arm_hook(lw, L); /* otherwise lub_hook_follows does, at once */
 }
 

@@ -3,10 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lguard.h"
 #include "lsimstate.h"
 #include "sim.h"
 
 #define HOUR_NS 3600000000000
+#define GUARD 10.0 /* seconds of real time without a turn */
 enum { LIVELOCK = 100000, POINTS_MAX = 500000, STEPS_MAX = 1000000 };
 
 const char LUB_OVER_MAGIC[] = "lub.over";
@@ -35,11 +37,13 @@ typedef struct lsim {
   bool returned;      /* the body has */
   lfaults *faults;
   lsimstate state;
+  lguard guard;
 } lsim;
 
 static lsim *sim_of(const lworker *lw) { return lub_sim_binding(lw->core->engine->sim); }
 
 lsimstate *lub_sim_state(const lworker *lw) { return &sim_of(lw)->state; }
+lguard *lub_sim_guard(const lworker *lw) { return &sim_of(lw)->guard; }
 
 static lsim *check_sim(lua_State *L, const char *function) {
   lworker *lw = lub_lworker(L);
@@ -254,6 +258,8 @@ static void open_sim(lua_State *L, lsim *s) {
   lua_getfield(L, 2, "strict");
   s->state.strict = lua_toboolean(L, -1);
   lua_pop(L, 2);
+  double guard = option_number(L, "guard", GUARD);
+  lub_guard_open(&s->guard, guard, s->outer->core->engine->opts.preempt_signal);
 }
 
 /* At index 1 the function, then options. */
@@ -283,6 +289,7 @@ static const char *run_body(lsim *s) {
   uint64_t body = lw->main->core.wait.id;
   while (!lw->main->ended && !lw->failed) {
     lub_status status = lub_sim_step(s->sim);
+    if (s->guard.over) return "hog";
     if (lw->main->ended || lw->failed) break;
     if (status == LUB_DEADLOCK) return "deadlock";
     int64_t now_ns = lub_sim_now_ns(s->sim);
@@ -334,6 +341,7 @@ static void set_report(lua_State *L, lsim *s) {
   size_t n = 0;
   FILE *out = open_memstream(&text, &n);
   if (!out) return;
+  if (s->guard.report) (void)fprintf(out, "%s\n", s->guard.report);
   lub_report_waits(s->engine, out);
   (void)fclose(out);
   lua_pushlstring(L, text, n);
@@ -439,6 +447,10 @@ static int run_protected(lua_State *L) {
   (void)lub_engine_complain(s->engine, true);
   if (!s->why && !failed && lub_engine_failures(s->engine)) s->why = "failed";
   if (!s->why && !failed && count_left(s)) s->why = "leaked";
+  if (s->guard.over) {
+    s->why = "hog";
+    failed = false;
+  }
   lua_createtable(L, 0, 12);
   if (failed) set_error(L, s);
   else if (!s->why) set_results(L, s, handle);
@@ -497,6 +509,14 @@ static int run(lua_State *L) {
   lua_pushlightuserdata(L, &s);
   int status = lua_pcall(L, 4, 1, 0);
   bool closed = end_sim(&s);
+  bool late = s.guard.over && status == LUA_OK && (!s.why || strcmp(s.why, "hog") != 0);
+  if (late) { /* a handler ran for ever when all were closed */
+    lua_pushliteral(L, "hog");
+    lua_setfield(L, -2, "why");
+    lua_pushstring(L, s.guard.report);
+    lua_setfield(L, -2, "report");
+  }
+  lub_guard_close(&s.guard);
   lua_pushcfunction(L, lub_sim_leave_state);
   lua_pushvalue(L, 3);
   (void)lua_pcall(L, 1, 0, 0);

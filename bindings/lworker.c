@@ -286,7 +286,9 @@ void lub_lworker_end_guest(lworker *lw, lworker *outer) {
   lub_worker *w = lw->core;
   atomic_store(&w->joined, true);
   lub_here = lw;
+  lub_worker_set_current(w); /* so that the guard finds handlers that do not end */
   lub_fiber_close_all(lw);
+  lub_worker_set_current(NULL);
   lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) lub_disown(L);
   lua_pop(L, 1);

@@ -78,6 +78,7 @@ static void gather_queued(lub_engine *e) {
 lub_fiber *lub_turns_next(lub_engine *e) {
   lub_turns *t = &e->turns;
   lub_fiber *f = t->chosen;
+  t->moves++;
   t->chosen = NULL;
   if (f) return f;
   lub_worker *driving = lub_worker_current(); /* inside its slice others run: see lub_turns_run */
@@ -96,6 +97,7 @@ bool lub_turns_point(lub_fiber *f) {
   lub_worker *w = f->worker;
   lub_engine *e = w->engine;
   lub_turns *t = &e->turns;
+  t->moves++;
   t->n = 0;
   if (!add(e, f)) return false;
   gather_siblings(e, w, f);

@@ -14,6 +14,7 @@ typedef struct lub_turns {
   lub_fiber *chosen; /* at a point, to run in the next step */
   uint64_t current;  /* the id of the fiber that ran last */
   lub_list frozen;   /* lub_worker.link: those that would wait for their turn otherwise */
+  uint64_t moves;    /* counts turns, and points at which there could be one */
 } lub_turns;
 
 /* Asks for a choice of n; 0 without asking when there is only one. */

@@ -24,7 +24,11 @@ void lub_worker_set_current(lub_worker *w) { current = w; }
 
 void lub_interrupted(void) {
   lub_worker *w = current;
-  if (!w || !w->interrupt || w->engine->opts.choose) return; /* who chooses knows its points */
+  if (!w || !w->interrupt) return;
+  if (w->engine->opts.choose) { /* who chooses knows its points; a sim has a guard */
+    if (w->engine->sim) w->interrupt(w);
+    return;
+  }
   bool others_wait =
       w->ready.first || w->preempted.first || atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
       atomic_load_explicit(&w->requested, memory_order_relaxed) ||

@@ -364,6 +364,95 @@ describe("pairs and next in a sim", function()
   end)
 end)
 
+describe("the guard of a sim", function()
+  local function hog(fn)
+    local o = run(fn, { seed = 1, guard = 0.1 }, "hog")
+    assert.matches("hog: fiber '%d+' of worker '.-' did nothing for 0.1 s of real time but run", o.report)
+    assert.matches("simstate_spec.lua:%d+: in ", o.report)
+    return o
+  end
+
+  local function loop()
+    while true do end
+  end
+
+  it("ends a run whose body loops", function()
+    local o = hog(loop)
+    assert.matches("in function 'loop'\n", (o.report:gsub("function <[^>]*>", "function 'loop'")))
+  end)
+
+  it("ends one in which a fiber or a worker does, and says which", function()
+    hog(function()
+      lub.go(loop)
+      lub.sleep(1)
+    end)
+    local o = hog(function()
+      lub.spawn({ name = "looper" }, loop):join()
+    end)
+    assert.matches("worker 'looper'", o.report)
+  end)
+
+  it("ends one after the body has returned", function()
+    hog(function() lub.go(loop) end)
+  end)
+
+  it("is not kept off by pcall, coroutines, comparators or close handlers", function()
+    hog(function()
+      while true do pcall(loop) end
+    end)
+    hog(coroutine.wrap(loop))
+    hog(function() table.sort({ 1, 2, 3 }, loop) end)
+    hog(function() local x <close> = setmetatable({}, { __close = loop }) end) -- luacheck: ignore
+    hog(function()
+      lub.go(function()
+        local x <close> = setmetatable({}, { __close = loop }) -- luacheck: ignore
+        lub.chan():recv()
+      end)
+    end)
+  end)
+
+  it("leaves the state as it was", function()
+    hog(loop)
+    assert.equal(3, inside(function() return lub.go(function() return 3 end):join() end))
+  end)
+
+  it("leaves alone a run that gets on, however slowly", function()
+    local clock = os.clock
+    run(function()
+      local start = clock()
+      while clock() < start + 0.4 do
+        lub.yield()
+        lub.sleep(0.001)
+      end
+    end, { seed = 1, guard = 0.1, steps = 1e9 // 1 })
+  end)
+
+  it("can be switched off", function()
+    local clock = os.clock
+    run(function()
+      local start = clock()
+      while clock() < start + 0.3 do end
+    end, { seed = 1, guard = 0 })
+    assert.is_false(pcall(simcore.run, print, { guard = -1 }))
+    assert.is_false(pcall(simcore.run, print, { guard = "x" }))
+  end)
+
+  it("says on stderr where a C call sits that it cannot end", function()
+    local script = helper.file [[
+      local lub, simcore = require "lubdub", require "lubdub.simcore"
+      local o = simcore.run(function()
+        os.execute "sleep 1"
+        return 1
+      end, { guard = 0.1 })
+      print(o.why)]]
+    local code, out, err = helper.shell(helper.lua .. " " .. script)
+    os.remove(script)
+    assert.equal(0, code)
+    assert.matches("lubdub: sim: for 0.1 s of real time a fiber has been in execute, called at .-:3; nothing can end it\n", err)
+    assert.equal("hog\n", out)
+  end)
+end)
+
 describe("a run in another process", function()
   local text = [[
     local lub, simcore = require "lubdub", require "lubdub.simcore"
