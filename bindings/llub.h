@@ -84,6 +84,7 @@ typedef struct lworker {
   bool judge;                        /* it is the judge's */
   bool bytecode;                     /* `load` takes binary chunks too */
   bool warns, in_warning;            /* after warn("@on"); between the pieces of one */
+  bool collected;                    /* for want of memory: finalizers may be due of handles that went */
   bool script;                       /* a host started it, and may ask for its first result */
   int64_t closing_ns;                /* when the last close from outside began */
   int depth;                         /* of fibers that drive siblings */

@@ -147,7 +147,8 @@ void lub_arm_kill(lua_State *L, lworker *lw) {
 
 /* An error raised in a hook calls the message handler of an xpcall with hooks switched off: one that loops could not be
  * stopped any more. Lua's own way past handlers is the error for memory: so ask for more than there can be. */
-static void raise_past_handlers(lua_State *L) {
+static void raise_past_handlers(lua_State *L, lworker *lw) {
+  lw->collected = true;
   (void)lua_newuserdatauv(L, LUB_TOO_MUCH, 0);
   luaL_error(L, "killed");
 }
@@ -165,7 +166,7 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   if (f->closing) { /* its handlers have had their time */
     if (!over && lub_engine_now_ns(lw->core->engine) - lw->closing_ns < CLOSING_NS) return;
     lub_arm_kill(L, lw);
-    raise_past_handlers(L);
+    raise_past_handlers(L, lw);
   }
   if (!lub_can_yield(L, lw)) {
     /* inside a sort or the like. Somebody else serves the others; a kill unwinds as an error, again at every
@@ -173,7 +174,7 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
     if (!f->kill && !is_fenced(lw)) return;
     f->kill = true;
     lub_arm_kill(L, lw);
-    raise_past_handlers(L);
+    raise_past_handlers(L, lw);
   }
   if (!lua_checkstack(L, 2)) return;
   if (is_fenced(lw)) f->kill = true;

@@ -295,6 +295,7 @@ void lub_lworker_end_guest(lworker *lw, lworker *outer) {
   drop_references(L, lw);
   lub_end_policies(L);
   give_state(L, outer);
+  if (lw->collected) lua_gc(L, LUA_GCCOLLECT, 0); /* such handles are no longer in the table */
   lub_pack_free(lw);
   lw->L = NULL;
   lub_worker_end(w);
