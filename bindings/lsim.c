@@ -168,7 +168,11 @@ void lub_sim_failed(lworker *lw, lua_State *co) {
 /* ---- one run --------------------------------------------------------------------------------------------------- */
 
 static void engine_log(void *ud, const char *message) {
+  static const char waiting[] = "waiting for ";
   lsim *s = ud;
+  const lub_options *outer = &s->outer->core->engine->opts;
+  /* this may last for ever: whoever sits before it must know now */
+  if (!strncmp(message, waiting, sizeof waiting - 1) && outer->log) outer->log(outer->ud, message);
   if (s->log) (void)fprintf(s->log, "%s\n", message);
 }
 
@@ -292,6 +296,7 @@ static const char *run_body(lsim *s) {
     if (s->guard.over) return "hog";
     if (lw->main->ended || lw->failed) break;
     if (status == LUB_DEADLOCK) return "deadlock";
+    if (status == LUB_FOREIGN) return "foreign";
     int64_t now_ns = lub_sim_now_ns(s->sim);
     if (now_ns != instant_ns) {
       instant_ns = now_ns;
@@ -341,6 +346,9 @@ static void set_report(lua_State *L, lsim *s) {
   size_t n = 0;
   FILE *out = open_memstream(&text, &n);
   if (!out) return;
+  if (lub_sim_foreign(s->sim))
+    (void)fprintf(out, "foreign: thread '%s' used what belongs to this sim, from outside\n",
+                  lub_sim_foreign(s->sim));
   if (s->guard.report) (void)fprintf(out, "%s\n", s->guard.report);
   lub_report_waits(s->engine, out);
   (void)fclose(out);
@@ -447,6 +455,7 @@ static int run_protected(lua_State *L) {
   (void)lub_engine_complain(s->engine, true);
   if (!s->why && !failed && lub_engine_failures(s->engine)) s->why = "failed";
   if (!s->why && !failed && count_left(s)) s->why = "leaked";
+  if (!s->why && !failed && lub_sim_foreign(s->sim)) s->why = "foreign";
   if (s->guard.over) {
     s->why = "hog";
     failed = false;
@@ -474,6 +483,7 @@ static int run_protected(lua_State *L) {
 /* False: something still uses its engine, which stays. */
 static bool end_sim(lsim *s) {
   bool closed = true;
+  while (s->sim && lub_gate_await(s->engine)) continue; /* those who promised something use the engine */
   if (s->faults) {
     lub_end_faults(s->body, s->faults);
     s->faults = NULL;

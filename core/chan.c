@@ -231,7 +231,7 @@ lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *
   return queue_one(w, one, ch, deadline, false);
 }
 
-lub_status lub_chan_close(lub_chan *ch) {
+static lub_status close_chan(lub_chan *ch) {
   lub_list woken;
   lub_link *k;
   lub_list_init(&woken);
@@ -256,19 +256,30 @@ lub_status lub_chan_close(lub_chan *ch) {
   return LUB_OK;
 }
 
+lub_status lub_chan_close(lub_chan *ch) {
+  lub_status status = lub_gate_enter(ch->engine, NULL);
+  if (status != LUB_OK) return status;
+  status = close_chan(ch);
+  lub_gate_leave(ch->engine);
+  return status;
+}
+
 /* ---- host threads -------------------------------------------------------------------------------------- */
 
 lub_status lub_chan_send(lub_chan *ch, lub_value *v, double wait) {
   if (v->type == LUB_NIL || isnan(wait)) return LUB_INVALID;
   lub_host_wait h;
   lub_waiter one = {0};
+  lub_status status = lub_gate_enter(ch->engine, &wait);
+  if (status != LUB_OK) return status;
   lub_host_wait_init(&h, ch->engine);
-  lub_status status = lub_wait_send(&h.wait, &one, ch, v, lub_engine_deadline(ch->engine, wait));
+  status = lub_wait_send(&h.wait, &one, ch, v, lub_engine_deadline(ch->engine, wait));
   if (status == LUB_PARK) {
     status = lub_host_wait_block(&h);
     if (status != LUB_OK) *v = one.value;
   }
   lub_host_wait_close(&h);
+  lub_gate_leave(ch->engine);
   return status;
 }
 
@@ -276,9 +287,12 @@ lub_status lub_chan_recv(lub_chan *ch, lub_value *out, double wait) {
   if (isnan(wait)) return LUB_INVALID;
   lub_host_wait h;
   lub_waiter one = {0};
+  lub_status status = lub_gate_enter(ch->engine, &wait);
+  if (status != LUB_OK) return status;
   lub_host_wait_init(&h, ch->engine);
-  lub_status status = lub_wait_recv(&h.wait, &one, ch, out, lub_engine_deadline(ch->engine, wait));
+  status = lub_wait_recv(&h.wait, &one, ch, out, lub_engine_deadline(ch->engine, wait));
   if (status == LUB_PARK && (status = lub_host_wait_block(&h)) == LUB_OK) *out = one.value;
   lub_host_wait_close(&h);
+  lub_gate_leave(ch->engine);
   return status;
 }

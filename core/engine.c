@@ -178,11 +178,13 @@ void lub_engine_hold(lub_engine *e) {
 }
 
 void lub_engine_release(lub_engine *e) {
+  if (lub_gate_enter(e, NULL)) return;
   pthread_mutex_lock(&e->lock);
   e->holds--;
   e->awake++;
   lub_engine_asleep_locked(e);
   pthread_mutex_unlock(&e->lock);
+  lub_gate_leave(e);
 }
 
 /* ---- host threads ----------------------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #define LUB_ENGINE_H
 
 #include "carrier.h"
+#include "gate.h"
 #include "random.h"
 #include "turns.h"
 #include "worker.h"
@@ -54,6 +55,7 @@ struct lub_engine {
   atomic_bool judge_is_due; /* a C policy is to be asked */
   lub_turns turns;          /* the stepping thread's, if each step is chosen */
   struct lub_sim *sim;      /* whose engine this is, or NULL */
+  lub_gate *gate;           /* the sim's, or NULL: any thread may act */
   lub_place *places;        /* [nplaces] */
   int nplaces;
 
@@ -80,6 +82,20 @@ struct lub_engine {
   pthread_t watcher;
   lub_carrier *carriers; /* [max_threads] */
 };
+
+/* Around an operation that any of the host's threads may ask for. LUB_FOREIGN: not this one. One that is let in waits for
+ * nothing inside. */
+static inline bool lub_is_foreign(const lub_engine *e) {
+  return e->gate && !pthread_equal(e->gate->owner, pthread_self());
+}
+static inline lub_status lub_gate_enter(lub_engine *e, double *wait) {
+  if (!lub_is_foreign(e)) return LUB_OK;
+  if (wait) *wait = 0;
+  return lub_gate_enter_slow(e);
+}
+static inline void lub_gate_leave(lub_engine *e) {
+  if (lub_is_foreign(e)) lub_gate_leave_slow(e->gate);
+}
 
 /* A thread that sleeps until somebody sets `woken`. */
 struct lub_sleeper {

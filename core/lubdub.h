@@ -35,7 +35,8 @@ extern "C" {
   X(INVALID, "invalid argument")     \
   X(THREAD, "cannot start a thread") \
   X(BUSY, "busy")                    \
-  X(FAILED, "the script failed")
+  X(FAILED, "the script failed")     \
+  X(FOREIGN, "not the sim's thread")
 
 typedef enum lub_status {
 #define LUB_STATUS_ENUM(name, text) LUB_##name,
@@ -207,7 +208,7 @@ double lub_engine_timeout(lub_engine *e);
 
 /* The host promises to act (hold) or not to (release): while holds are out, "everything is parked" is
  * no deadlock. An engine opens with one hold, its opener's: a host that from now on only waits for the engine's workers
- * releases it, and holds again before it acts. */
+ * releases it, and holds again before it acts. Of a sim: see there. */
 void lub_engine_hold(lub_engine *e);
 void lub_engine_release(lub_engine *e);
 
@@ -373,7 +374,13 @@ uint64_t lub_worker_id(const lub_worker *w);
 /* ---- sim ----------------------------------------------------------------------------------------------
  * An engine on the calling thread, whose clock is virtual and whose every choice comes from a seed: two runs with one
  * seed are the same. The clock moves only when nobody can run, to the next timer that may wake somebody; the timers of
- * hearts alone do not move it. All calls are for one thread. */
+ * hearts alone do not move it. All calls are for one thread, the one that opens the sim.
+ *
+ * Other threads cannot act in a sim: when they do is not in the seed. lub_chan_send, lub_chan_recv, lub_chan_close and
+ * lub_select return LUB_FOREIGN to them, lub_worker_cancel and lub_worker_kill do nothing, and the sim's steps return
+ * LUB_FOREIGN from then on. What the host really must do outside (an external operation) is promised by lub_engine_hold,
+ * and over with lub_engine_release: while a hold is out the clock stands, and when nobody can run, the sim waits in real
+ * time, and logs every 5 s for how many operations. Then, one at a time, other threads are let in; their waits are 0. */
 
 typedef struct lub_sim lub_sim;
 
@@ -410,13 +417,15 @@ lub_status lub_sim_open(const lub_sim_options *o, lub_sim **out);
 lub_status lub_sim_close(lub_sim *s);
 lub_engine *lub_sim_engine(lub_sim *s);
 /* Runs one fiber up to its next point, fires what is due, or moves the clock. LUB_OK; LUB_TIMEOUT: the clock stands (see
- * lub_sim_stop_clock) and nobody can run; LUB_DEADLOCK: nothing can ever happen. */
+ * lub_sim_stop_clock) and nobody can run; LUB_DEADLOCK: nothing can ever happen; LUB_FOREIGN. */
 lub_status lub_sim_step(lub_sim *s);
 /* Steps without moving the clock, until nobody can run and nothing is due. LUB_OK; LUB_INVALID: a million steps were not
- * enough. */
+ * enough; LUB_FOREIGN. */
 lub_status lub_sim_settle(lub_sim *s);
-/* Lets so many seconds go by, one timer after the other, and settles. LUB_OK, LUB_INVALID. */
+/* Lets so many seconds go by, one timer after the other, and settles. LUB_OK, LUB_INVALID, LUB_FOREIGN. */
 lub_status lub_sim_pass(lub_sim *s, double seconds);
+/* The name of the first thread that acted in the sim from outside, or NULL. */
+const char *lub_sim_foreign(lub_sim *s);
 /* Seconds since its beginning, which stands for 2000-01-01T00:00:00Z. */
 double lub_sim_now(lub_sim *s);
 /* The clock stands from now on, or goes on. */

@@ -95,9 +95,11 @@ lub_status lub_select(lub_engine *e, lub_case *cases, size_t ncases, bool ordere
                       size_t *index) {
   if (isnan(wait) || ncases > UINT32_MAX / 2) return LUB_INVALID;
   uint32_t n = (uint32_t)ncases, chosen = 0;
+  lub_status status = lub_gate_enter(e, &wait);
+  if (status != LUB_OK) return status;
   lub_waiter *ws = lub_alloc(&e->mem, (n + 1) * sizeof *ws);
   uint32_t *order = lub_alloc(&e->mem, (2 * n + 1) * sizeof *order);
-  lub_status status = LUB_NOMEM;
+  status = LUB_NOMEM;
   if (!ws || !order) goto out;
   for (uint32_t i = 0; i < n; i++)
     ws[i] = (lub_waiter){.ch = cases[i].ch, .send = cases[i].send, .value = cases[i].value};
@@ -116,5 +118,6 @@ lub_status lub_select(lub_engine *e, lub_case *cases, size_t ncases, bool ordere
 out:
   lub_free(&e->mem, ws);
   lub_free(&e->mem, order);
+  lub_gate_leave(e);
   return status;
 }

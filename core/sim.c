@@ -19,6 +19,7 @@ typedef struct priority { /* of a fiber, by its id */
 
 struct lub_sim {
   lub_engine *engine;
+  lub_gate gate;
   lub_options host; /* whose log, verdict and record it is */
   void *binding;
   bool (*rest)(void *binding);
@@ -204,10 +205,11 @@ void lub_sim_suspend(lub_sim *s, int64_t by_ns) {
 
 static lub_status step(lub_sim *s, int64_t until_ns) {
   s->steps++;
+  if (lub_gate_stranger(&s->gate)) return LUB_FOREIGN;
   if (lub_carriers_step(s->engine)) return LUB_OK;
   lub_status status = lub_engine_step(s->engine, 0);
   if (status != LUB_TIMEOUT && status != LUB_DEADLOCK) return status;
-  if (s->rest && s->rest(s->binding)) return LUB_OK;
+  if (lub_gate_await(s->engine) || (s->rest && s->rest(s->binding))) return LUB_OK;
   int64_t next_ns = lub_timers_next(&s->engine->timers);
   if (s->stopped) return LUB_TIMEOUT;
   if (next_ns > until_ns) return status;
@@ -217,7 +219,7 @@ static lub_status step(lub_sim *s, int64_t until_ns) {
 }
 
 bool lub_sim_go_on(lub_sim *s) {
-  if (lub_turns_fire(s->engine) || (s->rest && s->rest(s->binding))) return true;
+  if (lub_turns_fire(s->engine) || lub_gate_await(s->engine) || (s->rest && s->rest(s->binding))) return true;
   int64_t next_ns = lub_timers_next(&s->engine->timers);
   if (s->stopped || !lub_timers_could_wake(&s->engine->timers)) return false;
   if (next_ns > s->now_ns) s->now_ns = next_ns;
@@ -227,8 +229,10 @@ bool lub_sim_go_on(lub_sim *s) {
 lub_status lub_sim_step(lub_sim *s) { return step(s, LUB_NEVER); }
 
 lub_status lub_sim_settle(lub_sim *s) {
-  for (uint32_t i = 0; i < SETTLE_MAX; i++)
-    if (step(s, s->now_ns) != LUB_OK) return LUB_OK;
+  for (uint32_t i = 0; i < SETTLE_MAX; i++) {
+    lub_status status = step(s, s->now_ns);
+    if (status != LUB_OK) return status == LUB_FOREIGN ? status : LUB_OK;
+  }
   return LUB_INVALID;
 }
 
@@ -243,6 +247,7 @@ lub_status lub_sim_pass(lub_sim *s, double seconds) {
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 lub_engine *lub_sim_engine(lub_sim *s) { return s->engine; }
+const char *lub_sim_foreign(lub_sim *s) { return lub_gate_stranger(&s->gate); }
 void lub_sim_set_binding(lub_sim *s, void *binding) { s->binding = binding; }
 void *lub_sim_binding(lub_sim *s) { return s->binding; }
 void lub_sim_at_rest(lub_sim *s, bool (*rest)(void *binding)) { s->rest = rest; }
@@ -314,6 +319,8 @@ lub_status lub_sim_open(const lub_sim_options *o, lub_sim **out) {
     return status;
   }
   s->engine->sim = s;
+  lub_gate_init(&s->gate);
+  s->engine->gate = &s->gate;
   lub_engine_release(s->engine); /* nobody else acts */
   *out = s;
   return LUB_OK;
@@ -321,6 +328,9 @@ lub_status lub_sim_open(const lub_sim_options *o, lub_sim **out) {
 
 lub_status lub_sim_close(lub_sim *s) {
   lub_status status = lub_engine_close(s->engine);
-  if (status == LUB_OK) free_sim(s);
-  return status;
+  lub_gate_open(&s->gate);
+  if (status != LUB_OK) return status;
+  lub_gate_close(&s->gate);
+  free_sim(s);
+  return LUB_OK;
 }

@@ -420,15 +420,18 @@ static void ask(lub_worker *w, atomic_bool *what, const char *why) {
 }
 
 void lub_worker_cancel(lub_worker *w, const char *why) {
-  if (atomic_load(&w->fate) == LUB_ALIVE) ask(w, &w->cancelled, why);
+  if (atomic_load(&w->fate) != LUB_ALIVE || lub_gate_enter(w->engine, NULL)) return;
+  ask(w, &w->cancelled, why);
+  lub_gate_leave(w->engine);
 }
 
 void lub_worker_kill(lub_worker *w, const char *why) {
   lub_engine *e = w->engine;
-  if (atomic_load(&w->fate) != LUB_ALIVE) return;
+  if (atomic_load(&w->fate) != LUB_ALIVE || lub_gate_enter(e, NULL)) return;
   ask(w, &w->killed, why);
   lub_carriers_interrupt(e, w);
   (void)lub_engine_start_timer(e, &w->grace, lub_engine_now_ns(e) + GRACE_NS);
+  lub_gate_leave(e);
 }
 
 lub_status lub_worker_join(lub_worker *w, double wait) {
