@@ -513,7 +513,7 @@ static int run(lua_State *L) {
   lsim s = {.outer = outer, .L = L};
   lua_State *innermost = outer->innermost;
   lub_worker *current = lub_worker_current();
-  lua_newtable(L);
+  lua_createtable(L, LUB_SAVED_MAX, 0);
   lua_pushcfunction(L, run_protected);
   for (int i = 1; i <= 3; i++) lua_pushvalue(L, i);
   lua_pushlightuserdata(L, &s);

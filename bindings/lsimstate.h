@@ -31,6 +31,7 @@ int lub_sim_pairs(lua_State *L);
 /* Forgets what they know of the tables that are being walked. */
 void lub_sim_end_walks(lua_State *L);
 
+enum { LUB_SAVED_MAX = 80 }; /* about what that saves */
 /* Puts the sim's functions into the libraries of a state that lives longer. `saved`: the index of an empty table, which
  * gets what lub_sim_leave_state needs to put back the old ones, whatever the script does meanwhile. */
 void lub_sim_enter_state(lua_State *L, lworker *lw, int saved);

@@ -125,9 +125,9 @@ describe("math.random in a sim", function()
 
   it("stays a stub where the script has put one", function()
     local random = math.random
-    math.random = function() return 0.25 end
+    math.random = function() return 0.25 end -- luacheck: ignore 122
     local seen = inside(function() return math.random() end)
-    math.random = random
+    math.random = random -- luacheck: ignore 122
     assert.equal(0.25, seen)
   end)
 end)
@@ -217,8 +217,9 @@ describe("pairs and next in a sim", function()
   it("give integers, other numbers, strings and booleans, each in their order", function()
     local t = { "one", "two", [4] = 4, [100] = 100, [0] = 0, [-3] = -3, [0.5] = 0.5, [-math.huge] = 1, b = 1, a = 1,
       aa = 1, ["a\0b"] = 1, [""] = 1, [true] = 1, [false] = 1, [2^53] = 1, [math.mininteger] = 1 }
-    assert.same({ 1, 2, 4, 100, 2^53 | 0, -math.huge, math.mininteger, -3, 0, 0.5, "", "a", "a\0b", "aa", "b", false, true },
-      inside(function() return keys(t) end))
+    local want = { 1, 2, 4, 100, 2^53 | 0, -math.huge, math.mininteger, -3, 0, 0.5, "", "a", "a\0b", "aa", "b", false,
+      true }
+    assert.same(want, inside(function() return keys(t) end))
   end)
 
   it("give the same in workers", function()
@@ -315,7 +316,7 @@ describe("pairs and next in a sim", function()
       do
         local t = { a = 1, b = 2 }
         weak[t] = true
-        for _ in pairs(t) do break end
+        for _ in pairs(t) do break end -- luacheck: ignore 512
         next(t, "a")
       end
       collectgarbage()
@@ -326,7 +327,8 @@ describe("pairs and next in a sim", function()
 
   it("keep to Lua's rules", function()
     run(function()
-      local t = setmetatable({}, { __pairs = function(x) return function(_, k) return not k and 1 or nil, x end, x, nil end })
+      local function once(x) return function(_, k) return not k and 1 or nil, x end, x, nil end
+      local t = setmetatable({}, { __pairs = once })
       local n = 0
       for k, v in pairs(t) do
         n = n + 1
@@ -335,7 +337,7 @@ describe("pairs and next in a sim", function()
       assert(n == 1 and next(t) == nil and pairs {} == next)
       helper.raises("bad argument #1 to 'next' (table expected, got nil)", function() return next(nil) end)
       helper.raises("bad argument #1 to 'for iterator' (table expected, got nil)", function()
-        for _ in pairs(nil) do return end
+        for _ in pairs(nil) do return end -- luacheck: ignore 512
       end)
       helper.raises("bad argument #1 to 'pairs'", function() return pairs() end)
       helper.raises("invalid key to 'next'", function() return next({ a = 1 }, "never") end)
@@ -450,7 +452,7 @@ describe("the guard of a sim", function()
     local code, out, err = helper.shell(helper.lua .. " " .. script)
     os.remove(script)
     assert.equal(0, code)
-    assert.matches("lubdub: sim: for 0.1 s of real time a fiber has been in execute, called at .-:3; nothing can end it\n", err)
+    assert.matches("sim: for 0.1 s of real time a fiber has been in execute, called at .-:3; nothing can end it\n", err)
     assert.equal("hog\n", out)
   end)
 end)
@@ -524,18 +526,18 @@ describe("the caller's libraries", function()
 
   it("have them also when the script replaced or removed them meanwhile", function()
     run(function()
-      os.time = function() return 1 end
-      os.clock = nil
+      os.time = function() return 1 end -- luacheck: ignore 122
+      os.clock = nil -- luacheck: ignore 122
     end)
     assert_own()
   end)
 
   it("keep what the script had put there before", function()
     local function stub() return 42 end
-    os.time = stub
+    os.time = stub -- luacheck: ignore 122
     local seen = inside(function() return os.time() end)
     local after = os.time
-    os.time = time
+    os.time = time -- luacheck: ignore 122
     assert.equal(42, seen)
     assert.equal(stub, after)
   end)
