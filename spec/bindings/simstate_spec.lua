@@ -457,6 +457,50 @@ describe("the guard of a sim", function()
   end)
 end)
 
+describe("a test that fails so", function()
+  local sim = require "lubdub.sim"
+
+  local function told(opts, fn)
+    local ok, why = pcall(sim.run, opts, fn)
+    assert.is_false(ok)
+    return tostring(type(why) == "table" and why.message or why)
+  end
+
+  it("says who was the hog, and what to do", function()
+    local text = told({ guard = 0.1 }, function()
+      while true do end
+    end)
+    assert.matches("hog at t=%+0.000000000s %(virtual%)\nhog: fiber '%d+' of worker 'main' did nothing for 0.1 s", text)
+    assert.matches("hint: only operations of the engine are seen", text)
+  end)
+
+  it("is not run again and again if it is a hog's", function()
+    local runs = 0
+    local ok = pcall(lub.explore.run, { guard = 0.1, runs = 5 }, function()
+      runs = runs + 1
+      while true do end
+    end)
+    assert.is_false(ok)
+    assert.is_true(runs <= 2)
+  end)
+
+  it("names what no seed controls; strict refuses it", function()
+    local text = told({}, function()
+      os.getenv "HOME"
+      error "boom"
+    end)
+    assert.matches("uncontrolled: os.getenv at .-simstate_spec.lua:%d+", text)
+    assert.matches("os.getenv: no seed controls it", told({ strict = true }, function() os.getenv "HOME" end))
+  end)
+
+  it("has options that are checked", function()
+    for _, bad in ipairs { -1, "x", helper.nan, {} } do
+      assert.matches("guard: expected a finite number above 0", told({ guard = bad }, print))
+    end
+    sim.run({ guard = 0, strict = false }, function() end)
+  end)
+end)
+
 describe("a run in another process", function()
   local text = [[
     local lub, simcore = require "lubdub", require "lubdub.simcore"

@@ -58,7 +58,7 @@ local function mixed(seed, run)
   return x ~ x >> 31
 end
 
-local passed_on = { "steps", "time", "stall", "strict", "faults" }
+local passed_on = { "steps", "time", "stall", "strict", "guard", "faults" }
 
 --- plan: { strategy=, depth=, length=, sticky=, prefix= }; opts: of the sim; more: choices=, trace=. Gives the outcome
 --- of simcore.run; of an error of the body also its `place`, and, if it is a string, `strung`: it with its traceback.

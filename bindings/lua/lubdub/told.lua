@@ -7,6 +7,8 @@ local hints = {
   livelock = "who asks again and again has to sleep in between, or to wait for a channel",
   stalled = "settle() does not move time: use lub.pass(seconds), or give the wait a timeout",
   budget = "a run that is meant to be so long gets { steps = …, time = … }",
+  hog = "only operations of the engine are seen; who computes for so long gets { guard = seconds }, 0: no limit",
+  foreign = "what is done outside is promised, lub_engine_hold, until it is over, lub_engine_release",
   failed = "who starts a worker joins it, or reads done(): an error that nobody joins is told here",
 }
 
@@ -34,6 +36,8 @@ local heads = {
     return ("budget: %d steps at t=+%.9fs (virtual), of at most %d steps and %g s"):format(o.steps, o.now,
       limits.steps or 1000000, limits.time or 30 * 24 * 3600)
   end,
+  hog = function(o) return ("hog at t=+%.9fs (virtual)"):format(o.now) end,
+  foreign = function(o) return ("foreign thread at t=+%.9fs (virtual)"):format(o.now) end,
   failed = function(o) return ("failed: an error that nobody joined, t=+%.9fs (virtual)"):format(o.now) end,
 }
 

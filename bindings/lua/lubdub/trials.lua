@@ -97,6 +97,7 @@ end
 --- Of a run that failed: makes it again, then smaller, and raises it with its lanes. `found`: a line that says which.
 function trials.fail_small(t, run, outcome, found)
   if told.is_pending(outcome) then told.raise(outcome, t.wish, t.test.at, "") end
+  if outcome.why == "hog" then trials.fail(t, run, outcome, { found }) end -- each run of it takes as long as the guard
   local again = trials.run(t, run, { choices = true })
   if again.hash ~= outcome.hash or told.kind(again) ~= told.kind(outcome) then
     local text = ("nondeterminism: a run that failed does not fail so again, with seed %d, run %d (%s)"):format(
