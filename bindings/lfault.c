@@ -387,7 +387,7 @@ static int heal(lua_State *L) {
 
 void lub_end_faults(lworker *body, lfaults *f) {
   (void)lub_workers_each(f->engine, end_scarcity_of, NULL);
-  end_scarcity(body);
+  if (body) end_scarcity(body);
   if (f->invariants) {
     lua_pushnil(body->L);
     lua_setfield(body->L, LUA_REGISTRYINDEX, INVARIANTS);

@@ -335,6 +335,8 @@ void lub_disown_heart(lua_State *L);
 void lub_free_fiber(lfiber *f);
 extern const char LUB_OVER_MAGIC[]; /* of such handles */
 bool lub_is_over(lua_State *L, int arg);
+/* Before a worker opens in a sim's engine. False without memory. */
+bool lub_sim_attach(lub_engine *e);
 /* A fiber of a sim was born. */
 void lub_sim_born(lworker *lw, lfiber *f);
 /* For traces: a fiber does something, or would have (done is false) but another was chosen. */

@@ -165,6 +165,35 @@ void lub_sim_failed(lworker *lw, lua_State *co) {
   lua_setfield(co, LUA_REGISTRYINDEX, ERRORS);
 }
 
+/* ---- a host's sim: its scripts have workers of their own, and no body ---- */
+
+/* Wakes who waits for the others. */
+static bool at_rest(void *binding) {
+  lsim *s = binding;
+  if (s->faults && lub_deliver_signs(s->faults)) return true;
+  if (s->faults && !lub_invariants_hold(s->faults, s->body)) return true; /* it ends here */
+  lub_value v = lub_bool(true);
+  return s->rest && lub_chan_send(s->rest, &v, 0) == LUB_OK;
+}
+
+static void detach(void *binding) {
+  lsim *s = binding;
+  if (s->rest) lub_chan_drop(s->rest);
+  if (s->faults) lub_end_faults(NULL, s->faults);
+  free(s->fibers);
+  free(s);
+}
+
+bool lub_sim_attach(lub_engine *e) {
+  if (lub_sim_binding(e->sim)) return true;
+  lsim *s = calloc(1, sizeof *s);
+  if (!s) return false;
+  *s = (lsim){.sim = e->sim, .engine = e};
+  lub_sim_set_binding(s->sim, s, detach);
+  lub_sim_at_rest(s->sim, at_rest);
+  return true;
+}
+
 /* ---- one run --------------------------------------------------------------------------------------------------- */
 
 static void engine_log(void *ud, const char *message) {
@@ -176,18 +205,9 @@ static void engine_log(void *ud, const char *message) {
   if (s->log) (void)fprintf(s->log, "%s\n", message);
 }
 
-/* Wakes who waits for the others. */
-static bool at_rest(void *binding) {
-  lsim *s = binding;
-  if (s->faults && lub_deliver_signs(s->faults)) return true;
-  if (s->faults && !lub_invariants_hold(s->faults, s->body)) return true; /* it ends here */
-  lub_value v = lub_bool(true);
-  return lub_chan_send(s->rest, &v, 0) == LUB_OK;
-}
-
 bool lub_sim_idle(lworker *lw) {
   const lsim *s = sim_of(lw);
-  return lub_sim_go_on(s->sim) && !s->body->failed;
+  return lub_sim_go_on(s->sim) && !(s->body && s->body->failed);
 }
 
 lfaults **lub_sim_faults(const lworker *lw) { return &sim_of(lw)->faults; }
@@ -253,9 +273,8 @@ static void open_sim(lua_State *L, lsim *s) {
   lua_pop(L, 1);
   if (status != LUB_OK) luaL_error(L, "sim: %s", lub_strerror(status));
   s->engine = lub_sim_engine(s->sim);
-  lub_sim_set_binding(s->sim, s);
+  lub_sim_set_binding(s->sim, s, NULL);
   lub_sim_at_rest(s->sim, at_rest);
-  if (lub_chan_open(s->engine, 0, "settle", &s->rest)) luaL_error(L, "sim: not enough memory");
   s->log = open_memstream(&s->log_text, &s->log_size);
   s->trace_all = lua_getfield(L, 2, "trace") == LUA_TSTRING; /* "all" */
   if (lua_toboolean(L, -1)) s->trace = open_memstream(&s->trace_text, &s->trace_size);
@@ -557,6 +576,8 @@ static int settle(lua_State *L) {
   int64_t deadline = LUB_NEVER;
   lub_value v;
   lub_fiber *f = &lw->running->core;
+  if (!s->rest && lub_chan_open(s->engine, 0, "settle", &s->rest))
+    return luaL_error(L, "settle: not enough memory");
   lub_chan_lock(s->rest);
   bool busy = !lub_list_empty(&s->rest->recvq);
   lub_chan_unlock(s->rest);

@@ -204,7 +204,7 @@ static int adopt_main(lua_State *L) {
 /* What every Lua side begins with. */
 static lub_status make_lworker(lub_engine *e, const char *name, bool pinned, lworker **out) {
   lub_worker *w;
-  lworker *lw = lub_alloc(&e->mem, sizeof *lw);
+  lworker *lw = e->sim && !lub_sim_attach(e) ? NULL : lub_alloc(&e->mem, sizeof *lw);
   if (!lw) return LUB_NOMEM;
   memset(lw, 0, sizeof *lw);
   if (lub_worker_open(e, name, pinned, &w)) {

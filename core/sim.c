@@ -22,6 +22,7 @@ struct lub_sim {
   lub_gate gate;
   lub_options host; /* whose log, verdict and record it is */
   void *binding;
+  void (*end)(void *binding);
   bool (*rest)(void *binding);
   int64_t now_ns;
   bool stopped, spoilt;
@@ -248,7 +249,10 @@ lub_status lub_sim_pass(lub_sim *s, double seconds) {
 
 lub_engine *lub_sim_engine(lub_sim *s) { return s->engine; }
 const char *lub_sim_foreign(lub_sim *s) { return lub_gate_stranger(&s->gate); }
-void lub_sim_set_binding(lub_sim *s, void *binding) { s->binding = binding; }
+void lub_sim_set_binding(lub_sim *s, void *binding, void (*end)(void *binding)) {
+  s->binding = binding;
+  s->end = end;
+}
 void *lub_sim_binding(lub_sim *s) { return s->binding; }
 void lub_sim_at_rest(lub_sim *s, bool (*rest)(void *binding)) { s->rest = rest; }
 
@@ -326,7 +330,15 @@ lub_status lub_sim_open(const lub_sim_options *o, lub_sim **out) {
   return LUB_OK;
 }
 
+static void end_binding(lub_sim *s) {
+  if (!s->end || lub_engine_end_workers(s->engine, LUB_FOREVER) != LUB_OK) return;
+  s->end(s->binding);
+  s->rest = NULL;
+  lub_sim_set_binding(s, NULL, NULL);
+}
+
 lub_status lub_sim_close(lub_sim *s) {
+  end_binding(s);
   lub_status status = lub_engine_close(s->engine);
   lub_gate_open(&s->gate);
   if (status != LUB_OK) return status;

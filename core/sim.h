@@ -4,8 +4,8 @@
 
 #include "engine.h"
 
-/* What the binding keeps with it. */
-void lub_sim_set_binding(lub_sim *s, void *binding);
+/* What the binding keeps with it; `end`, or NULL, is called when the sim closes and no worker is left. */
+void lub_sim_set_binding(lub_sim *s, void *binding, void (*end)(void *binding));
 void *lub_sim_binding(lub_sim *s);
 int64_t lub_sim_now_ns(lub_sim *s);
 /* Inside a step, where no fiber can run: fires what is due or moves the clock. False: nothing can ever happen. */
