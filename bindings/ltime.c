@@ -53,7 +53,7 @@ static double check_period(lua_State *L, int arg, const char *function) {
 
 /* ns of s seconds, at least `least`. */
 static int64_t span_ns(double s, int64_t least) {
-  int64_t ns = s > LONGEST ? (int64_t)(LONGEST * 1e9) : s > 0 ? (int64_t)(s * 1e9) : 0;
+  int64_t ns = s > LONGEST ? lub_span_ns(LONGEST) : s > 0 ? lub_span_ns(s) : 0;
   return ns < least ? least : ns;
 }
 

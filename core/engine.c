@@ -45,7 +45,7 @@ int64_t lub_engine_kernel_tick_ns(lub_engine *e) { return lub_engine_now_ns(e); 
 int64_t lub_engine_deadline(lub_engine *e, double wait) {
   if (!(wait > 0)) return 0;
   if (wait > 9e9) return LUB_NEVER; /* 285 years */
-  return lub_engine_now_ns(e) + (int64_t)(wait * 1e9);
+  return lub_engine_now_ns(e) + lub_span_ns(wait);
 }
 
 void lub_engine_wait_locked(lub_engine *e, pthread_cond_t *c, int64_t deadline_ns) {

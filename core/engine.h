@@ -137,6 +137,12 @@ static inline int64_t lub_engine_coarse_ns(lub_engine *e) {
   int64_t tick_ns = atomic_load_explicit(&e->tick_ns, memory_order_relaxed);
   return tick_ns ? tick_ns : lub_engine_kernel_tick_ns(e);
 }
+/* A span of seconds > 0, at most 285 years: never nothing, or who waits for what is left of a span, which may be less than
+ * a nanosecond, would wait for ever on a clock that stands meanwhile. */
+static inline int64_t lub_span_ns(double seconds) {
+  int64_t ns = (int64_t)(seconds * 1e9 + 0.5);
+  return ns > 0 ? ns : 1;
+}
 /* The deadline of a wait of so many seconds from now; 0 for none at all, LUB_NEVER for ever. */
 int64_t lub_engine_deadline(lub_engine *e, double wait);
 /* After timers have run: the judge asks C policies. */

@@ -75,6 +75,30 @@ static void from_inside(void) {
   CHECK("it closes, and leaks nothing", close_sim(&h, s));
 }
 
+/* What is left of a span may be less than a nanosecond. */
+static void rests(void) {
+  host h;
+  lub_sim *s = open_sim(&h, 1, LUB_SIM_FIRST);
+  lub_worker *w =
+      host_start(lub_sim_engine(s),
+                 "local lub = require 'lubdub'\n"
+                 "local ch, waits = lub.chan(), 0\n"
+                 "for i = 1, 1000 do\n"
+                 "  local due = lub.now() + i * 0.0137\n"
+                 "  while lub.now() < due do ch:recv(due - lub.now()) waits = waits + 1 end\n"
+                 "  due = lub.now() + i * 0.0137\n"
+                 "  while lub.now() < due do lub.after(due - lub.now()):recv() waits = waits + 1 end\n"
+                 "end\n"
+                 "return waits",
+                 NULL, 0);
+  lub_value got = {0};
+  while (lub_script_result(w, &got) == LUB_BUSY && lub_sim_steps(s) < 100000) (void)lub_sim_step(s);
+  CHECK("who waits for the rest of a span comes to its end",
+        lub_script_result(w, &got) == LUB_OK && got.as.i >= 2000 && got.as.i < 4000);
+  lub_worker_drop(w);
+  CHECK("it closes, and leaks nothing", close_sim(&h, s));
+}
+
 static void errors(void) {
   host h;
   lub_sim *s = open_sim(&h, 1, LUB_SIM_FIRST);
@@ -187,6 +211,7 @@ static void schedules(void) {
 int main(void) {
   virtual_days();
   from_inside();
+  rests();
   errors();
   own_heart();
   schedules();
