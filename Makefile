@@ -65,7 +65,8 @@ endif
 # ---- what there is to build ----
 object   = $(patsubst %.c,$(B)/%.o,$(1))
 CORE    := $(call object,$(wildcard core/*.c))
-BINDING := $(call object,$(filter-out bindings/main.c,$(wildcard bindings/*.c)) bindings/half.c)
+COMMAND := $(call object,bindings/main.c bindings/simulate.c bindings/chrome.c)
+BINDING := $(filter-out $(COMMAND),$(call object,$(wildcard bindings/*.c) bindings/half.c))
 HEADERS := core/lubdub.h $(wildcard bindings/lubdub_lua.h)
 MODULES := $(sort $(wildcard bindings/lua/lubdub/*.lua))
 SCRIPTS := $(shell find scripts -name '*.lua' ! -path 'scripts/examples/*')
@@ -290,8 +291,8 @@ $(B)/lua5.4: $(B)/lua-$(SAN)/lua.o $(LUA_OBJ)
 	$(V)$(LINK) -Wl,-E $^ -o $@ $(LUA_LIBS) $(LIBS)
 
 # -E: C modules that a script loads find Lua in the command, the whole of it. Not every static Lua can be linked.
-command = $(LINK) -Wl,-E $(CORE) $(BINDING) $(B)/bindings/main.o $(LUA_OBJ) -o $@ $(1) $(LIBS)
-$(B)/lubdub: $(CORE) $(BINDING) $(B)/bindings/main.o $(LUA_OBJ) $(LUA_A) $(B)/.parts
+command = $(LINK) -Wl,-E $(CORE) $(BINDING) $(COMMAND) $(LUA_OBJ) -o $@ $(1) $(LIBS)
+$(B)/lubdub: $(CORE) $(BINDING) $(COMMAND) $(LUA_OBJ) $(LUA_A) $(B)/.parts
 	$(V)$(if $(LUA_A),$(call command,-Wl$(,)--whole-archive $(LUA_A) -Wl$(,)--no-whole-archive -ldl) 2>/dev/null ||) \
 	  $(call command,$(LUA_LIBS))
 
@@ -308,7 +309,7 @@ $(B)/bench/%: spec/bench/%.c $(B)/liblubdub.a
 	$(V)mkdir -p $(@D)
 	$(V)$(CC) $(FLAGS) $(DEPEND) -MF $@.d $< $(LDFLAGS) $(B)/liblubdub.a -o $@ $(LIBS)
 
--include $(CORE:.o=.d) $(BINDING:.o=.d) $(B)/bindings/main.d $(patsubst %,%.d,$(CORETEST) $(LUATEST) $(BENCHES))
+-include $(CORE:.o=.d) $(BINDING:.o=.d) $(COMMAND:.o=.d) $(patsubst %,%.d,$(CORETEST) $(LUATEST) $(BENCHES))
 FORCE:
 .PHONY: all demo test check format tests bench soak deps clean help lint lint-lua lint-format lint-cppcheck $(TIDY) install \
   install-module uninstall lua FORCE

@@ -337,6 +337,18 @@ extern const char LUB_OVER_MAGIC[]; /* of such handles */
 bool lub_is_over(lua_State *L, int arg);
 /* Before a worker opens in a sim's engine. False without memory. */
 bool lub_sim_attach(lub_engine *e);
+/* Its sim tells, from now on, of turns (see turns.h; at the end of one, w is NULL) and of what each fiber is about to do:
+ * to which channel ("" for none), where; with the name "", it is left before it does. The strings live for the call. */
+typedef struct lub_sim_watcher {
+  void (*turn)(void *ud, const lub_worker *w, uint64_t fiber, bool begins);
+  void (*operation)(void *ud, uint64_t fiber, const char *name, const char *object, const char *place);
+  void *ud;
+} lub_sim_watcher;
+void lub_sim_watch(lub_engine *e, const lub_sim_watcher *watcher);
+/* "P" for the first fiber, "P.2.1" for the first child of its second. */
+void lub_sim_print_name(lub_engine *e, FILE *out, uint64_t fiber);
+/* Pushes the list of its choices, { kind=, n=, taken= from 1, fiber=, at= }. */
+void lub_sim_push_choices(lua_State *L, lub_engine *e);
 /* A fiber of a sim was born. */
 void lub_sim_born(lworker *lw, lfiber *f);
 /* For traces: a fiber does something, or would have (done is false) but another was chosen. */

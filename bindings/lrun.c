@@ -456,10 +456,13 @@ static void drive_in_sim(lua_State *L, lworker *lw, lfiber *f) {
     lub_turns_run(e, &next->core);
     lub_here = lw;
   } else {
+    uint64_t id = next->core.wait.id;
     lw->core->chosen = &next->core;
     (void)lub_worker_next(lw->core);
+    lub_turns_tell(&e->turns, lw->core, id, true);
     if (next->drives) next->turn = true;
     else run_fiber(L, lw, next);
+    lub_turns_tell(&e->turns, NULL, id, false);
   }
 }
 

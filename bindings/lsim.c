@@ -25,6 +25,7 @@ typedef struct lsim {
   lub_chan *rest; /* who waits for the others to settle receives from it */
   born *fibers;   /* [nfibers] by id */
   size_t nfibers;
+  lub_sim_watcher watcher;
   FILE *log, *trace; /* what the engine logs; a line for each operation, or NULL */
   bool trace_all;    /* also for what a fiber was about to do when another was chosen */
   char *log_text, *trace_text;
@@ -100,9 +101,25 @@ static int push_name(lua_State *L, const lsim *s, uint64_t id) {
   return 1;
 }
 
+static void tell_operation(lua_State *L, const lworker *lw, const char *function, bool done) {
+  const lub_sim_watcher *watcher = &sim_of(lw)->watcher;
+  const lchan *box = lub_test_chan(L, 1);
+  lua_Debug ar;
+  char place[LUA_IDSIZE + 16] = "?";
+  for (int level = 0; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sl", &ar);
+    if (ar.currentline < 0) continue;
+    (void)snprintf(place, sizeof place, "%s:%d", ar.short_src, ar.currentline);
+    break;
+  }
+  watcher->operation(watcher->ud, lw->running->core.wait.id, done ? function + (*function == ':') : "",
+                     done && box ? lub_chan_name(box->ch) : "", place);
+}
+
 void lub_sim_note(lua_State *L, lworker *lw, const char *function, bool done) {
   lsim *s = sim_of(lw);
   lua_Debug ar;
+  if (s->watcher.operation) tell_operation(L, lw, function, done);
   if (!s->trace || (!done && !s->trace_all)) return;
   (void)fprintf(s->trace, "%lld\t", (long long)lub_sim_now_ns(s->sim));
   print_name(s, s->trace, lw->running->core.wait.id);
@@ -127,6 +144,17 @@ bool lub_sim_tired(lworker *lw) {
   if (now_ns != s->instant_ns) s->points = 0;
   s->instant_ns = now_ns;
   return ++s->points > s->points_max;
+}
+
+void lub_sim_watch(lub_engine *e, const lub_sim_watcher *watcher) {
+  lsim *s = lub_sim_binding(e->sim);
+  s->watcher = *watcher;
+  e->turns.watch = watcher->turn;
+  e->turns.watch_ud = watcher->ud;
+}
+
+void lub_sim_print_name(lub_engine *e, FILE *out, uint64_t fiber) {
+  print_name(lub_sim_binding(e->sim), out, fiber);
 }
 
 /* ---- what outlives it -------------------------------------------------------------------------------------------- */
@@ -188,7 +216,7 @@ bool lub_sim_attach(lub_engine *e) {
   if (lub_sim_binding(e->sim)) return true;
   lsim *s = calloc(1, sizeof *s);
   if (!s) return false;
-  *s = (lsim){.sim = e->sim, .engine = e};
+  *s = (lsim){.sim = e->sim, .engine = e, .points_max = POINTS_MAX};
   lub_sim_set_binding(s->sim, s, detach);
   lub_sim_at_rest(s->sim, at_rest);
   return true;
@@ -424,6 +452,13 @@ static void set_choices(lua_State *L, lsim *s) {
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   lua_setfield(L, -2, "choices");
+}
+
+void lub_sim_push_choices(lua_State *L, lub_engine *e) {
+  lua_createtable(L, 0, 1);
+  set_choices(L, lub_sim_binding(e->sim));
+  lua_getfield(L, -1, "choices");
+  lua_remove(L, -2);
 }
 
 /* result.choices, for who makes many runs: of each a byte for the kind and, little-endian, 32 bits for n and for what was

@@ -1,4 +1,4 @@
-/* main.c - the lubdub command. It alone prints, exits and handles signals. */
+/* main.c - the lubdub command; `lubdub sim` is in simulate.c. */
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -9,16 +9,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "llub.h"
-#include "lubdub_lua.h"
+#include "command.h"
 
 #define HEED 2 /* seconds, in which what was cancelled may end by itself */
 
-enum { FINE, SCRIPT_FAILED, USAGE, HEART_DIED, DEADLOCK, SIGNALLED = 128 };
-#define LINGER 2.0 /* seconds that an ending script's workers get for their close handlers */
-
 static const char usage_text[] =
     "usage: lubdub [run] [--record beats.jsonl] script.lua [args]   (-: the script is on standard input)\n"
+    "       lubdub sim [--seed N] [--runs N] [--time SECONDS] [--trace FILE.json] script.lua [args]\n"
+    "       lubdub sim --replay TOKEN [--trace FILE.json] script.lua [args]\n"
     "       lubdub check policy.lua [beats.jsonl] [name=value ...]\n"
     "       lubdub replay beats.jsonl policy.lua [--sweep name=1..12] [name=value ...]\n"
     "       lubdub version\n"
@@ -28,22 +26,23 @@ static const char usage_text[] =
  * They are handled, not blocked: programs that a script starts would inherit the mask, and could not be ended. The
  * kernel gives them to the main thread, which only waits, so that no script's system call is broken off. */
 
+command lub_command;
 static sem_t signalled;
-static atomic_bool report_wanted;
-static atomic_int interrupt; /* the signal that ends the script; 0: none came */
-static lub_engine *engine;
+static bool served;
 
 static void on_signal(int sig) {
   int none = 0;
-  if (sig == SIGQUIT) atomic_store(&report_wanted, true);
-  else if (!atomic_compare_exchange_strong(&interrupt, &none, sig)) _exit(SIGNALLED + sig);
-  (void)sem_post(&signalled);
+  if (sig == SIGQUIT) atomic_store(&lub_command.report_wanted, true);
+  else if (!atomic_compare_exchange_strong(&lub_command.interrupt, &none, sig)) _exit(SIGNALLED + sig);
+  if (served) (void)sem_post(&signalled);
 }
 
 static void cancel(lub_worker *w, void *ud) {
   (void)ud;
   lub_worker_cancel(w, "interrupted");
 }
+
+void lub_cancel_workers(void) { (void)lub_workers_each(lub_command.engine, cancel, NULL); }
 
 static void end(lub_worker *w, void *ud) {
   (void)ud;
@@ -53,7 +52,7 @@ static void end(lub_worker *w, void *ud) {
 /* Waits for a signal, for at most HEED seconds when one has come already. */
 static int wait_for_signal(void) {
   struct timespec until;
-  if (!atomic_load(&interrupt)) return sem_wait(&signalled);
+  if (!atomic_load(&lub_command.interrupt)) return sem_wait(&signalled);
   (void)clock_gettime(CLOCK_REALTIME, &until);
   until.tv_sec += HEED;
   return sem_timedwait(&signalled, &until);
@@ -61,37 +60,40 @@ static int wait_for_signal(void) {
 
 /* The first signal cancels, the second exits; who does not heed the first is killed. */
 static void *serve_signals(void *arg) {
+  lub_engine *e = lub_command.engine;
   for (;;) {
     int status = wait_for_signal();
-    if (status && errno == ETIMEDOUT) (void)lub_workers_each(engine, end, NULL);
+    if (status && errno == ETIMEDOUT) (void)lub_workers_each(e, end, NULL);
     else if (status && errno != EINTR) return arg;
-    if (atomic_exchange(&report_wanted, false)) lub_report(engine, stderr);
-    if (!status && atomic_load(&interrupt)) (void)lub_workers_each(engine, cancel, NULL);
+    if (atomic_exchange(&lub_command.report_wanted, false)) lub_report(e, stderr);
+    if (!status && atomic_load(&lub_command.interrupt)) lub_cancel_workers();
   }
 }
 
-static bool handle_signals(void) {
+bool lub_handle_signals(bool serve) {
   const int handled[] = {SIGINT, SIGTERM, SIGQUIT};
   struct sigaction act;
   pthread_t server;
   memset(&act, 0, sizeof act);
   act.sa_handler = on_signal;
   act.sa_flags = SA_RESTART;
-  if (sem_init(&signalled, 0, 0) || pthread_create(&server, NULL, serve_signals, NULL)) return false;
+  served = serve;
+  if (serve && (sem_init(&signalled, 0, 0) || pthread_create(&server, NULL, serve_signals, NULL)))
+    return false;
   for (size_t i = 0; i < sizeof handled / sizeof *handled; i++) sigaction(handled[i], &act, NULL);
   return true;
 }
 
 /* ---- output ------------------------------------------------------------------------------------------------------- */
 
-static int complain(int code, const char *message) {
+int lub_complain(int code, const char *message) {
   (void)fprintf(stderr, "lubdub: %s\n", message);
   return code;
 }
 
 static void log_message(void *ud, const char *message) {
   (void)ud;
-  (void)complain(0, message);
+  (void)lub_complain(0, message);
 }
 
 /* What was printed must have arrived: a full disk is an error. Why is not known of what failed before. */
@@ -103,42 +105,41 @@ static int end_output(int code) {
   return code ? code : SCRIPT_FAILED;
 }
 
+void lub_write_json(FILE *out, const char *s, size_t n) {
+  (void)fputc('"', out);
+  for (size_t i = 0; i < n; i++) {
+    unsigned char c = (unsigned char)s[i];
+    if (c == '"' || c == '\\') (void)fprintf(out, "\\%c", c);
+    else if (c < 0x20) (void)fprintf(out, "\\u%04x", c);
+    else (void)fputc(c, out);
+  }
+  (void)fputc('"', out);
+}
+
 /* ---- hearts ------------------------------------------------------------------------------------------------------- */
 
-static lub_worker *script; /* the main worker */
 static atomic_int deaths_told;
 
 /* A death that nobody watches has been logged. When it is the script's own, nobody is left to act: it ends. */
 static void on_verdict(void *ud, const lub_verdict *v) {
   (void)ud;
-  if (!v->heart->watched && !strcmp(v->verdict, "dead")) atomic_fetch_add(&deaths_told, 1);
-  if (v->heart->worker == script && !v->heart->watched && !strcmp(v->verdict, "dead"))
-    lub_worker_kill(script, "its heart died");
+  if (v->heart->watched || strcmp(v->verdict, "dead") != 0) return;
+  atomic_fetch_add(&deaths_told, 1);
+  if (v->heart->worker == lub_command.main) lub_worker_kill(lub_command.main, "its heart died");
 }
 
 static FILE *record;
 
-static void write_string(const char *s, size_t n) {
-  (void)fputc('"', record);
-  for (size_t i = 0; i < n; i++) {
-    unsigned char c = (unsigned char)s[i];
-    if (c == '"' || c == '\\') (void)fprintf(record, "\\%c", c);
-    else if (c < 0x20) (void)fprintf(record, "\\u%04x", c);
-    else (void)fputc(c, record);
-  }
-  (void)fputc('"', record);
-}
-
 static void write_field(const char *name, const char *text) {
   (void)fprintf(record, ",\"%s\":", name);
-  write_string(text, strlen(text));
+  lub_write_json(record, text, strlen(text));
 }
 
 static void write_unit(const lub_value *v) {
   size_t n;
   const char *text = lub_text(v, &n);
   (void)fputs(",\"unit\":", record);
-  if (text) write_string(text, n);
+  if (text) lub_write_json(record, text, n);
   else if (v->type == LUB_INT) (void)fprintf(record, "%lld", (long long)v->as.i);
   else if (v->type == LUB_NUM) (void)fprintf(record, "%.17g", v->as.n);
   else (void)fputs(v->type == LUB_BOOL && v->as.b ? "true" : "false", record);
@@ -163,97 +164,108 @@ static void on_event(void *ud, const lub_event *event) {
 
 /* ---- run ---------------------------------------------------------------------------------------------------------- */
 
-static int tell_result(lub_worker *w) {
+int lub_tell_result(void) {
   lub_value v = {0};
-  lub_status status = lub_script_result(w, &v);
+  lub_status status = lub_script_result(lub_command.main, &v);
   const char *text = status == LUB_FAILED ? lub_text(&v, NULL) : NULL;
-  bool told = atomic_load(&interrupt) || (status == LUB_KILLED && lub_engine_deaths(engine));
-  if (status != LUB_OK && !told) (void)complain(0, text ? text : lub_strerror(status));
+  bool told =
+      atomic_load(&lub_command.interrupt) || (status == LUB_KILLED && lub_engine_deaths(lub_command.engine));
+  if (status != LUB_OK && !told) (void)lub_complain(0, text ? text : lub_strerror(status));
   lub_value_drop(&v);
   return status == LUB_OK ? FINE : SCRIPT_FAILED;
 }
 
-static int wait_for_script(lub_worker *w) {
-  lub_engine_release(engine); /* from here on only the script acts */
-  lub_status status = lub_worker_join(w, LUB_FOREVER);
-  lub_engine_hold(engine);
-  if (status != LUB_DEADLOCK) return tell_result(w);
+static int wait_for_script(void) {
+  lub_engine *e = lub_command.engine;
+  lub_engine_release(e); /* from here on only the script acts */
+  lub_status status = lub_worker_join(lub_command.main, LUB_FOREVER);
+  lub_engine_hold(e);
+  if (status != LUB_DEADLOCK) return lub_tell_result();
   (void)fflush(stdout);
-  lub_report_deadlock(engine, stderr);
+  lub_report_deadlock(e, stderr);
   return DEADLOCK;
 }
 
 /* A cancelled worker ends by itself: a kill might come in the midst of its close handlers. */
 static void await_end(lub_worker *w, void *deadline) {
   lub_value none;
-  (void)lub_chan_recv(w->done, &none, *(double *)deadline - lub_engine_now(engine));
+  (void)lub_chan_recv(w->done, &none, *(double *)deadline - lub_engine_now(lub_command.engine));
+}
+
+static void linger(void) {
+  double deadline = lub_engine_now(lub_command.engine) + LINGER;
+  if (atomic_load(&lub_command.interrupt)) (void)lub_workers_each(lub_command.engine, await_end, &deadline);
 }
 
 /* A script may end right behind its steward, whose failure is still to be told. */
 static void await_judge(void) {
-  lub_judge *j = engine->judge;
-  double deadline = lub_engine_now(engine) + LINGER;
-  while (j && lub_judge_failing(j) && lub_engine_now(engine) < deadline) (void)usleep(1000);
+  lub_judge *j = lub_command.engine->judge;
+  double deadline = lub_engine_now(lub_command.engine) + LINGER;
+  while (j && lub_judge_failing(j) && lub_engine_now(lub_command.engine) < deadline) (void)usleep(1000);
 }
 
-/* The engine ends with its workers, or, when one is stuck in a C call, with the process. */
-static int end_engine(int code) {
-  await_judge();
-  if (lub_engine_deaths(engine) && (code == FINE || code == SCRIPT_FAILED)) code = HEART_DIED;
-  if (code == HEART_DIED && !atomic_load(&deaths_told)) (void)complain(0, "a heart died just before the end");
-  double deadline = lub_engine_now(engine) + LINGER;
-  if (atomic_load(&interrupt)) (void)lub_workers_each(engine, await_end, &deadline);
-  bool ended = lub_engine_end_workers(engine, LINGER) == LUB_OK;
-  (void)lub_engine_complain(engine, true);
-  if (code == FINE && lub_engine_failures(engine)) code = SCRIPT_FAILED;
-  if (atomic_load(&interrupt)) code = SIGNALLED + atomic_load(&interrupt);
+int lub_end_engine(int code) {
+  lub_engine *e = lub_command.engine;
+  if (lub_engine_deaths(e) && (code == FINE || code == SCRIPT_FAILED)) code = HEART_DIED;
+  if (code == HEART_DIED && !atomic_load(&deaths_told))
+    (void)lub_complain(0, "a heart died just before the end");
+  bool ended = lub_engine_end_workers(e, LINGER) == LUB_OK;
+  (void)lub_engine_complain(e, true);
+  if (code == FINE && lub_engine_failures(e)) code = SCRIPT_FAILED;
+  if (atomic_load(&lub_command.interrupt)) code = SIGNALLED + atomic_load(&lub_command.interrupt);
   code = end_output(code);
   if (!ended) _exit(code);
   return code; /* the signals' thread may still look at the engine: the process frees it */
 }
 
-/* With the arguments of a command line. */
-static lub_status start_script(lub_script s, size_t argc, char **argv, lub_worker **w, lub_value *error) {
+static lub_status start_with(lub_script s, size_t argc, char **argv, lub_value *error) {
   lub_value *args = calloc(argc + 1, sizeof *args);
   lub_status status = args ? LUB_OK : LUB_NOMEM;
   for (size_t i = 0; i < argc && status == LUB_OK; i++)
-    status = lub_string(engine, argv[i], strlen(argv[i]), &args[i]);
+    status = lub_string(lub_command.engine, argv[i], strlen(argv[i]), &args[i]);
   s.args = args;
   s.nargs = argc;
-  if (status == LUB_OK) status = lub_script_start(engine, &s, w, error);
+  if (status == LUB_OK) status = lub_script_start(lub_command.engine, &s, &lub_command.main, error);
   for (size_t i = 0; i < argc && args; i++) lub_value_drop(&args[i]);
   free(args);
   return status;
 }
 
-static int run(lub_script s, int argc, char **argv) {
-  lub_options o = {.log = log_message, .verdict = on_verdict, .record = record ? on_event : NULL};
-  char why[LUB_CARRIERS_WHY];
-  if (!lub_carriers_wanted(&o.carriers, why)) return complain(USAGE, why);
-  lub_status status = lub_lua_engine_open(&o, &engine);
-  if (status) return complain(SCRIPT_FAILED, lub_strerror(status));
-  if (!handle_signals()) return complain(SCRIPT_FAILED, "cannot start a thread");
+int lub_start_script(lub_script s, int argc, char **argv) {
   lub_value error = {0};
-  lub_worker *w;
-  status = start_script(s, (size_t)argc, argv, &w, &error);
-  if (status) {
-    const char *text = lub_text(&error, NULL);
-    (void)complain(0, text ? text : lub_strerror(status));
-    lub_value_drop(&error);
-    return SCRIPT_FAILED;
-  }
-  script = w;
-  int code = wait_for_script(w);
-  code = end_engine(code);
-  lub_worker_drop(w);
+  lub_status status = start_with(s, (size_t)argc, argv, &error);
+  if (!status) return FINE;
+  const char *text = lub_text(&error, NULL);
+  (void)lub_complain(0, text ? text : lub_strerror(status));
+  lub_value_drop(&error);
+  return SCRIPT_FAILED;
+}
+
+lub_options lub_command_options(void) { return (lub_options){.log = log_message, .verdict = on_verdict}; }
+
+static int run(lub_script s, int argc, char **argv) {
+  lub_options o = lub_command_options();
+  char why[LUB_CARRIERS_WHY];
+  if (record) o.record = on_event;
+  if (!lub_carriers_wanted(&o.carriers, why)) return lub_complain(USAGE, why);
+  lub_status status = lub_lua_engine_open(&o, &lub_command.engine);
+  if (status) return lub_complain(SCRIPT_FAILED, lub_strerror(status));
+  if (!lub_handle_signals(true)) return lub_complain(SCRIPT_FAILED, "cannot start a thread");
+  int code = lub_start_script(s, argc, argv);
+  if (code) return code;
+  code = wait_for_script();
+  linger();
+  await_judge();
+  code = lub_end_engine(code);
+  lub_worker_drop(lub_command.main);
   if (record && (ferror(record) || fclose(record)))
-    return complain(code ? code : SCRIPT_FAILED, "cannot write the record");
+    return lub_complain(code ? code : SCRIPT_FAILED, "cannot write the record");
   return code;
 }
 
 static int run_file(int argc, char **argv) {
   if (argc > 0 && !strcmp(argv[0], "--record")) {
-    if (argc < 2) return complain(USAGE, "run: --record: no file is named");
+    if (argc < 2) return lub_complain(USAGE, "run: --record: no file is named");
     if (!(record = fopen(argv[1], "w"))) {
       (void)fprintf(stderr, "lubdub: %s: %s\n", argv[1], strerror(errno));
       return SCRIPT_FAILED;
@@ -289,6 +301,11 @@ int main(int argc, char **argv) {
     return end_output(FINE);
   }
   if (!strcmp(first, "check") || !strcmp(first, "replay")) return run_tool(first, argc - 2, argv + 2);
+  if (!strcmp(first, "sim")) {
+    int code = lub_simulate(argc - 2, argv + 2);
+    if (code == USAGE) (void)fputs(usage_text, stderr);
+    return code;
+  }
   if (!strcmp(first, "run")) at = 2;
   if (argc == 1) {
     (void)fputs(usage_text, stderr);

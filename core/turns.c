@@ -60,8 +60,11 @@ static void run(lub_engine *e, lub_worker *w, lub_fiber *f) {
   lub_list_remove(&w->link);
   atomic_fetch_sub(&e->waiting, 1);
   w->chosen = f;
-  if (f) e->turns.current = f->wait.id;
+  uint64_t id = f ? f->wait.id : 0; /* it may be gone when it has run */
+  if (id) e->turns.current = id;
+  if (id) lub_turns_tell(&e->turns, w, id, true);
   lub_carriers_run_slice(w);
+  if (id) lub_turns_tell(&e->turns, NULL, id, false);
 }
 
 /* Runs workers that were asked something until there are only fibers to choose from. */

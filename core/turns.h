@@ -15,6 +15,9 @@ typedef struct lub_turns {
   uint64_t current;  /* the id of the fiber that ran last */
   lub_list frozen;   /* lub_worker.link: those that would wait for their turn otherwise */
   uint64_t moves;    /* counts turns, and points at which there could be one */
+  /* told when a fiber's turn begins and when it is over, or NULL; turns nest where a fiber cannot be left */
+  void (*watch)(void *ud, const lub_worker *w, uint64_t fiber, bool begins);
+  void *watch_ud;
 } lub_turns;
 
 /* Asks for a choice of n; 0 without asking when there is only one. */
@@ -34,6 +37,10 @@ lub_status lub_turns_freeze(lub_worker *w, int64_t until_ns, bool in_call);
 void lub_turns_set_aside(lub_worker *w);
 /* No worker is frozen any more. */
 void lub_turns_thaw(lub_engine *e);
+/* Tells who watches; at the end of a turn, w may be NULL. */
+static inline void lub_turns_tell(const lub_turns *t, const lub_worker *w, uint64_t fiber, bool begins) {
+  if (t->watch) t->watch(t->watch_ud, w, fiber, begins);
+}
 void lub_turns_close(lub_engine *e);
 
 #endif
