@@ -394,15 +394,14 @@ typedef enum lub_strategy {
 typedef struct lub_sim_options {
   uint64_t seed;
   lub_strategy strategy;
+  uint32_t fair_after;    /* choices, after which who has waited longest runs; 0: 10,000 */
   double sticky;          /* 0: 7/8 */
   uint32_t depth, length; /* of PCT: 0: 2; how many choices a run makes, 0: 1000 */
   const uint32_t *prefix; /* the first choices; gone after the call */
   size_t nprefix;
-  uint32_t fair_after; /* choices, after which who has waited longest runs; 0: 10,000 */
   bool no_faults;
-  const lub_options
-      *engine; /* allocator, log, verdict, record and their ud; NULL: none. Carriers, clock and choose
-                                     are the sim's */
+  /* Its allocator, log, verdict, record and their ud; NULL: none. Carriers, clock and choose are the sim's. */
+  const lub_options *engine;
 } lub_sim_options;
 
 typedef struct lub_sim_choice { /* one that was made */
@@ -422,7 +421,8 @@ lub_status lub_sim_step(lub_sim *s);
 /* Steps without moving the clock, until nobody can run and nothing is due. LUB_OK; LUB_INVALID: a million steps were not
  * enough; LUB_FOREIGN. */
 lub_status lub_sim_settle(lub_sim *s);
-/* Lets so many seconds go by, one timer after the other, and settles. LUB_OK, LUB_INVALID, LUB_FOREIGN. */
+/* Lets so many seconds go by, one timer after the other, and settles. LUB_OK; LUB_INVALID: no such span, or a million
+ * steps at one instant were not enough, and the clock stands there; LUB_FOREIGN. */
 lub_status lub_sim_pass(lub_sim *s, double seconds);
 /* The name of the first thread that acted in the sim from outside, or NULL. */
 const char *lub_sim_foreign(lub_sim *s);

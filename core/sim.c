@@ -240,7 +240,13 @@ lub_status lub_sim_settle(lub_sim *s) {
 lub_status lub_sim_pass(lub_sim *s, double seconds) {
   if (!(seconds >= 0) || seconds > LONGEST) return LUB_INVALID;
   int64_t until_ns = s->now_ns + (int64_t)llround(seconds * 1e9);
-  while (step(s, until_ns) == LUB_OK) continue;
+  int64_t instant_ns = s->now_ns;
+  uint32_t steps = 0; /* at this instant */
+  while (step(s, until_ns) == LUB_OK) {
+    if (s->now_ns != instant_ns) steps = 0;
+    if (++steps > SETTLE_MAX) return LUB_INVALID;
+    instant_ns = s->now_ns;
+  }
   s->now_ns = until_ns;
   return lub_sim_settle(s);
 }
