@@ -388,7 +388,7 @@ static int heal(lua_State *L) {
 void lub_end_faults(lworker *body, lfaults *f) {
   (void)lub_workers_each(f->engine, end_scarcity_of, NULL);
   if (body) end_scarcity(body);
-  if (f->invariants) {
+  if (body && f->invariants) { /* only a body has some */
     lua_pushnil(body->L);
     lua_setfield(body->L, LUA_REGISTRYINDEX, INVARIANTS);
   }

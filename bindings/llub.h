@@ -87,6 +87,7 @@ typedef struct lworker {
   bool collected;                    /* for want of memory: finalizers may be due of handles that went */
   bool script;                       /* a host started it, and may ask for its first result */
   int64_t closing_ns;                /* when the last close from outside began */
+  uint64_t sliced;                   /* the step of its sim in which a fiber was seen computing */
   int depth;                         /* of fibers that drive siblings */
   int anchors, handles, pool, npool; /* references in the registry; coroutines in the pool */
   int killed;                        /* ... of the string "killed": a kill must not need memory */
@@ -158,6 +159,8 @@ void lub_fiber_cancel(lworker *lw, lfiber *f, const char *why);
 void lub_fiber_kill(lworker *lw, lfiber *f, const char *why);
 void lub_fiber_close_all(lworker *lw);
 void lub_fiber_push(lua_State *L, lworker *lw, lfiber *f);
+/* In a sim with slices: coroutines that are made by L have them too. */
+void lub_slice(lua_State *L, const lworker *lw);
 void lub_look_at_requests(lworker *lw);
 void lub_worker_interrupt(lub_worker *w);
 void lub_set_signal(void);
@@ -345,6 +348,9 @@ typedef struct lub_sim_watcher {
   void *ud;
 } lub_sim_watcher;
 void lub_sim_watch(lub_engine *e, const lub_sim_watcher *watcher);
+/* In its states, who computes for long spends time, and is preempted as by a watcher. Before a worker opens. */
+void lub_sim_slices(lub_engine *e);
+bool lub_sim_is_sliced(const lworker *lw);
 /* "P" for the first fiber, "P.2.1" for the first child of its second. */
 void lub_sim_print_name(lub_engine *e, FILE *out, uint64_t fiber);
 /* Pushes the list of its choices, { kind=, n=, taken= from 1, fiber=, at= }. */

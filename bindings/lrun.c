@@ -4,10 +4,13 @@
 #include <string.h>
 
 #include "llub.h"
+#include "sim.h"
 
 enum {
   MAX_DRIVES = 100,
-  POOL = 64,              /* coroutines kept for new fibers */
+  POOL = 64,      /* coroutines kept for new fibers */
+  SLICE = 500000, /* instructions, of which two fit into SLICE_NS or so */
+  SLICE_NS = 10000000,
   CLOSING_NS = 100000000, /* what the close handlers of a killed fiber get */
 };
 
@@ -184,6 +187,32 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   lua_yield(L, 0);
 }
 
+/* There is no watcher in a sim, nor may its time be that of a machine: instructions are counted. Who has run a whole count
+ * in this turn computes, and has spent a slice. */
+static void slice_hook(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lworker *lw = lub_lworker(L);
+  lfiber *f = lw->running;
+  lub_sim *s = lw->core->engine->sim;
+  uint64_t step = lub_sim_steps(s) + 1; /* never 0 */
+  bool computes = lw->sliced == step;
+  lw->sliced = step;
+  if (!computes) return;
+  lub_sim_spend(s, SLICE_NS);
+  if (f->closing && lub_sim_now_ns(s) - lw->closing_ns >= CLOSING_NS) {
+    lub_arm_kill(L, lw);
+    raise_past_handlers(L, lw);
+  }
+  if (f->closing || !lub_can_yield(L, lw) || !lua_checkstack(L, 2)) return;
+  lub_fiber_preempted(&f->core);
+  lw->held = lw->forced = true;
+  lua_yield(L, 0);
+}
+
+void lub_slice(lua_State *L, const lworker *lw) {
+  if (lub_sim_is_sliced(lw)) lua_sethook(L, slice_hook, LUA_MASKCOUNT, SLICE);
+}
+
 /* What counts is the hook that L has: debug.sethook may have replaced ours, or, when the signal came inside it, half
  * of ours. */
 static void arm_hook(lworker *lw, lua_State *L) {
@@ -245,6 +274,7 @@ lua_State *lub_coroutine(lua_State *L, lworker *lw) {
 static void recycle(lua_State *L, lworker *lw, lfiber *f) {
   if (f->exposed || lw->npool == POOL || lua_status(f->co) != LUA_OK || f->core.wait.armed) return;
   if (lua_gethook(f->co)) lua_sethook(f->co, NULL, 0, 0);
+  lub_slice(f->co, lw);
   lua_settop(f->co, 0);
   lua_rawgeti(L, LUA_REGISTRYINDEX, lw->pool);
   lua_getiuservalue(L, -2, 1);

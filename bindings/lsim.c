@@ -26,6 +26,7 @@ typedef struct lsim {
   born *fibers;   /* [nfibers] by id */
   size_t nfibers;
   lub_sim_watcher watcher;
+  bool sliced;
   FILE *log, *trace; /* what the engine logs; a line for each operation, or NULL */
   bool trace_all;    /* also for what a fiber was about to do when another was chosen */
   char *log_text, *trace_text;
@@ -152,6 +153,9 @@ void lub_sim_watch(lub_engine *e, const lub_sim_watcher *watcher) {
   e->turns.watch = watcher->turn;
   e->turns.watch_ud = watcher->ud;
 }
+
+void lub_sim_slices(lub_engine *e) { ((lsim *)lub_sim_binding(e->sim))->sliced = true; }
+bool lub_sim_is_sliced(const lworker *lw) { return lw->sim && sim_of(lw)->sliced; }
 
 void lub_sim_print_name(lub_engine *e, FILE *out, uint64_t fiber) {
   print_name(lub_sim_binding(e->sim), out, fiber);

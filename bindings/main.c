@@ -11,8 +11,6 @@
 
 #include "command.h"
 
-#define HEED 2 /* seconds, in which what was cancelled may end by itself */
-
 static const char usage_text[] =
     "usage: lubdub [run] [--record beats.jsonl] script.lua [args]   (-: the script is on standard input)\n"
     "       lubdub sim [--seed N] [--runs N] [--time SECONDS] [--trace FILE.json] script.lua [args]\n"

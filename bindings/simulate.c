@@ -81,7 +81,9 @@ static lub_status open_sim(lua_State *L) {
   lua_settop(L, RUN);
   if (status != LUB_OK) return status;
   lub_command.engine = lub_sim_engine(it.sim);
-  return lub_sim_attach(lub_command.engine) ? LUB_OK : LUB_NOMEM;
+  if (!lub_sim_attach(lub_command.engine)) return LUB_NOMEM;
+  lub_sim_slices(lub_command.engine);
+  return LUB_OK;
 }
 
 static bool script_runs(void) { return atomic_load(&lub_command.main->fate) == LUB_ALIVE; }
@@ -92,11 +94,22 @@ static void report(const char *why) {
   lub_report_waits(lub_command.engine, stderr);
 }
 
-/* What the signals ask for; true: the script is being ended. */
-static bool heed_signals(bool ending) {
+static void end(lub_worker *w, void *ud) {
+  (void)ud;
+  lub_worker_kill(w, "it did not stop when the command was interrupted");
+}
+
+/* What the signals ask for. As in real time: who does not heed the first is killed. */
+static void heed_signals(double *cancelled) {
+  double now = lub_sim_now(it.sim);
   if (atomic_exchange(&lub_command.report_wanted, false)) report("SIGQUIT");
-  if (!ending && atomic_load(&lub_command.interrupt)) lub_cancel_workers();
-  return ending || atomic_load(&lub_command.interrupt);
+  if (!atomic_load(&lub_command.interrupt)) return;
+  if (*cancelled < 0) {
+    *cancelled = now;
+    lub_cancel_workers();
+  } else if (now > *cancelled + HEED) {
+    (void)lub_workers_each(lub_command.engine, end, NULL);
+  }
 }
 
 static int told_why(int code, const char *format, double n) {
@@ -108,12 +121,11 @@ static int told_why(int code, const char *format, double n) {
 
 /* Steps until the main function has ended. */
 static int drive(void) {
-  bool ending = false;
-  double instant = 0;
+  double instant = 0, cancelled = -1;
   for (uint32_t steps = 0; script_runs(); steps++) {
     lub_status status = lub_sim_step(it.sim);
     double now = lub_sim_now(it.sim);
-    ending = heed_signals(ending);
+    heed_signals(&cancelled);
     if (now != instant) steps = 0;
     instant = now;
     if (!script_runs()) break;

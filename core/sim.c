@@ -26,6 +26,7 @@ struct lub_sim {
   bool (*rest)(void *binding);
   int64_t now_ns;
   bool stopped, spoilt;
+  bool late; /* the clock moved while a fiber ran */
   lub_allocator mem;
   lub_faults faults;
   bool fault; /* what was drawn for the choice under way */
@@ -198,6 +199,12 @@ double lub_sim_now(lub_sim *s) { return (double)s->now_ns / 1e9; }
 void lub_sim_stop_clock(lub_sim *s, bool stop) { s->stopped = stop; }
 void lub_sim_jump(lub_sim *s, int64_t by_ns) { s->now_ns += by_ns; }
 
+void lub_sim_spend(lub_sim *s, int64_t ns) {
+  if (s->stopped) return;
+  s->now_ns += ns;
+  s->late = true;
+}
+
 void lub_sim_suspend(lub_sim *s, int64_t by_ns) {
   int64_t from_ns = s->now_ns;
   lub_sim_jump(s, by_ns);
@@ -207,6 +214,8 @@ void lub_sim_suspend(lub_sim *s, int64_t by_ns) {
 static lub_status step(lub_sim *s, int64_t until_ns) {
   s->steps++;
   if (lub_gate_stranger(&s->gate)) return LUB_FOREIGN;
+  while (s->late && lub_turns_fire(s->engine)) continue;
+  s->late = false;
   if (lub_carriers_step(s->engine)) return LUB_OK;
   lub_status status = lub_engine_step(s->engine, 0);
   if (status != LUB_TIMEOUT && status != LUB_DEADLOCK) return status;

@@ -12,6 +12,8 @@ int64_t lub_sim_now_ns(lub_sim *s);
 bool lub_sim_go_on(lub_sim *s);
 /* Called when nobody can run and nothing is due, before the clock moves. True: it has made somebody ready. */
 void lub_sim_at_rest(lub_sim *s, bool (*rest)(void *binding));
+/* A fiber has run for so long, and the clock with it: what is due fires before the next turn. */
+void lub_sim_spend(lub_sim *s, int64_t ns);
 /* Moves the clock, back too: a fault. Timers that are due then fire. */
 void lub_sim_jump(lub_sim *s, int64_t by_ns);
 /* Moves the clock on as a machine finds it that was suspended: the judge excuses the silence of all hearts. */

@@ -139,6 +139,52 @@ describe("lubdub sim", function()
     assert.equals("cancelled\nclosed\n", out)
   end)
 
+  it("preempts who computes, at the same instruction each time", function()
+    local text = [[
+      local lub = require "lubdub"
+      local n = 0
+      lub.go(function() while true do n = n + 1 end end)
+      lub.go(function() while true do pcall(function() while true do n = n + 1 end end) end end)
+      lub.spawn(function() while true do end end)
+      local w = lub.spawn(function() while true do pcall(function() while true do end end) end end)
+      for _ = 1, 3 do lub.sleep(0.1) end
+      w:kill()
+      print(lub.now(), n, w:join())
+    ]]
+    local code, out, err = sim(text, "--seed 3")
+    assert.equals("", err)
+    assert.equals(0, code)
+    assert.matches("^0%.%d+\t%d+\tnil\tkilled\n$", out)
+    local _, again = sim(text, "--seed 3")
+    assert.equals(out, again)
+  end)
+
+  it("kills who does not heed SIGINT", function()
+    local path = helper.file [[
+      io.popen("kill -INT " .. io.open "/proc/self/stat":read "n"):close()
+      while true do pcall(function() while true do end end) end
+    ]]
+    local code = shell(("timeout -s KILL 30 %s sim %s"):format(helper.command, path))
+    os.remove(path)
+    assert.equals(130, code)
+  end)
+
+  it("heals a stuck ward", function()
+    local code, out, err = helper.run "sim scripts/examples/heal_stuck.lua"
+    assert.equals("", err)
+    assert.equals(0, code)
+    assert.matches("result%s+4\n.*dead: silent for.*heal_stuck.lua:13.*result%s+9\n.*result%s+25\n", out)
+  end)
+
+  it("runs the other examples", function()
+    for _, name in ipairs { "generators", "pulses", "phi_against_fixed", "resumable_copy", "stuck_in_c" } do
+      local code, out, err = helper.run(("sim scripts/examples/%s.lua"):format(name))
+      assert.equals("", err)
+      assert.equals(0, code, name)
+      assert.is_true(#out > 50)
+    end
+  end)
+
   it("refuses what makes no sense", function()
     local cases = {
       [""] = "no script is named", ["--what x.lua"] = "unknown option '--what'", ["--seed x x.lua"] = "a whole number",
