@@ -348,6 +348,8 @@ typedef struct lub_sim_watcher {
   void *ud;
 } lub_sim_watcher;
 void lub_sim_watch(lub_engine *e, const lub_sim_watcher *watcher);
+/* False: a host's, which has started scripts. */
+bool lub_sim_has_body(const lworker *lw);
 /* In its states, who computes for long spends time, and is preempted as by a watcher. Before a worker opens. */
 void lub_sim_slices(lub_engine *e);
 bool lub_sim_is_sliced(const lworker *lw);

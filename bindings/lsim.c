@@ -45,6 +45,7 @@ typedef struct lsim {
 static lsim *sim_of(const lworker *lw) { return lub_sim_binding(lw->core->engine->sim); }
 
 lsimstate *lub_sim_state(const lworker *lw) { return &sim_of(lw)->state; }
+bool lub_sim_has_body(const lworker *lw) { return sim_of(lw)->body; }
 lguard *lub_sim_guard(const lworker *lw) { return &sim_of(lw)->guard; }
 
 static lsim *check_sim(lua_State *L, const char *function) {
@@ -212,6 +213,7 @@ static void detach(void *binding) {
   lsim *s = binding;
   if (s->rest) lub_chan_drop(s->rest);
   if (s->faults) lub_end_faults(NULL, s->faults);
+  lub_sim_state_close(&s->state);
   free(s->fibers);
   free(s);
 }

@@ -162,7 +162,7 @@ static int write_outcome(lua_State *L) {
   const lub_sim_choice *made = lub_sim_choices(it.sim, &n);
   it.out->nchoices = n;
   it.out->hash = lub_sim_hash(it.sim);
-  if (it.many) memcpy(it.out->made, made, (n < MADE_MAX ? n : MADE_MAX) * sizeof *made);
+  if (it.many && made) memcpy(it.out->made, made, (n < MADE_MAX ? n : MADE_MAX) * sizeof *made);
   lua_getfield(L, WISH, "token");
   if (lua_isnil(L, -1) && !failed) return 0;
   lub_sim_push_choices(L, lub_command.engine);
