@@ -73,6 +73,7 @@ struct lub_heart {
   uint32_t signs;         /* of life, when the judge last looked: tells this silence from the next */
   uint8_t verdict, heard; /* by their number: announced; what the policy said last */
   unsigned asked_state : 3;
+  bool eased : 1; /* an excuse has shortened this silence, which is no sign of life: "alive" is no news */
   bool suspected : 1, deferred : 1, counted : 1, watched : 1, failed : 1, forgotten : 1;
   /* set before it is watched */
   bool scripted : 1;

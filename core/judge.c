@@ -137,6 +137,7 @@ static void starved(lub_engine *e, const lub_worker *w, int64_t ns) {
     lub_life_extend(&h->life, ns);
     extend_unit(h, ns);
     h->excused += (float)ns / 1e9f;
+    h->eased = true;
   }
   pthread_mutex_unlock(&j->lock);
 }
@@ -292,7 +293,7 @@ static void begin_silence_locked(lub_heart *h, uint32_t signs) {
   if (signs == h->signs) return;
   h->signs = signs;
   h->said = 0;
-  h->deferred = false;
+  h->deferred = h->eased = false;
   if (!h->suspected) h->misses = 0;
   h->suspected = false;
 }
@@ -314,7 +315,7 @@ void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, d
   if (h->pulse_ns <= now) h->pulse_ns = next_pulse(h, now);
   j->figures.asked++;
   bool news = number == ALIVE ? h->verdict != ALIVE || h->said : !(h->said & 1u << number % 32);
-  news = news || h->failed;
+  news = h->failed || (news && !(number == ALIVE && h->eased && h->said));
   bool listed = h->due_next; /* it has to be asked anew already */
   if (news && !listed) enter(&j->suspected, h);
   when = next_tick(h);
