@@ -8,28 +8,12 @@
 ---   shrink       false: a failing schedule stays as it was found
 --- and those of lub.sim.
 local branches = require "lubdub.branches"
+local schedule = require "lubdub.schedule"
 local token = require "lubdub.token"
 local trials = require "lubdub.trials"
 local wishes = require "lubdub.wishes"
 
 local explore = {}
-
-local DEPTHS, STICKY = { 2, 3, 4 }, { 7 / 8, 31 / 32, 127 / 128 }
-
-local portfolio = { [0] = "random", "random", "random", "random", "pct", "pct", "sticky", "sticky" }
-
-local function in_turn(list, run) return list[run // 8 % #list + 1] end
-
---- The strategy of a run; `most`: choices that a run had until now.
-local function plan_of(wish, run, most)
-  local strategy = wish.strategy
-  if strategy == "portfolio" then strategy = run == 1 and "first" or portfolio[run % 8] end
-  if strategy == "pct" then
-    return { strategy = "pct", depth = wish.depth or in_turn(DEPTHS, run), length = math.max(most, 1) }
-  end
-  if strategy == "sticky" then return { strategy = "sticky", sticky = wish.sticky or in_turn(STICKY, run) } end
-  return { strategy = strategy }
-end
 
 --- Makes run `number`; its outcome, with the count of its choices.
 local function make(t, run)
@@ -40,7 +24,7 @@ end
 local function sampled(t, runs)
   local most = 0
   for number = 1, runs do
-    local run = { plan = plan_of(t.wish, number, most), seed = t.seed, run = number }
+    local run = { plan = schedule.plan(t.wish.strategy, number, most, t.wish), seed = t.seed, run = number }
     local outcome = make(t, run)
     if outcome.why then
       trials.fail_small(t, run, outcome, ("run %d of %d (%s, seed %d) failed"):format(number, runs,

@@ -1,5 +1,6 @@
 --- One run of a sim: the body with what it deferred, its seed, its strategy.
 local core = require "lubdub.simcore"
+local schedule = require "lubdub.schedule"
 
 local once = {}
 local deferred -- of the run that goes on
@@ -51,19 +52,12 @@ local function body(fn, list, notes)
   end
 end
 
-local function mixed(seed, run)
-  local x = seed + run * -7046029254386353131 -- splitmix64
-  x = (x ~ x >> 30) * -4658895280553007687
-  x = (x ~ x >> 27) * -7723592293110705685
-  return x ~ x >> 31
-end
-
 local passed_on = { "steps", "time", "stall", "strict", "guard", "faults" }
 
 --- plan: { strategy=, depth=, length=, sticky=, prefix= }; opts: of the sim; more: choices=, trace=. Gives the outcome
 --- of simcore.run; of an error of the body also its `place`, and, if it is a string, `strung`: it with its traceback.
 function once.run(fn, opts, seed, run, plan, more)
-  local o = { seed = mixed(seed, run), strategy = plan.strategy, depth = plan.depth, length = plan.length,
+  local o = { seed = schedule.seed(seed, run), strategy = plan.strategy, depth = plan.depth, length = plan.length,
               sticky = plan.sticky, prefix = plan.prefix }
   for _, name in ipairs(passed_on) do o[name] = opts[name] end
   for name, value in pairs(more or {}) do o[name] = value end

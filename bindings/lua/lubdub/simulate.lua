@@ -1,11 +1,10 @@
 --- What `lubdub sim` is asked for, which schedule each of its runs has, and the tokens that name them.
+local schedule = require "lubdub.schedule"
 local spot = require "lubdub.spot"
 local token = require "lubdub.token"
 
 local simulate = {}
 
-local PORTFOLIO = { [0] = "random", "random", "random", "random", "pct", "pct", "sticky", "sticky" }
-local DEPTHS, STICKY = { 2, 3, 4 }, { 7 / 8, 31 / 32, 127 / 128 }
 local MONTH = 30 * 24 * 3600
 
 -- ---- the command line ----
@@ -69,22 +68,11 @@ end
 
 -- ---- schedules ----
 
-local function in_turn(list, run) return list[run // 8 % #list + 1] end
-
 --- Without a seed or with many runs, the first has the order of the queues; `most`: choices that a run had until now.
 local function plan_of(wish, run, most)
   if wish.token then return wish.token.plan end
   if (wish.runs or 1) == 1 then return { strategy = wish.seed and "random" or "first" } end
-  local strategy = run == 1 and "first" or PORTFOLIO[run % 8]
-  if strategy == "pct" then return { strategy = strategy, depth = in_turn(DEPTHS, run), length = math.max(most, 1) } end
-  return { strategy = strategy, sticky = strategy == "sticky" and in_turn(STICKY, run) or nil }
-end
-
-local function mixed(seed, run) -- splitmix64, as of lub.sim
-  local x = seed + run * -7046029254386353131
-  x = (x ~ x >> 30) * -4658895280553007687
-  x = (x ~ x >> 27) * -7723592293110705685
-  return x ~ x >> 31
+  return schedule.plan("portfolio", run, most, {})
 end
 
 --- { plan=, seed=, run=, forced=, mixed= what the sim gets, prefix= }
@@ -92,7 +80,7 @@ function simulate.run(wish, number, most)
   local from = wish.token
   local run = { plan = plan_of(wish, number, most), seed = from and from.seed or wish.seed or 1,
                 run = from and from.run or number, forced = from and from.choices ~= nil }
-  run.mixed, run.prefix = mixed(run.seed, run.run), {}
+  run.mixed, run.prefix = schedule.seed(run.seed, run.run), {}
   for i, c in ipairs(from and from.choices or {}) do run.prefix[i] = c.taken end
   return run
 end
