@@ -360,6 +360,13 @@ lub_status lub_heart_resume(lub_heart *h) {
   return was ? LUB_OK : LUB_INVALID;
 }
 
+void lub_heart_move_on(lub_heart *h, int64_t ns) {
+  lub_units *u = units_in(h);
+  int64_t since = u ? get(u->since_ns) : 0;
+  lub_life_extend(&h->life, ns);
+  if (since) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + ns);
+}
+
 lub_status lub_heart_extend(lub_heart *h, double seconds, double *granted) {
   if (!(seconds >= 0) || seconds > LONGEST) return LUB_INVALID;
   if (get(h->flags) & LUB_HEART_CLOSED) return LUB_CLOSED;
@@ -374,11 +381,7 @@ lub_status lub_heart_extend(lub_heart *h, double seconds, double *granted) {
   *granted = seconds < most ? seconds : most;
   x->extended += *granted;
   pthread_mutex_unlock(&j->lock);
-  int64_t more_ns = (int64_t)(*granted * 1e9);
-  lub_units *u = units_in(h);
-  int64_t since = u ? get(u->since_ns) : 0;
-  lub_life_extend(&h->life, more_ns);
-  if (since) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + more_ns);
+  lub_heart_move_on(h, (int64_t)(*granted * 1e9));
   return LUB_OK;
 }
 

@@ -105,6 +105,8 @@ lub_heart *lub_heart_in(const lub_fiber *f);
 lub_extras *lub_heart_extras(lub_heart *h);
 void lub_heart_moved(lub_life *l, lub_state before, lub_state state, int64_t now_ns);
 void lub_heart_ended(lub_life *l);
+/* Moves its last sign of life and its unit's beginning on. Any thread. */
+void lub_heart_move_on(lub_heart *h, int64_t ns);
 /* The last of a heart that was closed: its channels close, and it is watched no longer. */
 void lub_heart_finish(lub_heart *h);
 

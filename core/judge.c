@@ -87,12 +87,6 @@ void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grac
   if (shift > 0) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + shift);
 }
 
-static void extend_unit(lub_heart *h, int64_t ns) {
-  lub_units *u = atomic_load(&h->units);
-  int64_t since = u ? atomic_load(&u->since_ns) : 0;
-  if (since) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + ns);
-}
-
 static void stall_locked(lub_judge *j, int64_t from_ns, int64_t to_ns) {
   j->stalled_until_ns = to_ns;
   j->figures.stalls++;
@@ -134,8 +128,7 @@ static void starved(lub_engine *e, const lub_worker *w, int64_t ns) {
   for (lub_link *k = lub_list_first(&j->hearts); k; k = lub_list_next(&j->hearts, k)) {
     lub_heart *h = lub_container(k, lub_heart, link);
     if (h->worker != w || atomic_load(&h->life.state) != LUB_STATE_BUSY) continue;
-    lub_life_extend(&h->life, ns);
-    extend_unit(h, ns);
+    lub_heart_move_on(h, ns);
     h->excused += (float)ns / 1e9f;
     h->eased = true;
   }
@@ -562,8 +555,10 @@ static lub_heart *next_open(lub_judge *j) {
 static void close_judge(lub_engine *e) {
   lub_judge *j = e->judge;
   lub_docket *dockets[] = {&j->due, &j->called, &j->suspected};
-  for (lub_heart *h; (h = next_open(j)); lub_heart_drop(h))
-    if (lub_heart_close(h) == LUB_CLOSED || !h->forgotten) lub_heart_finish(h);
+  for (lub_heart *h; (h = next_open(j)); lub_heart_drop(h)) {
+    (void)lub_heart_close(h);
+    lub_heart_finish(h); /* one that has failed, too: nobody is left to tell it to */
+  }
   for (size_t i = 0; i < sizeof dockets / sizeof *dockets; i++)
     for (lub_heart *h; (h = take(j, dockets[i]));) lub_heart_drop(h);
   if (j->bell) lub_chan_drop(j->bell);
