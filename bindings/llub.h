@@ -348,6 +348,9 @@ typedef struct lub_sim_watcher {
   void *ud;
 } lub_sim_watcher;
 void lub_sim_watch(lub_engine *e, const lub_sim_watcher *watcher);
+/* Pushes a block that holds table.prefix, the first choices, which count from 1 there and from 0 in it; or what is there
+ * instead, and gives NULL. */
+const uint32_t *lub_sim_push_prefix(lua_State *L, int table, size_t *n);
 /* False: a host's, which has started scripts. */
 bool lub_sim_has_body(const lworker *lw);
 /* In its states, who computes for long spends time, and is preempted as by a watcher. Before a worker opens. */

@@ -269,10 +269,9 @@ static double option_number(lua_State *L, const char *name, double none) {
   return n;
 }
 
-/* Pushes a block that holds the first choices: numbers from 1. */
-static uint32_t *push_prefix(lua_State *L, size_t *n) {
+const uint32_t *lub_sim_push_prefix(lua_State *L, int table, size_t *n) {
   *n = 0;
-  if (lua_getfield(L, 2, "prefix") != LUA_TTABLE) return NULL;
+  if (lua_getfield(L, table, "prefix") != LUA_TTABLE) return NULL;
   *n = lua_rawlen(L, -1);
   uint32_t *prefix = lua_newuserdatauv(L, (*n + 1) * sizeof *prefix, 0);
   for (size_t i = 0; i < *n; i++) {
@@ -302,7 +301,7 @@ static void open_sim(lua_State *L, lsim *s) {
   s->points_max = (uint64_t)option_integer(L, "points", POINTS_MAX);
   s->time_max_ns = (int64_t)(option_number(L, "time", 30 * 24 * 3600.0) * 1e9);
   s->stall_ns = (int64_t)(option_number(L, "stall", 3600) * 1e9);
-  o.prefix = push_prefix(L, &o.nprefix);
+  o.prefix = lub_sim_push_prefix(L, 2, &o.nprefix);
   lub_status status = lub_sim_open(&o, &s->sim);
   lua_pop(L, 1);
   if (status != LUB_OK) luaL_error(L, "sim: %s", lub_strerror(status));

@@ -47,20 +47,6 @@ static lua_Number field(lua_State *L, int table, const char *name) {
 
 /* ---- one run ----------------------------------------------------------------------------------------------------- */
 
-/* Pushes a block that holds the first choices. */
-static const uint32_t *push_prefix(lua_State *L, size_t *n) {
-  lua_getfield(L, RUN, "prefix");
-  *n = lua_rawlen(L, -1);
-  uint32_t *prefix = lua_newuserdatauv(L, (*n + 1) * sizeof *prefix, 0);
-  for (size_t i = 0; i < *n; i++) {
-    lua_rawgeti(L, -2, (lua_Integer)i + 1);
-    prefix[i] = (uint32_t)lua_tointeger(L, -1) - 1;
-    lua_pop(L, 1);
-  }
-  lua_remove(L, -2);
-  return prefix;
-}
-
 /* What at RUN says. */
 static lub_status open_sim(lua_State *L) {
   static const char *const strategies[] = {"first", "random", "sticky", "pct", NULL};
@@ -76,7 +62,7 @@ static lub_status open_sim(lua_State *L) {
   o.sticky = field(L, plan, "sticky");
   o.depth = (uint32_t)field(L, plan, "depth");
   o.length = (uint32_t)field(L, plan, "length");
-  o.prefix = push_prefix(L, &o.nprefix);
+  o.prefix = lub_sim_push_prefix(L, RUN, &o.nprefix);
   lub_status status = lub_sim_open(&o, &it.sim);
   lua_settop(L, RUN);
   if (status != LUB_OK) return status;
