@@ -159,8 +159,6 @@ void lub_fiber_cancel(lworker *lw, lfiber *f, const char *why);
 void lub_fiber_kill(lworker *lw, lfiber *f, const char *why);
 void lub_fiber_close_all(lworker *lw);
 void lub_fiber_push(lua_State *L, lworker *lw, lfiber *f);
-/* In a sim with slices: coroutines that are made by L have them too. */
-void lub_slice(lua_State *L, const lworker *lw);
 void lub_look_at_requests(lworker *lw);
 void lub_worker_interrupt(lub_worker *w);
 void lub_set_signal(void);
@@ -353,9 +351,13 @@ void lub_sim_watch(lub_engine *e, const lub_sim_watcher *watcher);
 const uint32_t *lub_sim_push_prefix(lua_State *L, int table, size_t *n);
 /* False: a host's, which has started scripts. */
 bool lub_sim_has_body(const lworker *lw);
-/* In its states, who computes for long spends time, and is preempted as by a watcher. Before a worker opens. */
-void lub_sim_slices(lub_engine *e);
-bool lub_sim_is_sliced(const lworker *lw);
+/* In its states, so many instructions of Lua take a second: who computes for longer than LUB_SLICE_NS is preempted, as by a
+ * watcher. 0: time stands while a fiber runs. Before a worker opens. */
+#define LUB_SLICE_NS 10000000
+#define LUB_COMPUTE 1e8
+void lub_sim_compute(lub_engine *e, double per_second);
+/* The instructions between two looks at who computes; 0: there are none. */
+int lub_sim_slice(const lworker *lw);
 /* "P" for the first fiber, "P.2.1" for the first child of its second. */
 void lub_sim_print_name(lub_engine *e, FILE *out, uint64_t fiber);
 /* Pushes the list of its choices, { kind=, n=, taken= from 1, fiber=, at= }. */

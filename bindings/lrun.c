@@ -8,9 +8,7 @@
 
 enum {
   MAX_DRIVES = 100,
-  POOL = 64,      /* coroutines kept for new fibers */
-  SLICE = 500000, /* instructions, of which two fit into SLICE_NS or so */
-  SLICE_NS = 10000000,
+  POOL = 64,              /* coroutines kept for new fibers */
   CLOSING_NS = 100000000, /* what the close handlers of a killed fiber get */
 };
 
@@ -188,7 +186,7 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
 }
 
 /* There is no watcher in a sim, nor may its time be that of a machine: instructions are counted. Who has run a whole count
- * in this turn computes, and has spent a slice. */
+ * in this turn computes, and has spent LUB_SLICE_NS. */
 static void slice_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   lworker *lw = lub_lworker(L);
@@ -198,7 +196,7 @@ static void slice_hook(lua_State *L, lua_Debug *ar) {
   bool computes = lw->sliced == step;
   lw->sliced = step;
   if (!computes) return;
-  lub_sim_spend(s, SLICE_NS);
+  lub_sim_spend(s, LUB_SLICE_NS);
   if (f->closing && lub_sim_now_ns(s) - lw->closing_ns >= CLOSING_NS) {
     lub_arm_kill(L, lw);
     raise_past_handlers(L, lw);
@@ -209,8 +207,9 @@ static void slice_hook(lua_State *L, lua_Debug *ar) {
   lua_yield(L, 0);
 }
 
-void lub_slice(lua_State *L, const lworker *lw) {
-  if (lub_sim_is_sliced(lw)) lua_sethook(L, slice_hook, LUA_MASKCOUNT, SLICE);
+static void slice(lua_State *L, const lworker *lw) {
+  int count = lub_sim_slice(lw);
+  if (count) lua_sethook(L, slice_hook, LUA_MASKCOUNT, count);
 }
 
 /* What counts is the hook that L has: debug.sethook may have replaced ours, or, when the signal came inside it, half
@@ -274,7 +273,6 @@ lua_State *lub_coroutine(lua_State *L, lworker *lw) {
 static void recycle(lua_State *L, lworker *lw, lfiber *f) {
   if (f->exposed || lw->npool == POOL || lua_status(f->co) != LUA_OK || f->core.wait.armed) return;
   if (lua_gethook(f->co)) lua_sethook(f->co, NULL, 0, 0);
-  lub_slice(f->co, lw);
   lua_settop(f->co, 0);
   lua_rawgeti(L, LUA_REGISTRYINDEX, lw->pool);
   lua_getiuservalue(L, -2, 1);
@@ -291,6 +289,7 @@ lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
   f->owner = lw;
   f->co = co;
   f->nargs = nargs;
+  slice(co, lw);
   lua_pushthread(co);
   if (co != L) lua_xmove(co, L, 1);
   lua_setiuservalue(L, -2, 1);

@@ -1,5 +1,6 @@
 /* lsim.c - lubdub.simcore: one run of a sim, whose body is a fiber of the calling state; what scripts may do in one. The
  * rest of `require "lubdub.sim"` is in Lua. */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ typedef struct lsim {
   born *fibers;   /* [nfibers] by id */
   size_t nfibers;
   lub_sim_watcher watcher;
-  bool sliced;
+  int slice;         /* instructions */
   FILE *log, *trace; /* what the engine logs; a line for each operation, or NULL */
   bool trace_all;    /* also for what a fiber was about to do when another was chosen */
   char *log_text, *trace_text;
@@ -155,8 +156,13 @@ void lub_sim_watch(lub_engine *e, const lub_sim_watcher *watcher) {
   e->turns.watch_ud = watcher->ud;
 }
 
-void lub_sim_slices(lub_engine *e) { ((lsim *)lub_sim_binding(e->sim))->sliced = true; }
-bool lub_sim_is_sliced(const lworker *lw) { return lw->sim && sim_of(lw)->sliced; }
+/* Who computes is seen the second time that it is looked at. */
+void lub_sim_compute(lub_engine *e, double per_second) {
+  double count = per_second * (LUB_SLICE_NS / 2e9);
+  ((lsim *)lub_sim_binding(e->sim))->slice = count < 1 ? 1 : count > INT_MAX ? INT_MAX : (int)count;
+}
+
+int lub_sim_slice(const lworker *lw) { return lw->sim ? sim_of(lw)->slice : 0; }
 
 void lub_sim_print_name(lub_engine *e, FILE *out, uint64_t fiber) {
   print_name(lub_sim_binding(e->sim), out, fiber);
@@ -314,6 +320,8 @@ static void open_sim(lua_State *L, lsim *s) {
   lua_getfield(L, 2, "strict");
   s->state.strict = lua_toboolean(L, -1);
   lua_pop(L, 2);
+  double compute = option_number(L, "compute", 0);
+  if (compute > 0) lub_sim_compute(s->engine, compute);
   double guard = option_number(L, "guard", GUARD);
   lub_guard_open(&s->guard, guard, s->outer->core->engine->opts.preempt_signal);
 }

@@ -170,7 +170,6 @@ static int set_up(lua_State *L) {
     lub_open_libraries(L, lw);
   }
   lub_open_fiber(L);
-  lub_slice(L, lw);
   return 0;
 }
 

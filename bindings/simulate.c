@@ -68,7 +68,7 @@ static lub_status open_sim(lua_State *L) {
   if (status != LUB_OK) return status;
   lub_command.engine = lub_sim_engine(it.sim);
   if (!lub_sim_attach(lub_command.engine)) return LUB_NOMEM;
-  lub_sim_slices(lub_command.engine);
+  lub_sim_compute(lub_command.engine, LUB_COMPUTE);
   return LUB_OK;
 }
 

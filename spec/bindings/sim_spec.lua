@@ -113,6 +113,55 @@ describe("sim.run", function()
   end)
 end)
 
+describe("compute", function()
+  it("makes loops spend time, and lets others have their turn", function()
+    sim.run({ compute = 1e6 }, function()
+      local done, loops = false, 0
+      local fiber = lub.go(function()
+        while not done do loops = loops + 1 end
+      end)
+      lub.sleep(1)
+      done = true
+      fiber:join()
+      assert(loops > 50000 and loops < 1e6, loops)
+      assert(lub.now() < 1.1, lub.now())
+    end)
+  end)
+
+  it("finds the same instruction in each run", function()
+    local function stopped_at()
+      return sim.run({ compute = 1e6 }, function()
+        local loops = 0
+        local w = lub.spawn(function()
+          local h = lub.heart { name = "hog", interval = 0.1, limit = 0.3 }
+          h:beat()
+          while true do end
+        end)
+        local f = lub.go(function() while true do loops = loops + 1 end end)
+        lub.sleep(0.5)
+        f:kill()
+        w:kill()
+        w:join()
+        return loops
+      end)
+    end
+    same(stopped_at(), stopped_at())
+  end)
+
+  it("is without bound by default: time stands while a fiber runs", function()
+    same(0.0, sim.run(function()
+      for _ = 1, 1e6 do end
+      return lub.now()
+    end))
+  end)
+
+  it("refuses what is no number above 0", function()
+    for _, bad in ipairs { 0, -1, "1", {}, math.huge, helper.nan } do
+      helper.raises("sim.run: compute: expected a finite number above 0", sim.run, { compute = bad }, print)
+    end
+  end)
+end)
+
 describe("pass", function()
   it("sleeps, and comes back when all has happened that was due", function()
     sim.run(function()

@@ -52,7 +52,7 @@ local function body(fn, list, notes)
   end
 end
 
-local passed_on = { "steps", "time", "stall", "strict", "guard", "faults" }
+local passed_on = { "steps", "time", "stall", "strict", "guard", "faults", "compute" }
 
 --- plan: { strategy=, depth=, length=, sticky=, prefix= }; opts: of the sim; more: choices=, trace=. Gives the outcome
 --- of simcore.run; of an error of the body also its `place`, and, if it is a string, `strung`: it with its traceback.

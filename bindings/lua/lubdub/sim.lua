@@ -7,6 +7,8 @@
 ---   strategy     who runs next: "random", "first" (the order of the queues), "sticky", "pct"
 ---   steps, time  a run ends after a million steps, or thirty days
 ---   stall        ... or when the body waits without a deadline and nobody wakes it for an hour
+---   compute      instructions of Lua in a second: who computes spends time, and after 10 ms others have their turn.
+---                Without it time stands while a fiber runs, and a loop without an operation is a hog
 ---   name         of the test, where busted does not say it
 ---   replay       the token of a run, as LUBDUB_REPLAY
 local core = require "lubdub.simcore"

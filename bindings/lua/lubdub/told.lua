@@ -7,7 +7,8 @@ local hints = {
   livelock = "who asks again and again has to sleep in between, or to wait for a channel",
   stalled = "settle() does not move time: use lub.pass(seconds), or give the wait a timeout",
   budget = "a run that is meant to be so long gets { steps = …, time = … }",
-  hog = "only operations of the engine are seen; who computes for so long gets { guard = seconds }, 0: no limit",
+  hog = "only operations of the engine are seen; who computes gets { compute = 1e6 }, instructions a second, or " ..
+    "a later { guard = seconds }",
   foreign = "what is done outside is promised, lub_engine_hold, until it is over, lub_engine_release",
   failed = "who starts a worker joins it, or reads done(): an error that nobody joins is told here",
 }

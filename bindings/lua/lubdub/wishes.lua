@@ -4,7 +4,7 @@ local token = require "lubdub.token"
 
 local wishes = {}
 
-local COMMON = "name seed strategy sticky depth steps time stall strict guard faults replay"
+local COMMON = "name seed strategy sticky depth steps time stall strict guard faults compute replay"
 local known = { sim = COMMON, explore = COMMON .. " runs preemptions shrink" }
 local strategies = {
   sim = { "first", "random", "sticky", "pct" },
@@ -40,6 +40,7 @@ local function checked(kind, o)
   w.steps = check.count(o.steps, "steps")
   w.time = check.positive(o.time, "time")
   w.stall = check.positive(o.stall, "stall")
+  w.compute = check.positive(o.compute, "compute")
   if o.guard ~= 0 then check.positive(o.guard, "guard") end
   check.type(o.replay, "replay", "string")
   check.type(o.strict, "strict", "boolean")
