@@ -391,10 +391,11 @@ static lheart *make_own(lua_State *L, size_t nmembers) {
   return own;
 }
 
-/* Most hearts have nothing of their own. What one has is held at index 2 until it hangs on the heart: an error frees it. */
+/* Most hearts have nothing of their own. What one has is held at index 2 until it hangs on the heart: an error frees it,
+ * at once, for the state may outlive the engine (that of a sim's body does). */
 enum { OWN = 2 };
 
-static int guard_gc(lua_State *L) {
+static int guard_close(lua_State *L) {
   lheart **guard = lua_touserdata(L, 1);
   free_own(*guard);
   *guard = NULL;
@@ -407,11 +408,12 @@ static lheart *own_of(lua_State *L, size_t nmembers) {
   guard = lua_newuserdatauv(L, sizeof *guard, 0);
   *guard = NULL;
   if (luaL_newmetatable(L, "lub.heart.own")) {
-    lua_pushcfunction(L, guard_gc);
-    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, guard_close);
+    lua_setfield(L, -2, "__close");
   }
   lua_setmetatable(L, -2);
   lua_replace(L, OWN);
+  lua_toclose(L, OWN);
   return *guard = make_own(L, nmembers);
 }
 

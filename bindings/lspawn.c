@@ -232,7 +232,7 @@ void lub_open_worker(lua_State *L) {
 
 /* ---- workers, named ------------------------------------------------------------------------------------------------ */
 
-typedef struct roll { /* its finalizer drops the references */
+typedef struct roll { /* to be closed, which drops the references: the state may outlive the engine */
   size_t n, room;
   lub_worker *all[];
 } roll;
@@ -259,9 +259,10 @@ static int workers(lua_State *L) {
   *r = (roll){.room = room};
   if (luaL_newmetatable(L, "lub.roll")) {
     lua_pushcfunction(L, drop_roll);
-    lua_setfield(L, -2, "__gc");
+    lua_setfield(L, -2, "__close");
   }
   lua_setmetatable(L, -2);
+  lua_toclose(L, -1);
   if (lub_workers_each(e, call_roll, r)) return luaL_error(L, "workers: not enough memory");
   lua_createtable(L, (int)r->n, 0);
   for (size_t i = 0; i < r->n; i++) {

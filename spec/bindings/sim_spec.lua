@@ -111,6 +111,40 @@ describe("sim.run", function()
     same(1, ch:recv())
     same(7, lub.go(function() return 7 end):join())
   end)
+
+  -- What a heart was to have was freed by the collector, when its engine was no more.
+  it("leaves nothing of its engine to the collector: a heart that was refused", function()
+    sim.run(function()
+      local h = lub.heart()
+      for _ = 1, 100 do
+        helper.raises("heart: interval: expected", lub.heart, { policy = function() end, interval = true })
+        helper.raises("heart: members: expected", lub.heart, { policy = function() end, members = { h, 1 } })
+      end
+    end)
+    collectgarbage()
+  end)
+
+  -- The list held references: the engine stayed, 7 KiB of each sim.
+  it("leaves nothing of its engine to the collector: a list of workers", function()
+    if not support.resident() then return end
+    local function sims()
+      for _ = 1, 200 do
+        sim.run(function()
+          local gate = lub.chan()
+          for _ = 1, 5 do lub.spawn(function() gate:recv() end) end
+          assert(#lub.workers() >= 6)
+          gate:close()
+          lub.sleep(1)
+        end)
+        collectgarbage()
+      end
+    end
+    sims()
+    local before = support.resident()
+    sims()
+    local grown = support.resident() - before
+    assert(grown < 500000, grown)
+  end)
 end)
 
 describe("compute", function()
