@@ -1,6 +1,10 @@
 local lub = require "lubdub"
 local helper = require "spec.bindings.helper"
 
+-- In virtual time, in which loops compute; who computes is looked at every 10 ms.
+local it_sims = helper.in_sim(it, { compute = 1e6 })
+local SLICE = 0.01
+
 -- A worker with a heart; `body(h, go)` runs in it, with the heart and a channel to wait on. Gives the worker, its
 -- heart, the channel and the verdicts.
 local function ward(options, body)
@@ -19,13 +23,13 @@ end
 local function stuck() while true do end end
 
 describe("a heart", function()
-  it("tells what its fiber does", function()
+  it_sims("tells what its fiber does", function()
     local w, h, go = ward({ name = "db", interval = 0.02 }, function(h, go)
       h:beat()
       go:recv()
       return h:state()
     end)
-    h:pulses():recv(5)
+    lub.settle()
     assert.equals("idle", h:state())
     assert.equals("heart 'db' (idle, alive)", tostring(h))
     go:send(true)
@@ -37,15 +41,12 @@ describe("a heart", function()
     assert.same({ nil, "closed" }, { h:close() })
   end)
 
-  it("begins a unit at the very beginning of a sim, where the clock is 0", function()
-    local out = require "lubdub.simcore".run(function()
-      local h = lub.heart { name = "db" }
-      h:unit "first"
-      lub.sleep(2)
-      return h:stats().unit, h:stats().unit_age
-    end, { seed = 1 })
-    assert.equals("first", out.values[1])
-    assert.near(2, out.values[2], 1e-6)
+  it_sims("begins a unit at the very beginning of a sim, where the clock is 0", function()
+    local h = lub.heart { name = "db" }
+    h:unit "first"
+    lub.sleep(2)
+    assert.equals("first", h:stats().unit)
+    assert.near(2, h:stats().unit_age, 1e-6)
   end)
 
   it("does not keep a sim from its deadlock", function()
@@ -74,26 +75,27 @@ describe("a heart", function()
     h:close()
   end)
 
-  it("counts beats and units, and the intervals between beats", function()
+  it_sims("counts beats and units, and the intervals between beats", function()
     local h = lub.heart { name = "counts", window = 4 }
+    lub.sleep(1)
     for i = 1, 5 do
       assert.is_true(h:unit(i))
       assert.equals(i, h:stats().unit)
+      lub.sleep(i)
       assert.is_true(h:beat())
     end
     assert.is_true(h:rest())
     local s = h:stats()
     assert.equals(11, s.beats)
     assert.equals(5, s.units)
-    assert.equals(4, s.samples)
     assert.is_nil(s.unit)
-    assert.equals(5, #s.last)
-    assert.is_true(s.min <= s.mean and s.mean <= s.max and s.min >= 0)
-    assert.is_true(s.max_unit >= s.mean_unit and s.mean_unit > 0)
+    assert.same({ 7.0, 11.0, 11.0, 16.0, 16.0 }, s.last)
+    assert.same({ 4, 0.0, 5.0 }, { s.samples, s.min, s.max })
+    assert.same({ 2.25, 3.0, 5.0 }, { s.mean, s.mean_unit, s.max_unit }) -- of 4 s, 0, 5 s, 0
     h:close()
   end)
 
-  it("keeps the latest progress, also when one cannot cross", function()
+  it_sims("keeps the latest progress, also when one cannot cross", function()
     local out = lub.chan(1)
     local w = lub.spawn(function(o)
       local h = require "lubdub".heart { name = "p" }
@@ -108,28 +110,27 @@ describe("a heart", function()
     assert.same({ at = 2, list = { 1, 2 } }, h:progress())
   end)
 
-  it("gives pulses: what it does, and, while it waits, the engine's", function()
+  it_sims("gives pulses: what it does, and, while it waits, the engine's", function()
     local w, h, go = ward({ name = "p", interval = 0.005 }, function(h, go)
       h:unit(7)
       go:recv()
       h:rest()
     end)
     local pulses = h:pulses()
-    assert.matches("^idle recv", pulses:recv(5))
+    assert.same({ "idle recv", 0.005 }, { pulses:recv(1), lub.now() })
     go:send(true)
-    for p in pulses do
-      if p:match "^idle" then go:send(true) break end
-    end
-    assert.is_true(w:join() == nil)
-    assert.is_true(h:stats().pulses >= 2)
-    assert.same({ nil, "closed" }, { (function()
-      local v, why
-      repeat v, why = pulses:recv(5) until not v
-      return v, why
-    end)() })
+    lub.settle()
+    assert.equals("unit 7", pulses:recv())
+    lub.pass(0.02)
+    assert.equals("idle recv", pulses:recv())
+    assert.equals(5, h:stats().pulses)
+    go:send(true)
+    assert.is_nil((w:join()))
+    assert.equals("rest", pulses:recv())
+    assert.same({ nil, "closed" }, { pulses:recv() })
   end)
 
-  it("is known again when it comes back, also inside a table, also from another worker", function()
+  it_sims("is known again when it comes back, also inside a table, also from another worker", function()
     lub.go(function()
       local h, ch = lub.heart(), lub.chan(1)
       ch:send { h }
@@ -139,7 +140,7 @@ describe("a heart", function()
     end):join()
   end)
 
-  it("is one for a fiber, and ends with it", function()
+  it_sims("is one for a fiber, and ends with it", function()
     local f = lub.go(function()
       local h = lub.heart { name = "one" }
       local ok, why = pcall(lub.heart, { name = "two" })
@@ -183,78 +184,89 @@ describe("a heart", function()
 end)
 
 describe("the judge", function()
-  it("tells once of a silence, with what the fiber does right then, and of the recovery", function()
+  it_sims("tells once of a silence, with what the fiber does right then, and of the recovery", function()
     local w, _, go, verdicts = ward({ name = "busy", interval = 0.02, limit = 0.05 }, function(h, go)
-      while #go == 0 and not h:stats().verdict:match "dead" do end
+      while h:stats().verdict ~= "dead" do end
       h:beat()
       go:recv()
     end)
     go:send(true)
-    local v = verdicts:recv(5)
-    assert.equals("dead", v.verdict)
-    assert.equals("busy", v.heart)
-    assert.is_true(v.age > 0.05)
+    local v = verdicts:recv(100)
+    assert.same({ "dead", "busy" }, { v.verdict, v.heart })
+    assert.near(0.05 + SLICE, v.age, 1e-6)
     assert.matches("heart_spec.lua", v.traceback)
-    v = verdicts:recv(5)
-    assert.equals("alive", v.verdict)
+    assert.equals("alive", verdicts:recv(100).verdict)
+    lub.pass(3600)
     go:send(true)
     w:join()
-    assert.same({ nil, "closed" }, { verdicts:recv(5) })
+    assert.same({ nil, "closed" }, { verdicts:recv(100) })
   end)
 
-  it("finds who waits alive, however long", function()
-    local w, h, go, verdicts = ward({ name = "idle", interval = 0.002, limit = 0.004 }, function(h, go)
+  it_sims("finds who waits alive, however long", function()
+    local w, h, go, verdicts = ward({ name = "idle", interval = 2, limit = 4 }, function(h, go)
       h:unit(1)
       go:recv()
     end)
     go:send(true)
-    local pulses = h:pulses()
-    for _ = 1, 10 do pulses:recv(5) end
+    lub.pass(86400)
     assert.equals(0, #verdicts)
-    assert.equals("alive", h:stats().verdict)
+    assert.same({ "alive", 43200 }, { h:stats().verdict, h:stats().pulses })
     go:send(true)
     w:join()
   end)
 
-  it("tells of what never starts", function()
+  it_sims("tells of what never starts", function()
     local w, _, go, verdicts = ward({ name = "late", interval = 0.02, startup = 0.05 }, function(_, go) go:recv() end)
-    local v = verdicts:recv(5)
+    local v = verdicts:recv(100)
     assert.equals("dead", v.verdict)
     assert.equals("no beat within 0.05 s of its start", v.reason)
+    assert.near(0.05, v.time, 1e-6)
     go:send(true)
     go:send(true)
     w:join()
   end)
 
-  it("hears who says himself that he has failed", function()
+  it_sims("hears who says himself that he has failed", function()
     local w, h, go, verdicts = ward({ name = "f" }, function(h, go)
       h:fail "no more disk"
       go:recv()
     end)
     go:send(true)
-    local v = verdicts:recv(5)
-    assert.same({ "dead", "no more disk" }, { v.verdict, v.reason })
+    local v = verdicts:recv(100)
+    assert.same({ "dead", "no more disk", 0.0 }, { v.verdict, v.reason, v.time })
     go:send(true)
     w:join()
     assert.equals("dead", h:state())
   end)
 
-  it("hears it also of one that closes at once", function()
+  it("hears it also of one that closes at once", lub.explore({ runs = 30 }, function()
     local w, h, go, verdicts = ward({ name = "f" }, function(h, go)
       h:fail "no more disk"
       h:close()
       go:recv()
     end)
     go:send(true)
-    local v = verdicts:recv(5)
+    local v = verdicts:recv(100)
     assert.same({ "dead", "no more disk" }, { v.verdict, v.reason })
-    assert.is_nil((verdicts:recv(5)))
+    assert.is_nil((verdicts:recv(100)))
     assert.equals("dead", h:state())
     go:send(true)
     w:join()
-  end)
+  end))
 
-  it("lets who is paused be, and counts pauses", function()
+  it("tells of a failure once, whoever closes the heart meanwhile", lub.explore({ runs = 30 }, function()
+    local h = lub.heart { name = "f" }
+    local verdicts, closed = h:verdicts(), 0
+    local fibers = {}
+    for i = 1, 2 do fibers[i] = lub.go(function() if h:close() then closed = closed + 1 end end) end
+    local failed = h:fail "no more disk"
+    for i = 1, 2 do fibers[i]:join() end
+    local told = 0
+    for v in verdicts do told = told + (v.reason == "no more disk" and 1 or 99) end
+    assert.same({ 1, failed and 1 or 0 }, { closed, told })
+  end))
+
+  it_sims("lets who is paused be, and counts pauses", function()
     local w, h, go, verdicts = ward({ name = "paused", interval = 0.01, limit = 0.02 }, function(h)
       h:pause "a"
       h:pause "b"
@@ -267,14 +279,14 @@ describe("the judge", function()
     end)
     go:send(true)
     assert.same({ "paused", "busy" }, { w:join() })
-    assert.same({ nil, "closed" }, { verdicts:recv(5) })
-    assert.is_true(h:stats().excused > 0.05)
+    assert.same({ nil, "closed" }, { verdicts:recv(100) })
+    assert.near(0.1, h:stats().excused, SLICE)
     local own = lub.heart { name = "own" }
     assert.has_error(function() own:resume() end, "resume: heart 'own' is not paused")
     own:close()
   end)
 
-  it("extends a silence, up to ten limits", function()
+  it_sims("extends a silence, up to ten limits", function()
     local h = lub.heart { name = "e", limit = 1 }
     assert.equals(4, h:extend(4))
     assert.equals(6, h:extend(60))
@@ -286,18 +298,172 @@ describe("the judge", function()
     h:close()
   end)
 
-  it("tells of a C call", function()
-    local w, h, go, verdicts = ward({ name = "c", interval = 0.05, limit = 0.1 }, function() os.execute "sleep 0.6" end)
+  it_sims("tells of a C call", function()
+    local w, h, go, verdicts = ward({ name = "c", interval = 0.05, limit = 0.1 }, function()
+      require "lubdub.fault".slow_call(function() end, 600)
+    end)
     go:send(true)
-    local v = verdicts:recv(5)
+    local v = verdicts:recv(100)
     assert.same({ "dead", "in_c" }, { v.verdict, v.state })
+    assert.near(0.1, v.age, 1e-6)
     assert.matches("inside a C call", v.traceback)
     w:join()
-    assert.is_true(h:stats().in_c > 0.1)
+    assert.near(600, h:stats().in_c, 0.1)
+  end)
+
+  it_sims("asks a group's policy of its members", function()
+    local w, h, go = ward({ name = "member", interval = 0.2, limit = 0.5 }, stuck)
+    local group = lub.heart {
+      name = "group", interval = 0.2, members = { h },
+      policy = function(g)
+        return g.members[1].verdict == "dead" and #g.members == 1 and "dead" or "alive", 0.2
+      end,
+    }
+    local verdicts = group:verdicts()
+    go:send(true)
+    local v = verdicts:recv(100)
+    assert.equals("dead", v.verdict)
+    assert.near(0.6, v.time, 0.2)
+    w:kill()
+    w:join()
+    group:close()
+  end)
+end)
+
+describe("a policy", function()
+  local function first_verdict(policy, opts)
+    local options = { name = "w", interval = 0.02, limit = 0.05, policy = policy, policy_opts = opts }
+    local w, _, go, verdicts = ward(options, stuck)
+    go:send(true)
+    local v = verdicts:recv(100)
+    w:kill()
+    w:join()
+    return v
+  end
+
+  it_sims("is asked again when it says, and each of its verdicts is told once", function()
+    local w, _, go, verdicts = ward({ name = "ladder", interval = 0.02, policy = function(h)
+      if h.age > 1.5 then return "dead" end
+      if h.age > 1 then return "gone", 1.5 - h.age end
+      if h.age > 0.5 then return "late", 0.01, h.age end
+      return "alive", 0.5 - h.age
+    end }, stuck)
+    go:send(true)
+    local said = {}
+    for i = 1, 3 do said[i] = verdicts:recv(100) end
+    assert.same({ "late", "gone", "dead" }, { said[1].verdict, said[2].verdict, said[3].verdict })
+    for i = 1, 3 do assert.near(0.5 * i, said[i].time, 0.2) end
+    assert.equals(said[1].time, said[1].score)
+    w:kill()
+    assert.same({ nil, "closed" }, { verdicts:recv(100) })
+  end)
+
+  it_sims("sees the heart, and only while it is asked", function()
+    local kept
+    local v = first_verdict(function(h)
+      if kept and not pcall(function() return kept.age end) then return "gone" end
+      kept = h
+      local n = 0
+      for k, x in pairs(h) do n = n + (h[k] ~= nil and x ~= nil and 1 or 0) end
+      if pcall(function() h.age = 1 end) or n < 15 or h.nothing ~= nil then return "wrong" end
+      return "alive", 0.001
+    end)
+    assert.equals("gone", v.verdict)
+  end)
+
+  it_sims("may be a script, with options, that says what it wants to know", function()
+    local path = helper.file [[return function(opts)
+      if not opts.word then error("no word", 0) end
+      return function(h) return h.samples == 2 and opts.word or "alive", 0.001 end, { window = 8, estimate = 1 }
+    end]]
+    lub.defer(function() os.remove(path) end)
+    local w, h, go, verdicts = ward({ name = "s", interval = 0.02, policy = path, policy_opts = { word = "seen" } },
+      function(heart, go_)
+        heart:beat()
+        go_:recv()
+      end)
+    go:send(true)
+    assert.equals("seen", verdicts:recv(100).verdict)
+    assert.equals(0.25, h:stats().sd)
+    go:send(true)
+    w:join()
+    local ok, why = pcall(lub.heart, { policy = path })
+    assert.same({ false, "heart: policy: no word" }, { ok, why })
+  end)
+
+  for name, policy in pairs {
+    raises = function() error "oops" end,
+    loops = function() while true do pcall(function() while true do end end) end end,
+    yields = function() coroutine.yield() end,
+    waits = function() require "lubdub".sleep(1) end,
+    ["returns a number"] = function() return 1 end,
+    ["returns a bad time"] = function() return "alive", 0 / 0 end,
+    ["eats memory"] = function() local t = {} while true do t[#t + 1] = ("x"):rep(1e5) .. #t end end,
+  } do
+    it_sims("that " .. name .. " is replaced by the built-in one", function()
+      local v = first_verdict(policy)
+      assert.equals("dead", v.verdict)
+      assert.is_true(v.age > 0.05)
+    end)
+  end
+end)
+
+-- The same on threads: who computes is looked at and interrupted from outside, a carrier in a C call is replaced.
+describe("in real time", function()
+  it("a loop is told of, with where it is, while it runs, and its recovery", function()
+    local w, _, go, verdicts = ward({ name = "busy", interval = 0.02, limit = 0.05 }, function(h, go)
+      repeat
+        while h:stats().verdict ~= "dead" do end
+        h:beat()
+      until go:recv(0)
+    end)
+    go:send(true)
+    local tries, v = 0
+    repeat -- who is given no CPU for 0.05 s cannot say where it is
+      v, tries = verdicts:recv(helper.long), tries + 1
+      assert.equals("dead", v.verdict)
+      assert.is_true(v.age > 0.05)
+      assert.equals("alive", verdicts:recv(helper.long).verdict)
+    until v.traceback:match "heart_spec.lua" or tries == 50
+    assert.matches("heart_spec.lua", v.traceback)
+    go:send(true)
+    w:join()
+    for _ in verdicts do end
+  end)
+
+  it("who waits pulses, and is alive", function()
+    local w, h, go, verdicts = ward({ name = "idle", interval = 0.002, limit = 0.004 }, function(h, go)
+      h:unit(1)
+      go:recv()
+    end)
+    go:send(true)
+    local pulses = h:pulses()
+    for _ = 1, 10 do pulses:recv(helper.long) end
+    assert.equals(0, #verdicts)
+    go:send(true)
+    w:join()
+  end)
+
+  it("a C call is told of, while it lasts", function()
+    local path = helper.file() -- the call lasts until somebody writes to it
+    os.remove(path)
+    assert(os.execute("mkfifo " .. path))
+    local options = { name = "c", interval = 0.05, limit = 0.1, policy = function(h)
+      return h.state == "in_c" and h.age > h.limit and "dead" or "alive", 0.02
+    end }
+    local w, h, go, verdicts = ward(options, load(("io.open(%q):close()"):format(path)))
+    go:send(true)
+    local v = verdicts:recv(helper.long)
+    assert.same({ "dead", "in_c" }, { v.verdict, v.state })
+    assert.matches("inside a C call", v.traceback)
+    io.open(path, "w"):close()
+    w:join()
+    os.remove(path)
+    assert.is_true(h:stats().in_c > 0)
   end)
 
   -- Only the youngest question to a worker was kept: the others' hearts were said to be inside a C call.
-  it("shows what each does of many in one worker that fall silent together", function()
+  it("of many in one worker that fall silent together it is shown what each does", function()
     local told = lub.chan(50)
     local w = lub.spawn(function(n, out)
       local inner = require "lubdub"
@@ -315,104 +481,10 @@ describe("the judge", function()
       never:recv()
     end, 50, told)
     for _ = 1, 50 do
-      local v = told:recv(5)
+      local v = told:recv(helper.long)
       assert.equals("dead", v.verdict)
       assert.matches("heart_spec.lua", v.traceback)
     end
     w:kill()
   end)
-
-  it("asks a group's policy of its members", function()
-    local w, h, go = ward({ name = "member", interval = 0.02, limit = 0.05 }, stuck)
-    local group = lub.heart {
-      name = "group", interval = 0.02, members = { h },
-      policy = function(g)
-        return g.members[1].verdict == "dead" and #g.members == 1 and "dead" or "alive", 0.02
-      end,
-    }
-    local verdicts = group:verdicts()
-    go:send(true)
-    assert.equals("dead", verdicts:recv(5).verdict)
-    w:kill()
-    w:join()
-    group:close()
-  end)
-end)
-
-describe("a policy", function()
-  local function first_verdict(policy, opts)
-    local options = { name = "w", interval = 0.02, limit = 0.05, policy = policy, policy_opts = opts }
-    local w, _, go, verdicts = ward(options, stuck)
-    go:send(true)
-    local v = verdicts:recv(5)
-    w:kill()
-    w:join()
-    return v
-  end
-
-  it("is asked again when it says, and each of its verdicts is told once", function()
-    local w, _, go, verdicts = ward({ name = "ladder", interval = 0.02, policy = function(h)
-      if h.age > 0.15 then return "dead" end
-      if h.age > 0.1 then return "gone", 0.15 - h.age end
-      if h.age > 0.05 then return "late", 0.001, h.age end
-      return "alive", 0.05 - h.age
-    end }, stuck)
-    go:send(true)
-    local said = {}
-    for i = 1, 3 do said[i] = verdicts:recv(5) end
-    assert.same({ "late", "gone", "dead" }, { said[1].verdict, said[2].verdict, said[3].verdict })
-    assert.is_true(said[1].score > 0.05)
-    w:kill()
-    assert.same({ nil, "closed" }, { verdicts:recv(5) })
-  end)
-
-  it("sees the heart, and only while it is asked", function()
-    local kept
-    local v = first_verdict(function(h)
-      if kept and not pcall(function() return kept.age end) then return "gone" end
-      kept = h
-      local n = 0
-      for k, x in pairs(h) do n = n + (h[k] ~= nil and x ~= nil and 1 or 0) end
-      if pcall(function() h.age = 1 end) or n < 15 or h.nothing ~= nil then return "wrong" end
-      return "alive", 0.001
-    end)
-    assert.equals("gone", v.verdict)
-  end)
-
-  it("may be a script, with options, that says what it wants to know", function()
-    local path = os.tmpname()
-    local f = assert(io.open(path, "w"))
-    f:write [[return function(opts)
-      if not opts.word then error("no word", 0) end
-      return function(h) return h.samples == 2 and opts.word or "alive", 0.001 end, { window = 8, estimate = 1 }
-    end]]
-    f:close()
-    local w, h, go, verdicts = ward({ name = "s", interval = 0.02, policy = path, policy_opts = { word = "seen" } },
-      function(heart, go_)
-        heart:beat()
-        go_:recv()
-      end)
-    go:send(true)
-    assert.equals("seen", verdicts:recv(5).verdict)
-    assert.equals(0.25, h:stats().sd)
-    go:send(true)
-    w:join()
-    local ok, why = pcall(lub.heart, { policy = path })
-    assert.same({ false, "heart: policy: no word" }, { ok, why })
-    os.remove(path)
-  end)
-
-  for name, policy in pairs {
-    raises = function() error "oops" end,
-    loops = function() while true do pcall(function() while true do end end) end end,
-    yields = function() coroutine.yield() end,
-    waits = function() require "lubdub".sleep(1) end,
-    ["returns a number"] = function() return 1 end,
-    ["returns a bad time"] = function() return "alive", 0 / 0 end,
-    ["eats memory"] = function() local t = {} while true do t[#t + 1] = ("x"):rep(1e5) .. #t end end,
-  } do
-    it("that " .. name .. " is replaced by the built-in one", function()
-      assert.equals("dead", first_verdict(policy).verdict)
-    end)
-  end
 end)

@@ -32,6 +32,12 @@ end
 --- A fiber that has run fn up to its first wait.
 function helper.go(fn, ...) return helper.parked(lub.go(fn, ...)) end
 
+--- A word like `it` for specs that run in a sim. opts: lub.sim's.
+function helper.in_sim(it, opts)
+  require "lubdub.sim"
+  return function(sentence, fn) return it(sentence, lub.sim(opts or {}, fn)) end -- a tail call: `it` names its caller
+end
+
 --- The results of a fiber or worker that must end.
 function helper.join(x) return x:join(helper.long) end
 
