@@ -60,6 +60,7 @@ void lub_heart_tell(lub_heart *h, const char *what, const char *text, int64_t no
 static void tell_of_beat(lub_heart *h, const char *what, int64_t now_ns) {
   uint32_t before =
       atomic_fetch_and(&h->flags, ~(uint32_t)(LUB_HEART_STARTING | LUB_HEART_SILENT | LUB_HEART_UNLEARN));
+  if (before & LUB_HEART_UNLEARN) put(h->eased_ns, 0);
   if (before & (LUB_HEART_SILENT | LUB_HEART_STARTING)) lub_judge_stir(h);
   lub_heart_tell(h, what, "", now_ns);
   if (!(before & LUB_HEART_HEARD)) return;
@@ -217,11 +218,17 @@ lub_state lub_heart_state(lub_heart *h, int64_t now_ns) {
   return flags & LUB_HEART_STARTING && !lub_state_is_parked(look.state) ? LUB_STATE_STARTING : look.state;
 }
 
+int64_t lub_heart_counted_from(lub_heart *h) {
+  int64_t beat = get(h->beat_ns), eased = get(h->eased_ns);
+  return eased > beat ? eased : beat;
+}
+
 void lub_heart_look_at(lub_heart *h, int64_t now_ns, lub_snapshot *out) {
   lub_look look = lub_life_look(&h->life, now_ns);
   lub_units *u = units_in(h);
   lub_intervals *s = atomic_load_explicit(&h->intervals, memory_order_acquire);
   int64_t unit_ns = u ? unit_age(h, u, now_ns) : 0;
+  int64_t progress_ns = now_ns - lub_heart_counted_from(h);
   *out = (lub_snapshot){.name = h->name,
                         .startup = get(h->flags) & LUB_HEART_STARTING,
                         .in_unit = u && get(u->since_ns),
@@ -229,7 +236,7 @@ void lub_heart_look_at(lub_heart *h, int64_t now_ns, lub_snapshot *out) {
                         .age = (double)look.age_ns / 1e9,
                         .state_age = (double)look.state_ns / 1e9,
                         .unit_age = unit_ns > 0 ? (double)unit_ns / 1e9 : 0,
-                        .progress_age = (double)(now_ns - get(h->beat_ns)) / 1e9,
+                        .progress_age = progress_ns > 0 ? (double)progress_ns / 1e9 : 0,
                         .limit = h->limit,
                         .beats = get(h->beats),
                         .units = u ? get(u->count) : 0};
@@ -360,7 +367,7 @@ lub_status lub_heart_resume(lub_heart *h) {
   return was ? LUB_OK : LUB_INVALID;
 }
 
-void lub_heart_move_on(lub_heart *h, int64_t ns) {
+static void move_on(lub_heart *h, int64_t ns) {
   lub_units *u = units_in(h);
   int64_t since = u ? get(u->since_ns) : 0;
   lub_life_extend(&h->life, ns);
@@ -381,7 +388,7 @@ lub_status lub_heart_extend(lub_heart *h, double seconds, double *granted) {
   *granted = seconds < most ? seconds : most;
   x->extended += *granted;
   pthread_mutex_unlock(&j->lock);
-  lub_heart_move_on(h, (int64_t)(*granted * 1e9));
+  move_on(h, (int64_t)(*granted * 1e9));
   return LUB_OK;
 }
 

@@ -56,7 +56,8 @@ struct lub_heart {
   atomic_uint flags;
   uint32_t misses; /* silences in a row with a verdict against it; the judge's lock */
   atomic_ullong beats;
-  atomic_llong beat_ns; /* of the last beat; of the opening before the first */
+  atomic_llong beat_ns;  /* of the last beat; of the opening before the first */
+  atomic_llong eased_ns; /* where progress_age is counted from, if later: silence was excused. Until a beat */
   lub_intervals *_Atomic intervals;
   lub_units *_Atomic units;
   lub_extras *_Atomic extras;
@@ -105,8 +106,8 @@ lub_heart *lub_heart_in(const lub_fiber *f);
 lub_extras *lub_heart_extras(lub_heart *h);
 void lub_heart_moved(lub_life *l, lub_state before, lub_state state, int64_t now_ns);
 void lub_heart_ended(lub_life *l);
-/* Moves its last sign of life and its unit's beginning on. Any thread. */
-void lub_heart_move_on(lub_heart *h, int64_t ns);
+/* Where its progress_age is counted from: the last beat, or later, when silence since was excused. Any thread. */
+int64_t lub_heart_counted_from(lub_heart *h);
 /* The last of a heart that was closed: its channels close, and it is watched no longer. */
 void lub_heart_finish(lub_heart *h);
 

@@ -75,16 +75,28 @@ void lub_judge_stir(lub_heart *h) {
 
 /* ---- what the judge itself is late by ---------------------------------------------------------------------- */
 
-void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
-  lub_life_excuse(&h->life, from_ns, to_ns, grace_ns);
-  h->excused += (float)(to_ns - from_ns) / 1e9f;
-  if (to_ns > from_ns) atomic_fetch_or(&h->flags, LUB_HEART_UNLEARN);
+/* Where what began at since_ns is counted from. */
+static int64_t moved_on(int64_t since_ns, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
+  int64_t shift = to_ns - (since_ns > from_ns ? since_ns : from_ns) + grace_ns;
+  return shift > 0 ? since_ns + shift : since_ns;
+}
+
+static void excuse_unit(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
   lub_units *u = atomic_load(&h->units);
   int64_t since = u ? atomic_load(&u->since_ns) : 0;
-  if (!since || since >= to_ns + grace_ns) return;
-  int64_t shift = to_ns - (since > from_ns ? since : from_ns) + grace_ns;
   /* fails when the unit ended meanwhile */
-  if (shift > 0) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + shift);
+  if (since)
+    (void)atomic_compare_exchange_strong(&u->since_ns, &since, moved_on(since, from_ns, to_ns, grace_ns));
+}
+
+void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
+  if (to_ns <= from_ns) return;
+  lub_life_excuse(&h->life, from_ns, to_ns, grace_ns);
+  excuse_unit(h, from_ns, to_ns, grace_ns);
+  atomic_store(&h->eased_ns, moved_on(lub_heart_counted_from(h), from_ns, to_ns, grace_ns));
+  atomic_fetch_or(&h->flags, LUB_HEART_UNLEARN); /* the next beat takes eased_ns back */
+  h->excused += (float)(to_ns - from_ns) / 1e9f;
+  h->eased = true;
 }
 
 static void stall_locked(lub_judge *j, int64_t from_ns, int64_t to_ns) {
@@ -124,13 +136,12 @@ static void late(lub_engine *e, int64_t due_ns, int64_t now_ns) {
 
 static void starved(lub_engine *e, const lub_worker *w, int64_t ns) {
   lub_judge *j = e->judge;
+  int64_t now = lub_engine_now_ns(e);
   pthread_mutex_lock(&j->lock);
   for (lub_link *k = lub_list_first(&j->hearts); k; k = lub_list_next(&j->hearts, k)) {
     lub_heart *h = lub_container(k, lub_heart, link);
     if (h->worker != w || atomic_load(&h->life.state) != LUB_STATE_BUSY) continue;
-    lub_heart_move_on(h, ns);
-    h->excused += (float)ns / 1e9f;
-    h->eased = true;
+    lub_judge_excuse(h, now - ns, now, 0);
   }
   pthread_mutex_unlock(&j->lock);
 }

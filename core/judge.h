@@ -58,7 +58,8 @@ lub_judge *lub_judge_of(lub_engine *e);
 void lub_judge_watch(lub_heart *h);
 void lub_judge_forget(lub_heart *h);
 void lub_judge_leave(lub_heart *h);
-/* Nothing in from_ns..to_ns was h's fault, nor will be grace_ns more; with the lock. */
+/* Nothing in from_ns..to_ns was h's fault, nor will be grace_ns more: every age is that much less. That is no sign of
+ * life, so it makes nobody "alive" who was found otherwise. With the lock. */
 void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns);
 /* The host stood from then to then: no heart is to blame, unless it was for less than the judge bears. */
 void lub_judge_stood(lub_judge *j, int64_t from_ns, int64_t to_ns);

@@ -51,8 +51,7 @@ lub_look lub_life_look(lub_life *l, int64_t now_ns) {
   }
 }
 
-static void shift(atomic_llong *stamp, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
-  int64_t at = atomic_load(stamp);
+static void shift(atomic_llong *stamp, int64_t at, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
   if (at >= to_ns) return;
   /* fails when it was written meanwhile: then there is nothing to excuse */
   (void)atomic_compare_exchange_strong(stamp, &at, at + to_ns - (at > from_ns ? at : from_ns) + grace_ns);
@@ -65,6 +64,8 @@ void lub_life_extend(lub_life *l, int64_t more_ns) {
 }
 
 void lub_life_excuse(lub_life *l, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
-  shift(&l->since_ns, from_ns, to_ns, 0);
-  shift(&l->sign_ns, from_ns, to_ns, grace_ns);
+  int64_t in_c = atomic_load(&l->in_c_ns); /* not before since_ns: what lies between was busy */
+  if (in_c) shift(&l->in_c_ns, in_c, from_ns, to_ns, 0);
+  shift(&l->since_ns, atomic_load(&l->since_ns), from_ns, to_ns, 0);
+  shift(&l->sign_ns, atomic_load(&l->sign_ns), from_ns, to_ns, grace_ns);
 }

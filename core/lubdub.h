@@ -284,7 +284,8 @@ typedef struct lub_snapshot {
   bool startup; /* the first beat is still awaited */
   bool in_unit; /* a unit of work is in flight */
   double now;   /* on the engine's clock */
-  double age;   /* in which it could have beaten and did not: 0 while it waits, still while it is runnable */
+  /* seconds, without what is excused: */
+  double age; /* in which it could have beaten and did not: 0 while it waits, still while it is runnable */
   double state_age, unit_age, progress_age; /* in this state; of the unit; since the last beat */
   double interval, limit;
   uint64_t beats, units;

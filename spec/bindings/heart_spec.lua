@@ -1,4 +1,5 @@
 local lub = require "lubdub"
+local fault = require "lubdub.fault"
 local helper = require "spec.bindings.helper"
 
 -- In virtual time, in which loops compute; who computes is looked at every 10 ms.
@@ -327,6 +328,81 @@ describe("the judge", function()
     w:kill()
     w:join()
     group:close()
+  end)
+end)
+
+describe("a host that stood for a minute", function()
+  --- What is said of a ward until it is dead, as "verdict time, …"; the host stands after 2.5 s. Each heart is given an
+  --- interval more.
+  local function told_of(options, body)
+    options.interval = 1
+    local w, _, go, verdicts = ward(options, body)
+    go:send(true)
+    lub.after(2.5, fault.jump_clock, 60)
+    local said = {}
+    repeat
+      local v = verdicts:recv(100)
+      said[#said + 1] = ("%s %.3f"):format(v.verdict, v.time)
+    until v.verdict == "dead"
+    w:kill()
+    return table.concat(said, ", ")
+  end
+
+  -- Its age was shortened, so "alive" was told, and then "late" again.
+  it_sims("makes nobody alive who was late", function()
+    local function policy(h)
+      if h.unit_age > 5 then return "dead" end
+      if h.unit_age > 2 then return "late", 5 - h.unit_age end
+      return "alive", 2 - h.unit_age
+    end
+    assert.equals("late 2.000, dead 66.000", told_of({ policy = policy }, function(h, go)
+      h:unit()
+      go:recv()
+    end))
+  end)
+
+  it_sims("is excused to who has not beaten, as to who is silent", function()
+    local function policy(h)
+      if h.progress_age > 5 then return "dead" end
+      return "alive", 5 - h.progress_age
+    end
+    assert.equals("dead 66.000", told_of({ policy = policy }, function(h, go)
+      h:beat()
+      go:recv()
+    end))
+  end)
+
+  it_sims("is excused no longer when it has beaten", function()
+    local h = lub.heart { name = "db", interval = 1, policy = function(h)
+      if h.progress_age > 0.5 then return "late" end
+      return "alive", 0.5 - h.progress_age
+    end }
+    local verdicts = h:verdicts()
+    h:beat()
+    fault.jump_clock(60)
+    lub.sleep(0.25)
+    h:beat() -- within the interval more
+    local v = verdicts:recv(100)
+    assert.near(60.75, v.time, 1e-3)
+    assert.same({ { 60.25 }, 0 }, { h:stats().last, h:stats().samples })
+    h:close()
+  end)
+
+  it_sims("is excused to who has still to start", function()
+    assert.equals("dead 66.000", told_of({ startup = 5 }, function(_, go) go:recv() end))
+  end)
+
+  -- What was busy before the call was then said to have lasted less than nothing.
+  it_sims("is nothing that anybody has spent, in a C call neither", function()
+    local w, h, go = ward({ interval = 1 }, function() require "lubdub.fault".slow_call(function() end, 100) end)
+    go:send(true)
+    lub.sleep(2)
+    assert.equals("in_c", h:state())
+    fault.jump_clock(60)
+    w:join()
+    local s = h:stats()
+    assert.near(40, s.busy + s.in_c, 1e-6)
+    assert.is_true(s.busy >= 0 and s.busy <= 1)
   end)
 end)
 
