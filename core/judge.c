@@ -233,15 +233,16 @@ static void tick(lub_timer *t, int64_t due_ns, int64_t now_ns) {
 }
 
 /* Alone it wakes nobody that waits: what is parked is alive. Of one that is inside a unit of work, or runs, its policy may
- * think otherwise, if somebody wants to hear it. */
+ * think otherwise, and one that has not beaten yet is dead when its time to start is up: if somebody wants to hear it. */
 static bool could_wake(lub_timer *t) {
   lub_heart *h = lub_container(t, lub_heart, tick);
   lub_judge *j = h->engine->judge;
   lub_units *u = atomic_load(&h->units);
   pthread_mutex_lock(&j->lock);
-  bool failed = h->failed, watched = h->watched;
+  bool failed = h->failed, watched = h->watched, told = h->said & 1u << DEAD;
   pthread_mutex_unlock(&j->lock);
   if (failed || !watched) return failed;
+  if (atomic_load(&h->flags) & LUB_HEART_STARTING && !told) return true;
   return !lub_state_is_parked((lub_state)atomic_load(&h->life.state)) || (u && atomic_load(&u->since_ns));
 }
 
