@@ -1,7 +1,10 @@
 local lub = require "lubdub"
 local supervisor = require "lubdub.supervisor"
 local helper = require "spec.bindings.helper"
-local long = helper.long
+
+-- In virtual time; and under several schedules, where who comes first matters.
+local it_sims = helper.in_sim(it)
+local function it_explores(sentence, fn) return it(sentence, lub.explore({ runs = 20 }, fn)) end
 
 --- A log that wards write into, and the words in it so far.
 local function journal()
@@ -29,13 +32,13 @@ local at_once = { backoff = "none", max = 100 }
 
 local function await(s, event, name)
   while true do
-    local e, why = s:events():recv(long)
+    local e, why = s:events():recv()
     assert(e, ("no event '%s': %s"):format(event, tostring(why)))
     if e.event == event and (not name or e.name == name) then return e end
   end
 end
 
---- Three services a, b, c under a strategy; b can be told to die. { supervisor, kill b, what was logged }
+--- Three services a, b, c under a strategy; b can be told to die. { supervisor, kill b, what was logged, the log }
 local function three(strategy, types)
   local log, words = journal()
   local orders = lub.chan(0)
@@ -46,12 +49,11 @@ local function three(strategy, types)
     { name = "c", restart = { type = types.c, backoff = "none" }, start = service(log, "c") },
   } }
   await(s, "started", "c")
-  helper.eventually(function() return s:stats().children[3].ready end)
-  return s, orders, words
+  return s, orders, words, log
 end
 
 describe("a supervisor", function()
-  it("starts in order, each when the one before is ready, and stops in reverse", function()
+  it_explores("starts in order, each when the one before is ready, and stops in reverse", function()
     local log, words = journal()
     local gate = lub.chan()
     local s = supervisor { children = {
@@ -71,72 +73,78 @@ describe("a supervisor", function()
     assert.equals("waiting", s:stats().children[2].status)
     gate:close()
     await(s, "started", "last")
-    helper.eventually(function() return s:stats().children[3].ready end)
+    lub.settle()
     assert.same({ true }, { s:stop() })
     assert.equals("+slow ready +next +last -last -next -slow", words())
-    assert.same({ nil, "it was stopped" }, { s:join(long) })
+    assert.same({ nil, "it was stopped" }, { s:join() })
   end)
 
-  it("takes a unit, or a result, for ready too", function()
+  it_sims("takes a unit, or a result, for ready too", function()
     local log, words = journal()
     local s = supervisor { children = {
       { name = "a", start = function(ward) ward:unit() ward.done:recv() end },
       { name = "b", start = function(ward) ward:send(true) ward.done:recv() end },
       { name = "c", start = service(log, "c") },
     } }
-    assert.is_true(s:results "b":recv(long))
+    assert.is_true(s:results "b":recv())
     await(s, "started", "c")
     s:stop()
     assert.matches("%+c", words())
   end)
 
-  it("treats a child that is never ready as one that never starts, and says why", function()
+  it_sims("treats a child that is never ready as one that never starts, and says why", function()
     local s = supervisor { restart = { max = 1 }, grace = 0.05, children = {
       { name = "mute", startup = 0.2, grace = 0.05, restart = { backoff = "none" },
         start = function(ward) ward.done:recv() end },
       { name = "never", start = function() end },
     } }
-    local ok, why = s:join(long)
+    assert.near(0.2, await(s, "stopped", "mute").time, 1e-3)
+    local ok, why = s:join()
     assert.is_nil(ok)
     assert.matches("^shutdown: 1 restart", why)
     for e in s:events() do assert(e.name ~= "never", "a dependent started") end
   end)
 
-  it("one_for_one: starts again what died, and nothing else", function()
+  it_explores("one_for_one: starts again what died, and nothing else", function()
     local s, orders, words = three "one_for_one"
+    lub.settle()
     orders:send "die"
     await(s, "started", "b")
-    helper.eventually(function() return s:stats().children[2].ready end)
+    lub.settle()
     assert.same({ true }, { s:stop() })
     assert.equals("+a +b +c +b -c -b -a", words())
   end)
 
-  it("one_for_all: stops the others in reverse, and starts all in order", function()
+  it_explores("one_for_all: stops the others in reverse, and starts all in order", function()
     local s, orders, words = three "one_for_all"
+    lub.settle()
     orders:send "die"
     await(s, "started", "c")
-    helper.eventually(function() return s:stats().children[3].ready end)
+    lub.settle()
     s:stop()
     assert.equals("+a +b +c -c -a +a +b +c -c -b -a", words())
   end)
 
-  it("rest_for_one: stops those that started later, and starts them again", function()
+  it_explores("rest_for_one: stops those that started later, and starts them again", function()
     local s, orders, words = three "rest_for_one"
+    lub.settle()
     orders:send "die"
     await(s, "started", "c")
-    helper.eventually(function() return s:stats().children[3].ready end)
+    lub.settle()
     s:stop()
     assert.equals("+a +b +c -c +b +c -c -b -a", words())
   end)
 
-  it("starts a permanent child again when it returns; not a transient one; a temporary one never", function()
+  it_sims("starts a permanent child again when it returns; not a transient one; a temporary one never", function()
     local s, orders, words = three("one_for_one", { b = "permanent" })
+    lub.settle()
     orders:close() -- b returns, again and again
-    local _, why = s:join(long)
+    local _, why = s:join()
     assert.matches("^shutdown: 100 restarts", why)
     assert.matches("%+b %-b .*%+b %-b .*%+b %-b", words())
 
     s, orders = three("one_for_one", { b = "transient" })
+    lub.settle()
     orders:close()
     await(s, "stopped", "b")
     assert.equals("over", s:stats().children[2].status)
@@ -144,6 +152,7 @@ describe("a supervisor", function()
     s:stop()
 
     s, orders = three("one_for_all", { b = "temporary" })
+    lub.settle()
     orders:send "die"
     await(s, "stopped", "b")
     assert.equals("over", s:stats().children[2].status)
@@ -151,35 +160,57 @@ describe("a supervisor", function()
     s:stop()
   end)
 
-  it("does not start a temporary child again for its siblings' sake", function()
+  it_explores("does not start a temporary child again for its siblings' sake", function()
     local s, orders, words = three("one_for_all", { a = "temporary" })
+    lub.settle()
     orders:send "die"
     await(s, "started", "c")
-    helper.eventually(function() return s:stats().children[3].ready end)
+    lub.settle()
     s:stop()
     assert.equals("+a +b +c -c -a +b +c -c -b", words())
   end)
 
-  it("counts the restarts of all children together", function()
+  it_sims("counts the restarts of all children together", function()
     local s = supervisor { restart = { max = 3, within = 30 }, children = {
       { name = "a", restart = { backoff = "none" }, start = function(ward) ward:beat() error "a died" end },
       { name = "b", restart = { backoff = "none" }, start = function(ward) ward:beat() error "b died" end },
     } }
-    local ok, why = s:join(long)
+    local ok, why = s:join()
     assert.is_nil(ok)
     assert.matches("^shutdown: 3 restarts within 30 s; last: .*died", why)
     assert.equals(3, s:stats().restarts)
   end)
 
-  it("ends when no child is left", function()
+  it_explores("counts children that die together as one restart, if all are started again", function()
+    local log, words = journal()
+    local gate = lub.chan()
+    local function dying(ward)
+      log:send("+" .. ward.attempt)
+      ward:beat()
+      if ward.attempt == 1 then gate:recv() error "together" end
+      ward.done:recv()
+    end
+    local s = supervisor { strategy = "one_for_all", restart = { max = 1 }, children = {
+      { restart = { backoff = "none" }, start = dying }, { restart = { backoff = "none" }, start = dying },
+      { restart = { backoff = "none" }, start = dying },
+    } }
+    lub.settle()
+    gate:close()
+    lub.settle()
+    assert.equals("+1 +1 +1 +2 +2 +2", words())
+    assert.equals(1, s:stats().restarts)
+    s:stop()
+  end)
+
+  it_sims("ends when no child is left", function()
     local s = supervisor { children = {
       { restart = "transient", start = function(ward) ward:beat() end },
       { restart = "temporary", start = function() error "once" end },
     } }
-    assert.same({ true }, { s:join(long) })
+    assert.same({ true }, { s:join() })
   end)
 
-  it("ends with a significant child, or with the last of them", function()
+  it_explores("ends with a significant child, or with the last of them", function()
     local function tree(auto)
       local log = journal()
       local gate = lub.chan()
@@ -189,15 +220,15 @@ describe("a supervisor", function()
         { name = "two", significant = true, restart = "transient", start = function(ward) ward:beat() gate:recv() end },
       } }, gate
     end
-    assert.same({ true }, { tree "any_significant":join(long) })
+    assert.same({ true }, { tree "any_significant":join() })
     local s, gate = tree "all_significant"
     await(s, "stopped", "one")
-    helper.eventually(function() return s:stats().children[3].ready end)
+    lub.settle()
     gate:close()
-    assert.same({ true }, { s:join(long) })
+    assert.same({ true }, { s:join() })
   end)
 
-  it("may be a child: failure climbs, order holds, the ready beat is that of all its children", function()
+  it_explores("may be a child: failure climbs, order holds, the ready beat is that of all its children", function()
     local log, words = journal()
     local orders = lub.chan(0)
     local s = supervisor { name = "root", strategy = "rest_for_one", restart = at_once, children = {
@@ -209,38 +240,38 @@ describe("a supervisor", function()
       { name = "last", start = service(log, "last") },
     } }
     await(s, "started", "last")
-    helper.eventually(function() return s:stats().children[3].ready end)
+    lub.settle()
     orders:send "one"
     await(s, "started", "leaf2")
     orders:send "two, which is one too many for the branch"
     assert.matches("one too many", await(s, "exhausted").reason)
     await(s, "started", "last")
-    helper.eventually(function() return s:stats().children[3].ready end)
+    lub.settle()
     assert.same({ true }, { s:stop() })
     assert.equals("+first +leaf1 +leaf2 +last +leaf2 -leaf1 -last +leaf1 +leaf2 +last -last -leaf2 -leaf1 -first",
       words())
   end)
 
-  it("holds stewards' streams, by the name of the child", function()
+  it_sims("holds stewards' streams, by the name of the child", function()
     local function work(u) return u * 2 end
     local s = supervisor { children = {
       { name = "x", generator = { 1, 2 }, work = work },
       { name = "y", generator = { 10, 20 }, work = work },
     } }
-    assert.same({ 2, 4, nil }, { s:results "x":recv(long), s:results "x":recv(long), (s:results "x":recv(long)) })
-    assert.same({ 20, 40, nil }, { s:results "y":recv(long), s:results "y":recv(long), (s:results "y":recv(long)) })
-    assert.same({ true }, { s:join(long) })
+    assert.same({ 2, 4, nil }, { s:results "x":recv(), s:results "x":recv(), (s:results "x":recv()) })
+    assert.same({ 20, 40, nil }, { s:results "y":recv(), s:results "y":recv(), (s:results "y":recv()) })
+    assert.same({ true }, { s:join() })
     helper.raises("results: no child is named 'z'", s.results, s, "z")
   end)
 
-  it("names what did not stop, however deep", function()
-    local deaf = { name = "deaf", limit = long, start = function(ward)
+  it_sims("names what did not stop, however deep", function()
+    local deaf = { name = "deaf", limit = 20, start = function(ward)
       ward:beat()
-      os.execute "sleep 4"
+      require "lubdub.fault".slow_call(function() end, 4)
     end }
     local s = supervisor { children = { { name = "branch", children = { deaf } } } }
     repeat local e = await(s, "started") until e.name == "deaf"
-    helper.eventually(function() return s:stats().children[1].ready end)
+    lub.settle()
     local ok, why = s:stop(0)
     assert.is_nil(ok)
     assert.equals("did not stop: deaf", why)
@@ -260,5 +291,21 @@ describe("a supervisor", function()
     refused("children[1]: children: expected at least one", { children = { { children = {} } } })
     refused("restart: max: expected", { children = { f }, restart = { max = 0 } })
     helper.raises("supervisor_spec.lua:", function() return (supervisor {}) end)
+  end)
+end)
+
+-- On threads: each child, the supervisor and the judge may run at the same time.
+describe("in real time a supervisor", function()
+  it("stops those that started later, and starts them again", function()
+    local s, orders, _, log = three "rest_for_one"
+    local function says(...)
+      for _, word in ipairs { ... } do assert.equals(word, log:recv(helper.long)) end
+    end
+    says("+a", "+b", "+c")
+    orders:send("die", helper.long)
+    says("-c", "+b", "+c")
+    assert.same({ true }, { s:stop() })
+    says("-c", "-b", "-a")
+    assert.same({ nil, "it was stopped" }, { s:join(helper.long) })
   end)
 end)
