@@ -1,5 +1,7 @@
--- The times of cron expressions, on a virtual clock. What depends on the time zone runs in a process with its own TZ.
+-- The times of cron expressions, in virtual time. What depends on the time zone runs in a process with its own TZ.
 local helper = require "spec.bindings.helper"
+local lub = require "lubdub"
+require "lubdub.sim"
 local virtual = require "spec.scripts.virtual"
 
 local path = "scripts/generators/cron.lua"
@@ -216,8 +218,16 @@ describe("cron's waiting", function()
     assert.equals(1360, clock.now)
   end)
 
-  it("happens on the real clock too", function()
-    local lub = require "lubdub"
+  it("follows the clock of a sim", lub.sim(function()
+    local next_time = dofile(path) { expression = "30 4 * * *", utc = true, count = 2 }
+    for day = 1, 2 do
+      assert.equals(("2000-01-%02d 04:30"):format(day), shown(next_time()))
+      assert.equals((day - 1) * 86400 + 4.5 * 3600, lub.now())
+    end
+    assert.is_nil(next_time())
+  end))
+
+  it("happens in real time too", function()
     local start = lub.now()
     local next_time = dofile(path) { expression = "* * * * *", utc = true, at = 59.99, count = 1 }
     assert.equals(60, next_time())
