@@ -31,6 +31,9 @@ lub_options lub_command_options(void);
 int lub_start_script(lub_script s, int argc, char **argv);
 /* Says what it has failed with, if it has. */
 int lub_tell_result(void);
+/* Whether a heart's failure is still to be announced, or a death to be told: with what its fiber does, which takes a while
+ * to find out. */
+bool lub_has_news(void);
 /* Ends all workers, and, if one is stuck in a C call, the process. Gives the exit code, which is `code` if all is well. */
 int lub_end_engine(int code);
 

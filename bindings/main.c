@@ -195,11 +195,15 @@ static void linger(void) {
   if (atomic_load(&lub_command.interrupt)) (void)lub_workers_each(lub_command.engine, await_end, &deadline);
 }
 
-/* A script may end right behind its steward, whose failure is still to be told. */
+bool lub_has_news(void) {
+  lub_engine *e = lub_command.engine;
+  return (e->judge && lub_judge_failing(e->judge)) || lub_engine_deaths(e) > atomic_load(&deaths_told);
+}
+
+/* A script may end right behind its steward, of whose failure nothing was heard yet. */
 static void await_judge(void) {
-  lub_judge *j = lub_command.engine->judge;
   double deadline = lub_engine_now(lub_command.engine) + LINGER;
-  while (j && lub_judge_failing(j) && lub_engine_now(lub_command.engine) < deadline) (void)usleep(1000);
+  while (lub_has_news() && lub_engine_now(lub_command.engine) < deadline) (void)usleep(1000);
 }
 
 int lub_end_engine(int code) {

@@ -126,11 +126,9 @@ static int drive(void) {
   return lub_tell_result();
 }
 
-/* Workers that were cancelled end by themselves, and what hearts have said of themselves is still to be told. */
+/* Workers that were cancelled end by themselves, and what is known of hearts is still to be told. */
 static bool is_unfinished(void) {
-  lub_judge *j = lub_command.engine->judge;
-  return (j && lub_judge_failing(j)) ||
-         (atomic_load(&lub_command.interrupt) && lub_workers_count(lub_command.engine));
+  return lub_has_news() || (atomic_load(&lub_command.interrupt) && lub_workers_count(lub_command.engine));
 }
 
 static void linger(void) {

@@ -565,4 +565,21 @@ describe("in real time", function()
     end
     w:kill()
   end)
+
+  -- Its traceback was still awaited when the script ended, so that the command did not say who had died.
+  it("a death that was announced is told before the command ends", function()
+    local code, _, err = helper.script [[
+      local lub = require "lubdub"
+      local hearts = lub.chan()
+      lub.spawn(function(out)
+        local h = require "lubdub".heart { name = "disk" }
+        out:send(h)
+        h:fail "worn out"
+        os.execute "sleep 0.1" -- in which it shows no traceback
+      end, hearts)
+      local h = hearts:recv()
+      while h:stats().verdict ~= "dead" do end]]
+    assert.equals(3, code)
+    assert.matches("heart 'disk' died: .*: worn out\n", err)
+  end)
 end)
