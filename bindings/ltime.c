@@ -80,10 +80,10 @@ static int sleep_for(lua_State *L) {
   lworker *lw = lub_lworker(L);
   int64_t deadline = lub_engine_deadline(lw->core->engine, lub_check_seconds(L, 1, "sleep"));
   lub_check_surplus(L, 1, "sleep");
-  if (deadline == 0) deadline = 1; /* long past: others have their turn first */
   lub_status refused = lub_may_wait(L, lw, &deadline);
   if (refused) return lub_push_reason(L, refused);
   if (lw->sim) lub_sim_note(L, lw, "sleep", true);
+  /* a deadline of 0 is long past, and parks all the same: others have their turn first */
   if (lub_wait_sleep(&lw->running->core.wait, deadline) != LUB_PARK)
     return luaL_error(L, "sleep: not enough memory");
   return lub_park(L, lw, 0, slept);
@@ -162,7 +162,7 @@ static void start_after(lua_State *L, int index, double s) {
   lua_pushcfunction(L, lub_go);
   lua_pushcfunction(L, after_body);
   lua_pushvalue(L, index);
-  lua_pushinteger(L, deadline ? deadline : 1);
+  lua_pushinteger(L, deadline);
   lua_call(L, 3, 1);
   lua_setiuservalue(L, index, 2);
   t->waits = true;

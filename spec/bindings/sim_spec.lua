@@ -47,6 +47,18 @@ describe("sim.run", function()
     assert(lub.now() - before < 5, "it took as long")
   end)
 
+  it("spends no time on a wait of none, not even at its first instant", function()
+    -- the clock begins at 0, and a deadline of 0, which is long past, once was moved to 1 ns
+    sim.run(function()
+      local ran
+      lub.after(0, function() ran = lub.now() end)
+      lub.settle()
+      same(0.0, ran)
+      lub.sleep(0)
+      same(0.0, lub.now())
+    end)
+  end)
+
   it("makes the same choices from the same seed, and others from another", function()
     local function order(seed)
       return sim.run({ seed = seed }, function()
