@@ -1,5 +1,7 @@
 --- What several specs need. `require "spec.bindings.helper"` with the repository's root as working directory.
 local lub = require "lubdub"
+local simcore = require "lubdub.simcore"
+require "lubdub.sim"
 
 local helper = {}
 
@@ -12,6 +14,13 @@ helper.cc = os.getenv "CC_SAN" or "cc" -- one whose programs can link the librar
 -- what such a program needs behind liblubdub-lua.a
 helper.link_lua = os.getenv "LINK_LUA" or "$(pkg-config --libs lua5.4) -pthread -lm"
 
+--- A word like `it`, of a sentence and a function, whose specs run in a sim with these options; with `runs` among
+--- them in as many sims, each of another schedule.
+function helper.in_sim(it, opts)
+  local sim = opts and opts.runs and lub.explore or lub.sim
+  return function(sentence, fn) return it(sentence, sim(opts, fn)) end
+end
+
 --- Yields until `ready()` is true; an error after `helper.long` seconds.
 function helper.eventually(ready)
   local limit = lub.now() + helper.long
@@ -23,9 +32,9 @@ end
 
 local moving = { starting = true, runnable = true, busy = true }
 
---- Waits until the fiber or worker is parked (or has ended), and gives it back.
+--- Waits until the fiber or worker is parked (or has ended), and gives it back. In a sim all are, and no time passes.
 function helper.parked(x)
-  helper.eventually(function() return not moving[x:state()] end)
+  if simcore.inside() then lub.settle() else helper.eventually(function() return not moving[x:state()] end) end
   return x
 end
 
