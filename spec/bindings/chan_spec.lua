@@ -1,7 +1,9 @@
 local helper = require "spec.bindings.helper"
 local lub = require "lubdub"
 
-local go, join, parked = helper.go, helper.join, helper.parked
+local go, join, parked, rounds = helper.go, helper.join, helper.parked, helper.rounds
+local in_sim, in_both = helper.in_sim(it), helper.in_both(it)
+local in_any_order = helper.in_sim(it, { runs = 20 })
 
 describe("lub.chan", function()
   it("makes a rendezvous when no capacity is given", function()
@@ -115,7 +117,7 @@ for _, capacity in ipairs(helper.capacities) do
   end
 
   describe("a channel of capacity " .. capacity, function()
-    it("keeps values in order", function()
+    in_both("keeps values in order", function()
       local ch, got = lub.chan(capacity), {}
       lub.go(function()
         for i = 1, 200 do ch:send(i) end
@@ -126,7 +128,7 @@ for _, capacity in ipairs(helper.capacities) do
       for i = 1, 200 do assert.equals(i, got[i]) end
     end)
 
-    it("sends without waiting while there is room, and no further", function()
+    in_both("sends without waiting while there is room, and no further", function()
       local ch = lub.chan(capacity)
       for i = 1, capacity do
         assert.is_true(ch:send(i, 0))
@@ -136,12 +138,12 @@ for _, capacity in ipairs(helper.capacities) do
       assert.equals(capacity, #ch)
     end)
 
-    it("polls a receive with a wait of 0", function()
+    in_both("polls a receive with a wait of 0", function()
       local ch = lub.chan(capacity)
       assert.same({ nil, "timeout" }, { ch:recv(0) })
     end)
 
-    it("blocks a sender until there is room", function()
+    in_both("blocks a sender until there is room", function()
       local ch = lub.chan(capacity)
       fill(ch)
       local f = go(function() return ch:send("last") end)
@@ -151,7 +153,7 @@ for _, capacity in ipairs(helper.capacities) do
       assert.is_true((join(f)))
     end)
 
-    it("blocks a receiver until there is a value", function()
+    in_both("blocks a receiver until there is a value", function()
       local ch = lub.chan(capacity)
       local f = go(function() return ch:recv() end)
       assert.equals("idle", f:state())
@@ -159,7 +161,7 @@ for _, capacity in ipairs(helper.capacities) do
       assert.equals("v", (join(f)))
     end)
 
-    it("hands a value to a waiting receiver, past the buffer", function()
+    in_both("hands a value to a waiting receiver, past the buffer", function()
       local ch = lub.chan(capacity)
       local f = go(function() return ch:recv() end)
       assert.is_true(ch:send("v", 0))
@@ -167,14 +169,14 @@ for _, capacity in ipairs(helper.capacities) do
       assert.equals("v", (join(f)))
     end)
 
-    it("serves receivers in the order in which they came", function()
+    in_both("serves receivers in the order in which they came", function()
       local ch, fibers = lub.chan(capacity), {}
       for i = 1, 10 do fibers[i] = go(function() return ch:recv() end) end
       for i = 1, 10 do ch:send(i) end
       for i = 1, 10 do assert.equals(i, (join(fibers[i]))) end
     end)
 
-    it("serves senders in the order in which they came, after what is buffered", function()
+    in_both("serves senders in the order in which they came, after what is buffered", function()
       local ch = lub.chan(capacity)
       for i = 1, capacity do ch:send(i) end
       for i = capacity + 1, capacity + 10 do go(function() ch:send(i) end) end
@@ -182,7 +184,7 @@ for _, capacity in ipairs(helper.capacities) do
       assert.same({ nil, "timeout" }, { ch:recv(0) })
     end)
 
-    it("lets a newcomer wait behind those who wait already", function()
+    in_both("lets a newcomer wait behind those who wait already", function()
       local ch = lub.chan(capacity)
       fill(ch)
       local f = go(function() ch:send("first") end)
@@ -193,26 +195,28 @@ for _, capacity in ipairs(helper.capacities) do
       join(f)
     end)
 
-    it("forgets a sender whose wait is over", function()
+    in_any_order("forgets a sender whose wait is over", function()
       local ch = lub.chan(capacity)
       fill(ch)
-      assert.same({ nil, "timeout" }, { ch:send("late", 0.001) })
+      assert.same({ nil, "timeout" }, { ch:send("late", 0.5) })
+      assert.equals(0.5, lub.now())
       lub.go(function() ch:send("next") end)
       for _ = 1, capacity do assert.equals("filler", ch:recv()) end
       assert.equals("next", ch:recv())
       assert.same({ nil, "timeout" }, { ch:recv(0) })
     end)
 
-    it("forgets a receiver whose wait is over", function()
+    in_any_order("forgets a receiver whose wait is over", function()
       local ch = lub.chan(capacity)
-      local early = go(function() return ch:recv(0.001) end)
+      local early = go(function() return ch:recv(0.5) end)
       local patient = go(function() return ch:recv() end)
       assert.same({ nil, "timeout" }, { join(early) })
+      assert.equals(0.5, lub.now())
       ch:send("v")
       assert.equals("v", (join(patient)))
     end)
 
-    it("loses no value to a receiver that was cancelled or killed", function()
+    in_both("loses no value to a receiver that was cancelled or killed", function()
       local ch = lub.chan(capacity)
       local cancelled = go(function() return ch:recv() end)
       local killed = go(function() return ch:recv() end)
@@ -224,7 +228,7 @@ for _, capacity in ipairs(helper.capacities) do
       assert.same({ nil, "cancelled" }, { join(cancelled) })
     end)
 
-    it("delivers nothing of a sender that was cancelled or killed", function()
+    in_both("delivers nothing of a sender that was cancelled or killed", function()
       local ch = lub.chan(capacity)
       fill(ch)
       local cancelled = go(function() return ch:send("cancelled") end)
@@ -239,7 +243,7 @@ for _, capacity in ipairs(helper.capacities) do
       assert.same({ nil, "timeout" }, { ch:recv(0) })
     end)
 
-    it("raises in a send that is blocked when the channel closes", function()
+    in_both("raises in a send that is blocked when the channel closes", function()
       local ch, fibers = lub.chan(capacity, "jobs"), {}
       fill(ch)
       for i = 1, 3 do fibers[i] = go(function() return pcall(ch.send, ch, "never") end) end
@@ -253,7 +257,7 @@ for _, capacity in ipairs(helper.capacities) do
       assert.same({ nil, "closed" }, { ch:recv() })
     end)
 
-    it("raises in a timed send that is blocked when the channel closes", function()
+    in_both("raises in a timed send that is blocked when the channel closes", function()
       local ch = lub.chan(capacity, "jobs")
       fill(ch)
       local f = go(function() return pcall(ch.send, ch, "never", helper.long) end)
@@ -263,7 +267,7 @@ for _, capacity in ipairs(helper.capacities) do
       assert.matches("send on closed channel 'jobs'", why)
     end)
 
-    it("wakes every receiver when it closes", function()
+    in_both("wakes every receiver when it closes", function()
       local ch, fibers = lub.chan(capacity), {}
       for i = 1, 10 do
         fibers[i] = go(function() return ch:recv(i % 2 == 0 and helper.long or nil) end)
@@ -272,7 +276,7 @@ for _, capacity in ipairs(helper.capacities) do
       for i = 1, 10 do assert.same({ nil, "closed" }, { join(fibers[i]) }) end
     end)
 
-    it("ends every loop over it when it closes", function()
+    in_both("ends every loop over it when it closes", function()
       local ch, fibers = lub.chan(capacity), {}
       for i = 1, 3 do
         fibers[i] = go(function()
@@ -288,7 +292,7 @@ for _, capacity in ipairs(helper.capacities) do
       assert.equals(9, sum)
     end)
 
-    it("is drained after it was closed", function()
+    in_both("is drained after it was closed", function()
       local ch = lub.chan(capacity)
       for i = 1, capacity do ch:send(i) end
       ch:close()
@@ -303,7 +307,7 @@ for _, capacity in ipairs(helper.capacities) do
       for _ in ch do error "nothing is left" end
     end)
 
-    it("refuses a send after it was closed, also one that only polls", function()
+    in_both("refuses a send after it was closed, also one that only polls", function()
       local ch = lub.chan(capacity, "jobs")
       ch:close()
       helper.raises("send on closed channel 'jobs'", ch.send, ch, 1)
@@ -311,8 +315,8 @@ for _, capacity in ipairs(helper.capacities) do
       helper.raises("send on closed channel 'jobs'", ch.send, ch, 1, helper.long)
     end)
 
-    it("gets every value of many fibers to many fibers once", function()
-      local ch, seen, receivers, senders = lub.chan(capacity), {}, {}, {}
+    in_both("gets every value of many fibers to many fibers once", function()
+      local ch, seen, receivers, senders, n = lub.chan(capacity), {}, {}, {}, rounds(100)
       for i = 1, 10 do
         receivers[i] = lub.go(function()
           for v in ch do seen[v] = (seen[v] or 0) + 1 end
@@ -320,35 +324,36 @@ for _, capacity in ipairs(helper.capacities) do
       end
       for i = 1, 10 do
         senders[i] = lub.go(function()
-          for k = 1, 100 do ch:send(i * 1000 + k) end
+          for k = 1, n do ch:send(i * 1000 + k) end
         end)
       end
       for i = 1, 10 do join(senders[i]) end
       ch:close()
       for i = 1, 10 do join(receivers[i]) end
       for i = 1, 10 do
-        for k = 1, 100 do assert.equals(1, seen[i * 1000 + k]) end
+        for k = 1, n do assert.equals(1, seen[i * 1000 + k]) end
       end
     end)
 
-    it("keeps each sender's order between workers, and loses nothing", function()
+    in_both("keeps each sender's order between workers, and loses nothing", function()
       local ch, workers, last, count = lub.chan(capacity), {}, { 0, 0, 0, 0 }, 0
+      local n = rounds(250)
       for i = 1, 4 do
         workers[i] = lub.spawn(function(out, id)
-          for k = 1, 250 do out:send { id, k } end
+          for k = 1, n do out:send { id, k } end
         end, ch, i)
       end
-      for _ = 1, 1000 do
+      for _ = 1, 4 * n do
         local v = ch:recv(helper.long)
         assert.equals(last[v[1]] + 1, v[2])
         last[v[1]], count = v[2], count + 1
       end
       for i = 1, 4 do join(workers[i]) end
-      assert.equals(1000, count)
+      assert.equals(4 * n, count)
       assert.same({ nil, "timeout" }, { ch:recv(0) })
     end)
 
-    it("shares the values among the workers that receive", function()
+    in_both("shares the values among the workers that receive", function()
       local ch, workers, sum = lub.chan(capacity), {}, 0
       for i = 1, 3 do
         workers[i] = lub.spawn(function(input)
@@ -363,8 +368,8 @@ for _, capacity in ipairs(helper.capacities) do
       assert.equals(500500, sum)
     end)
 
-    it("delivers exactly what was sent when a close races with senders", function()
-      for _ = 1, 20 do
+    in_both("delivers exactly what was sent when a close races with senders", function()
+      for _ = 1, rounds(20) do
         local ch, workers, sent, received = lub.chan(capacity), {}, 0, 0
         for i = 1, 3 do
           workers[i] = lub.spawn(function(out)
@@ -384,8 +389,8 @@ for _, capacity in ipairs(helper.capacities) do
       end
     end)
 
-    it("wakes the receivers of every worker when a close races with them", function()
-      for _ = 1, 20 do
+    in_both("wakes the receivers of every worker when a close races with them", function()
+      for _ = 1, rounds(20) do
         local ch, workers = lub.chan(capacity), {}
         for i = 1, 4 do
           workers[i] = lub.spawn(function(input) return select(2, input:recv()) end, ch)
@@ -490,14 +495,14 @@ describe("chan.recv", function()
 end)
 
 describe("a wait", function()
-  it("of nil is for ever, as if absent", function()
+  in_sim("of nil is for ever, as if absent", function()
     local ch = lub.chan()
     local f = go(function() return ch:recv(nil) end)
     assert.is_true(ch:send("v", nil))
     assert.equals("v", (join(f)))
   end)
 
-  it("that is negative acts like 0", function()
+  in_sim("that is negative acts like 0", function()
     local ch = lub.chan()
     for _, wait in ipairs { -1, -0.0, -1e-300, -1e300, -math.huge, math.mininteger } do
       assert.same({ nil, "timeout" }, { ch:recv(wait) })
@@ -505,7 +510,7 @@ describe("a wait", function()
     end
   end)
 
-  it("that is huge or infinite never ends", function()
+  in_sim("that is huge or infinite never ends", function()
     for _, wait in ipairs { math.huge, 1e300, 1e18, 9.3e9, math.maxinteger } do
       local ch = lub.chan()
       local receiver = go(function() return ch:recv(wait) end)
@@ -519,7 +524,7 @@ describe("a wait", function()
     end
   end)
 
-  it("that is tiny ends", function()
+  in_sim("that is tiny ends", function()
     local ch = lub.chan()
     for _, wait in ipairs { 5e-324, 1e-12, 1e-9, 0.0001 } do
       assert.same({ nil, "timeout" }, { ch:recv(wait) })
@@ -527,7 +532,23 @@ describe("a wait", function()
     end
   end)
 
-  it("does not end early", function()
+  in_sim("ends at its time", function()
+    local ch = lub.chan()
+    assert.same({ nil, "timeout" }, { ch:recv(0.25) })
+    assert.equals(0.25, lub.now())
+    assert.same({ nil, "timeout" }, { ch:send(1, 0.5) })
+    assert.equals(0.75, lub.now())
+  end)
+
+  in_any_order("that ends when a partner comes either ends or meets it, at both ends the same", function()
+    local ch = lub.chan()
+    local f = lub.go(function() return ch:recv(1) end)
+    lub.sleep(1)
+    local sent, got = ch:send("v", 0), join(f)
+    assert.equals(sent and "v" or nil, got)
+  end)
+
+  it("does not end early in real time", function()
     local ch, t = lub.chan(), lub.now()
     assert.same({ nil, "timeout" }, { ch:recv(0.01) })
     assert.is_true(lub.now() - t > 0.01 - 1e-6)
@@ -536,7 +557,7 @@ describe("a wait", function()
     assert.is_true(lub.now() - t > 0.01 - 1e-6)
   end)
 
-  it("does not matter when the operation can be done at once", function()
+  in_sim("does not matter when the operation can be done at once", function()
     local ch = lub.chan(1)
     for _, wait in ipairs { 0, -1, math.huge, 1 } do
       assert.is_true(ch:send("v", wait))
@@ -546,7 +567,7 @@ describe("a wait", function()
 end)
 
 describe("for v in chan", function()
-  it("goes on over false", function()
+  in_both("goes on over false", function()
     local ch, got = lub.chan(3), {}
     for _, v in ipairs { false, true, false } do ch:send(v) end
     ch:close()
@@ -554,7 +575,7 @@ describe("for v in chan", function()
     assert.same({ false, true, false }, got)
   end)
 
-  it("receives through a view", function()
+  in_both("receives through a view", function()
     local ch, n = lub.chan(2), 0
     ch:send(1)
     ch:send(2)
@@ -563,7 +584,7 @@ describe("for v in chan", function()
     assert.equals(3, n)
   end)
 
-  it("ends when the fiber is cancelled", function()
+  in_both("ends when the fiber is cancelled", function()
     local ch = lub.chan()
     local f = go(function()
       for _ in ch do error "nothing was sent" end
@@ -576,20 +597,20 @@ describe("for v in chan", function()
 end)
 
 describe("chan.close", function()
-  it("returns nothing and can be done once", function()
+  in_both("returns nothing and can be done once", function()
     local ch = lub.chan(0, "x")
     assert.equals(0, select("#", ch:close()))
     helper.raises("close of closed channel 'x'", ch.close, ch)
     helper.raises("close of closed channel 'x'", ch.close, ch:sender())
   end)
 
-  it("refuses surplus arguments", function()
+  in_both("refuses surplus arguments", function()
     local ch = lub.chan()
     helper.refuses("close", 1, 5, ch.close, ch, 5)
     assert.is_false(ch:closed())
   end)
 
-  it("is seen at once by closed(), before the channel is drained", function()
+  in_both("is seen at once by closed(), before the channel is drained", function()
     local ch = lub.chan(1)
     assert.is_false(ch:closed())
     ch:send(1)
@@ -599,8 +620,8 @@ describe("chan.close", function()
     assert.is_true(ch:closed())
   end)
 
-  it("of one channel races: one of many workers closes it, the others are told", function()
-    for _ = 1, 20 do
+  in_both("of one channel races: one of many workers closes it, the others are told", function()
+    for _ = 1, rounds(20) do
       local ch, workers, closers = lub.chan(0, "x"), {}, 0
       for i = 1, 4 do
         workers[i] = lub.spawn(function(c) return pcall(c.close, c) end, ch)
@@ -613,16 +634,16 @@ describe("chan.close", function()
     end
   end)
 
-  it("leaves either a value or the end to a poll, never nothing", function()
+  in_both("leaves either a value or the end to a poll, never nothing", function()
     -- Go's TestNonblockRecvRace: a poll beside a close once saw neither the value nor the end.
-    local rounds, answers = lub.chan(), lub.chan()
+    local asked, answers = lub.chan(), lub.chan()
     local w = lub.spawn(function(input, output)
       for ch in input do output:send { ch:recv(0) } end
-    end, rounds, answers)
-    for _ = 1, 500 do
+    end, asked, answers)
+    for _ = 1, rounds(500) do
       local ch = lub.chan(1)
       ch:send "value"
-      rounds:send(ch)
+      asked:send(ch)
       ch:close()
       local v, why = ch:recv(0)
       local theirs = answers:recv(helper.long)
@@ -630,13 +651,13 @@ describe("chan.close", function()
       assert.is_true(theirs[1] == "value" or theirs[2] == "closed")
       assert.is_true((v == "value") ~= (theirs[1] == "value"))
     end
-    rounds:close()
+    asked:close()
     join(w)
   end)
 end)
 
 describe("#chan", function()
-  it("counts buffered values, not waiting senders", function()
+  in_both("counts buffered values, not waiting senders", function()
     local ch = lub.chan(2)
     assert.equals(0, #ch)
     ch:send(1)
@@ -652,7 +673,7 @@ describe("#chan", function()
     join(f)
   end)
 
-  it("is 0 for a rendezvous", function()
+  in_both("is 0 for a rendezvous", function()
     local ch = lub.chan()
     local f = go(function() ch:send(1) end)
     assert.equals(0, #ch)

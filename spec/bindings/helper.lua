@@ -21,6 +21,18 @@ function helper.in_sim(it, opts)
   return function(sentence, fn) return it(sentence, sim(opts, fn)) end
 end
 
+--- A word like `it` that makes two specs: on the real engine, and in sims of other and other schedules.
+function helper.in_both(it)
+  local in_any_order = helper.in_sim(it, { runs = 20 })
+  return function(sentence, fn)
+    it(sentence, fn)
+    return in_any_order(sentence .. ", in any order", fn)
+  end
+end
+
+--- How often a race is to be run: n times on real carriers, a few in each of many sims.
+function helper.rounds(n) return simcore.inside() and math.min(n, 5) or n end
+
 --- Yields until `ready()` is true; an error after `helper.long` seconds.
 function helper.eventually(ready)
   local limit = lub.now() + helper.long
