@@ -1,7 +1,9 @@
 local helper = require "spec.bindings.helper"
 local lub = require "lubdub"
 
-local go, join, parked = helper.go, helper.join, helper.parked
+local go, join, parked, rounds = helper.go, helper.join, helper.parked, helper.rounds
+local in_both = helper.in_both(it)
+local in_any_order = helper.in_sim(it, { runs = 20 })
 
 --- Counts fit a uniform choice: none is further than six standard deviations from its mean.
 local function uniform(counts, n)
@@ -25,27 +27,27 @@ end
 
 for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
   describe("lub." .. name, function()
-    it("gives the channel that received, its value and the argument's position", function()
+    in_both("gives the channel that received, its value and the argument's position", function()
       local a, b = lub.chan(1), lub.chan(1)
       b:send("x")
       assert.same({ b, "x", 2 }, { choose(a, b) })
       assert.equals(0, #b)
     end)
 
-    it("gives the channel that sent, true and the argument's position", function()
+    in_both("gives the channel that sent, true and the argument's position", function()
       local a, b = lub.chan(), lub.chan(1)
       assert.same({ b, true, 2 }, { choose(a, b << 5) })
       assert.equals(5, b:recv())
     end)
 
-    it("counts nils and the number as positions", function()
+    in_both("counts nils and the number as positions", function()
       local ch = lub.chan(1)
       ch:send("x")
       assert.same({ ch, "x", 4 }, { choose(nil, 1, nil, ch, nil) })
       assert.same({ ch, true, 3 }, { choose(nil, 1.5, ch << 1) })
     end)
 
-    it("names the very channel or view that was given", function()
+    in_both("names the very channel or view that was given", function()
       local ch = lub.chan(1)
       for _, given in ipairs { ch, ch:receiver() } do
         ch:send(1)
@@ -57,27 +59,27 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       end
     end)
 
-    it("receives false as a value", function()
+    in_both("receives false as a value", function()
       local ch = lub.chan(1)
       ch:send(false)
       assert.same({ ch, false, 1 }, { choose(ch) })
     end)
 
-    it("polls with 0", function()
+    in_both("polls with 0", function()
       local ch = lub.chan()
       local from, why = choose(ch, ch << 1, 0)
       assert.is_nil(from)
       assert.equals("timeout", why)
     end)
 
-    it("takes what is ready also when it only polls", function()
+    in_both("takes what is ready also when it only polls", function()
       local ch = lub.chan(1)
       ch:send "v"
       assert.same({ ch, "v", 1 }, { choose(ch, 0) })
       assert.same({ ch, true, 1 }, { choose(ch << 1, 0) })
     end)
 
-    it("polls a send: somebody listens, or it goes on", function()
+    in_both("polls a send: somebody listens, or it goes on", function()
       local heartbeat = lub.chan()
       assert.is_nil((choose(heartbeat << true, 0)))
       local f = go(function() return heartbeat:recv() end)
@@ -86,29 +88,32 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.is_nil((choose(heartbeat << true, 0)))
     end)
 
-    it("gives up after the number's seconds, and not before", function()
+    in_any_order("gives up after the number's seconds, and not before", function()
+      local ch = lub.chan()
+      assert.same({ nil, "timeout" }, { choose(ch, ch << 1, 0.25) })
+      assert.equals(0.25, lub.now())
+    end)
+
+    it("gives up after the number's seconds, and not before, in real time", function()
       local ch, t = lub.chan(), lub.now()
-      local from, why = choose(ch, ch << 1, 0.01)
-      assert.is_nil(from)
-      assert.equals("timeout", why)
+      assert.same({ nil, "timeout" }, { choose(ch, ch << 1, 0.01) })
       assert.is_true(lub.now() - t > 0.01 - 1e-6)
     end)
 
-    it("waits out a number without cases", function()
-      local from, why = choose(0.001)
-      assert.is_nil(from)
-      assert.equals("timeout", why)
+    in_any_order("waits out a number without cases", function()
+      assert.same({ nil, "timeout" }, { choose(0.25) })
+      assert.equals(0.25, lub.now())
       assert.equals("timeout", select(2, choose(nil, nil, 0)))
     end)
 
-    it("takes a negative number as 0", function()
+    in_both("takes a negative number as 0", function()
       local ch = lub.chan()
       for _, wait in ipairs { -1, -1e300, -math.huge, math.mininteger } do
         assert.equals("timeout", select(2, choose(ch, wait)))
       end
     end)
 
-    it("takes a huge or infinite number as for ever", function()
+    in_both("takes a huge or infinite number as for ever", function()
       for _, wait in ipairs { math.huge, 1e300, 1e18, math.maxinteger } do
         local ch = lub.chan()
         local f = go(function() return choose(ch, wait) end)
@@ -140,7 +145,7 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.equals(1, #ch)
     end)
 
-    it("never takes a nil", function()
+    in_both("never takes a nil", function()
       local ch = lub.chan(1)
       for _ = 1, 20 do
         ch:send "v"
@@ -148,31 +153,29 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       end
     end)
 
-    it("waits for ever without a case and without a number", function()
+    in_both("waits for ever without a case and without a number", function()
       for _, cases in ipairs { table.pack(), table.pack(nil), table.pack(nil, nil) } do
         local f = go(function() return choose(table.unpack(cases, 1, cases.n)) end)
-        lub.yield()
         assert.equals("idle", f:state())
         f:cancel()
         assert.same({ nil, "cancelled" }, { join(f) })
       end
     end)
 
-    it("waits for ever on nothing but a channel that nobody sends to", function()
+    in_both("waits for ever on nothing but a channel that nobody sends to", function()
       local f = go(choose, lub.chan())
-      lub.yield()
       assert.equals("idle", f:state())
       f:kill()
     end)
 
-    it("returns nil and 'cancelled' in a cancelled fiber", function()
+    in_both("returns nil and 'cancelled' in a cancelled fiber", function()
       local ch = lub.chan()
       local f = go(function() return choose(ch, ch << 1, nil) end)
       f:cancel()
       assert.same({ nil, "cancelled" }, { join(f) })
     end)
 
-    it("sees a closed channel: nil, at once, again and again", function()
+    in_both("sees a closed channel: nil, at once, again and again", function()
       local a, b = lub.chan(), lub.chan()
       b:close()
       for _ = 1, 10 do
@@ -183,7 +186,7 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       end
     end)
 
-    it("drains a closed channel first", function()
+    in_both("drains a closed channel first", function()
       local ch = lub.chan(2)
       ch:send(1)
       ch:close()
@@ -191,14 +194,14 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.is_nil(select(2, choose(ch)))
     end)
 
-    it("raises in a send on a closed channel", function()
+    in_both("raises in a send on a closed channel", function()
       local ch = lub.chan(0, "jobs")
       ch:close()
       helper.raises("send on closed channel 'jobs'", choose, ch << 1)
       helper.raises("send on closed channel 'jobs'", choose, ch << 1, 0)
     end)
 
-    it("takes the end of a channel on which it waits", function()
+    in_both("takes the end of a channel on which it waits", function()
       local a, b = lub.chan(), lub.chan()
       local f = go(function() return choose(a, b) end)
       b:close()
@@ -208,7 +211,7 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.equals(2, i)
     end)
 
-    it("raises when a channel is closed to which it waits to send", function()
+    in_both("raises when a channel is closed to which it waits to send", function()
       local a, b = lub.chan(), lub.chan(0, "jobs")
       local f = go(function() return pcall(choose, a, b << 1) end)
       b:close()
@@ -217,7 +220,7 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.matches("send on closed channel 'jobs'", why)
     end)
 
-    it("is woken by the one case that comes, and leaves the others", function()
+    in_both("is woken by the one case that comes, and leaves the others", function()
       local a, b, c = lub.chan(), lub.chan(), lub.chan()
       local f = go(function() return choose(a, b, c << "never") end)
       assert.equals("idle", f:state())
@@ -228,7 +231,7 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.same({ nil, "timeout" }, { c:recv(0) })
     end)
 
-    it("is woken by a receiver of one of its sends", function()
+    in_both("is woken by a receiver of one of its sends", function()
       local a, b = lub.chan(), lub.chan()
       local f = go(function() return choose(a << "a", b << "b") end)
       assert.equals("b", b:recv())
@@ -236,14 +239,14 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.same({ nil, "timeout" }, { a:recv(0) })
     end)
 
-    it("leaves nothing behind when its time is over", function()
+    in_any_order("leaves nothing behind when its time is over", function()
       local a, b = lub.chan(), lub.chan()
       choose(a, b << 1, 0.001)
       assert.same({ nil, "timeout" }, { a:send(1, 0) })
       assert.same({ nil, "timeout" }, { b:recv(0) })
     end)
 
-    it("leaves what it did not take", function()
+    in_both("leaves what it did not take", function()
       local a, b = lub.chan(1), lub.chan(1)
       a:send "a"
       b:send "b"
@@ -253,7 +256,7 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.equals(other == a and "a" or "b", other:recv())
     end)
 
-    it("waits in line with plain senders and receivers", function()
+    in_both("waits in line with plain senders and receivers", function()
       local ch = lub.chan()
       local first = go(function() return ch:recv() end)
       local second = go(function() return select(2, choose(ch)) end)
@@ -264,23 +267,23 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.equals(3, (join(third)))
     end)
 
-    it("does not match its own send with its own receive", function()
+    in_both("does not match its own send with its own receive", function()
       local ch = lub.chan()
       assert.equals("timeout", select(2, choose(ch, ch << 1, 0)))
-      assert.equals("timeout", select(2, choose(ch << 1, ch, 0.001)))
+      assert.equals("timeout", select(2, choose(ch << 1, ch, 0)))
       local f = go(function() return choose(ch, ch << "out") end)
       assert.equals("idle", f:state())
       assert.equals("out", ch:recv())
       assert.same({ ch, true, 2 }, { join(f) })
     end)
 
-    it("sends to and receives from itself through a buffer, one after the other", function()
+    in_both("sends to and receives from itself through a buffer, one after the other", function()
       local ch = lub.chan(1)
       assert.same({ ch, true, 2 }, { choose(ch, ch << "v") })
       assert.same({ ch, "v", 1 }, { choose(ch, ch << "w") })
     end)
 
-    it("meets another select that names the same channel both ways", function()
+    in_both("meets another select that names the same channel both ways", function()
       -- Go's TestSelfSelect: two of them must exchange values, and neither may take its own.
       for _, capacity in ipairs { 0, 10 } do
         local ch, fibers = lub.chan(capacity), {}
@@ -305,7 +308,7 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       end
     end)
 
-    it("may name one channel twice, and takes it once", function()
+    in_both("may name one channel twice, and takes it once", function()
       local ch = lub.chan(2)
       ch:send(1)
       ch:send(2)
@@ -315,7 +318,7 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.equals("timeout", select(2, choose(ch, ch, 0)))
     end)
 
-    it("that named a channel twice does not lose the waiters behind it", function()
+    in_both("that named a channel twice does not lose the waiters behind it", function()
       -- Go's TestSelectDuplicateChannel: a select on c, c and e was woken through e; taking its two entries
       -- off c's queue dropped the receiver that stood behind them, whom the next send then did not find.
       local c, e = lub.chan(), lub.chan()
@@ -327,7 +330,7 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.equals("for b", (join(b)))
     end)
 
-    it("that named a channel twice, to send, is woken once", function()
+    in_both("that named a channel twice, to send, is woken once", function()
       local ch = lub.chan()
       local f = go(function() return choose(ch << "x", ch << "y") end)
       local v = ch:recv()
@@ -380,7 +383,7 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.same({ nil, "timeout" }, { ch:send(1, 0) })
     end)
 
-    it("leaves the channels as they were when a value cannot be sent", function()
+    in_both("leaves the channels as they were when a value cannot be sent", function()
       local a, b = lub.chan(1), lub.chan(1)
       a:send "kept"
       helper.raises("cannot send a coroutine (at argument 2", choose, a, b << coroutine.create(print))
@@ -388,11 +391,10 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.equals(0, #b)
     end)
 
-    it("works beside timers", function()
-      local never, timer = lub.chan(), lub.after(0.001)
-      local from, v = choose(never, timer, helper.long)
-      assert.equals(timer, from)
-      assert.is_number(v)
+    in_any_order("works beside timers", function()
+      local never, timer = lub.chan(), lub.after(0.25)
+      assert.same({ timer, 0.25, 2 }, { choose(never, timer, 1) })
+      assert.equals(0.25, lub.now())
     end)
   end)
 end
@@ -413,7 +415,7 @@ describe("channel << value", function()
     for _ = 1, 3 do assert.equals("again", ch:recv()) end
   end)
 
-  it("may be used by two fibers at a time", function()
+  in_both("may be used by two fibers at a time", function()
     local ch = lub.chan()
     local case = ch << "v"
     local a = go(function() return lub.select(case) end)
@@ -604,8 +606,8 @@ describe("the choice of lub.prefer", function()
 end)
 
 describe("select between workers", function()
-  it("misses no close that races with it", function()
-    for _ = 1, 30 do
+  in_both("misses no close that races with it", function()
+    for _ = 1, rounds(30) do
       local done, never, nobody, workers = lub.chan(), lub.chan(), lub.chan(), {}
       for i = 1, 4 do
         workers[i] = lub.spawn(function(stop, silent, deaf)
@@ -629,21 +631,21 @@ describe("select between workers", function()
     end
   end)
 
-  it("loses and doubles no value over several channels", function()
+  in_both("loses and doubles no value over several channels", function()
     local channels, workers, balance = { lub.chan(), lub.chan(1), lub.chan(2), lub.chan(64) }, {}, 0
     local done = lub.chan()
     for i = 1, 3 do
-      workers[i] = lub.spawn(function(chs, stop, id)
+      workers[i] = lub.spawn(function(chs, stop, id, limit)
         local a, b, c, d = table.unpack(chs)
         local mine = 0 -- the sum of what was sent less the sum of what was received
-        for k = 1, 3000 do
+        for k = 1, limit do
           local x = id * 1000003 + k
           local from, v, at = lub.select(stop, a, b, c, d, a << x, b << x, c << x, d << x)
           if from == stop then break end
           if at <= 5 then mine = mine - v else mine = mine + x end
         end
         return mine
-      end, channels, done, i)
+      end, channels, done, i, rounds(3000))
     end
     lub.select(workers[1]:done(), workers[2]:done(), workers[3]:done(), helper.long)
     done:close()
@@ -654,17 +656,17 @@ describe("select between workers", function()
     assert.equals(0, balance)
   end)
 
-  it("counts the same at both ends", function()
+  in_both("counts the same at both ends", function()
     -- Go's TestSelectStress, smaller: senders and receivers by select and by hand, in opposite orders.
-    local a, b, n, workers = lub.chan(), lub.chan(4), 2000, {}
+    local a, b, n, workers = lub.chan(), lub.chan(4), rounds(2000), {}
     local function send_by_select(x, y)
-      local left_x, left_y, rounds = n, n, 0
+      local left_x, left_y, taken = n, n, 0
       while left_x > 0 or left_y > 0 do
         local _, _, i = lub.select(left_x > 0 and x << 1 or nil, left_y > 0 and y << 1 or nil)
         if i == 1 then left_x = left_x - 1 else left_y = left_y - 1 end
-        rounds = rounds + 1
+        taken = taken + 1
       end
-      return rounds
+      return taken
     end
     local function receive_by_select(x, y)
       local left_x, left_y, sum = n, n, 0
@@ -693,43 +695,43 @@ describe("select between workers", function()
     assert.same({ nil, "timeout" }, { b:recv(0) })
   end)
 
-  it("never finds nothing while one of two channels is always ready", function()
+  in_both("never finds nothing while one of two channels is always ready", function()
     -- Go's TestNonblockSelectRace: a poll of both once fell between the two.
-    local rounds, answers = lub.chan(), lub.chan()
+    local asked, answers = lub.chan(), lub.chan()
     local w = lub.spawn(function(input, output)
       for pair in input do output:send((lub.select(pair[1], pair[2], 0)) ~= nil) end
-    end, rounds, answers)
-    for _ = 1, 500 do
+    end, asked, answers)
+    for _ = 1, rounds(500) do
       local c1, c2 = lub.chan(1), lub.chan(1)
       c1:send(1)
-      rounds:send { c1, c2 }
+      asked:send { c1, c2 }
       c2:send(1)
       c1:recv(0)
       assert.is_true((answers:recv(helper.long)))
     end
-    rounds:close()
+    asked:close()
     join(w)
   end)
 
-  it("never finds nothing while a channel holds a value or another is closed", function()
+  in_both("never finds nothing while a channel holds a value or another is closed", function()
     -- Go's TestNonblockSelectRace2: the same, with a close instead of the second value.
-    local rounds, answers = lub.chan(), lub.chan()
+    local asked, answers = lub.chan(), lub.chan()
     local w = lub.spawn(function(input, output)
       for pair in input do output:send((lub.select(pair[1], pair[2], 0)) ~= nil) end
-    end, rounds, answers)
-    for _ = 1, 500 do
+    end, asked, answers)
+    for _ = 1, rounds(500) do
       local c1, c2 = lub.chan(1), lub.chan()
       c1:send(1)
-      rounds:send { c1, c2 }
+      asked:send { c1, c2 }
       c2:close()
       c1:recv(0)
       assert.is_true((answers:recv(helper.long)))
     end
-    rounds:close()
+    asked:close()
     join(w)
   end)
 
-  it("locks channels in any order without a standstill", function()
+  in_both("locks channels in any order without a standstill", function()
     local a, b, done = lub.chan(), lub.chan(), lub.chan()
     local function swap(x, y, stop)
       local n = 0
@@ -738,15 +740,15 @@ describe("select between workers", function()
     end
     local w1, w2 = lub.spawn(swap, a, b, done), lub.spawn(swap, b, a, done)
     local w3 = lub.spawn(swap, a, b, done)
-    for _ = 1, 200 do
+    for _ = 1, rounds(200) do
       lub.select(a, b << 1, helper.long)
       lub.select(b, a << 1, helper.long)
     end
     done:close()
-    assert.is_true(join(w1) + join(w2) + join(w3) >= 400)
+    assert.is_true(join(w1) + join(w2) + join(w3) >= 2 * rounds(200))
   end)
 
-  it("wakes one waiter for one value", function()
+  in_both("wakes one waiter for one value", function()
     local ch, woke, workers = lub.chan(), lub.chan(16), {}
     for i = 1, 4 do
       workers[i] = parked(lub.spawn(function(input, out)
