@@ -12,10 +12,6 @@ local function sim(text, options, args)
   return code, out, err, path
 end
 
-local function steady(text)
-  return (text:gsub("results %d+", "results N"):gsub("%d+%.%d+ s", "N s"))
-end
-
 local LOST = [[
   local lub = require "lubdub"
   local account, balance = lub.chan(1), 0
@@ -32,24 +28,14 @@ local LOST = [[
 ]]
 
 describe("lubdub sim", function()
-  it("runs ten seconds in no time, with the output of real time", function()
-    local _, real = helper.run "run scripts/examples/interval.lua 2"
-    local code, virtual, err = helper.run "sim scripts/examples/interval.lua 2"
+  it("runs an hour in no time, and prints what real time would", function()
+    local began = os.time()
+    local code, out, err = helper.run "sim scripts/examples/interval.lua 3600"
+    assert.is_true(os.time() - began < 10)
     assert.equals("", err)
     assert.equals(0, code)
-    -- two pulses and a work tick fall on one instant: which is first is chance
-    local function sorted(text)
-      local n = {}
-      for line in steady(text):gmatch "[^\n]+" do n[line] = (n[line] or 0) + 1 end
-      return n
-    end
-    assert.is_true(math.abs(sorted(real).pulse - sorted(virtual).pulse) <= 1)
-    assert.is_true(math.abs(sorted(real)["results N"] - sorted(virtual)["results N"]) <= 1)
-    local began = os.time()
-    local _, ten = helper.run "sim scripts/examples/interval.lua 3600"
-    assert.is_true(os.time() - began < 10)
-    assert.matches("^pulse\npulse\nresults %d%d\n", ten)
-    assert.equals(0, (helper.run "sim scripts/examples/unit.lua"))
+    local results = select(2, out:gsub("results %d%d\n", ""))
+    assert.is_true(results == 4 or results == 5) -- the fifth is due when all ends
     local _, unhealthy = helper.run "sim scripts/examples/unhealthy.lua"
     assert.equals("pulse\npulse\nworker goroutine is not healthy!\n", unhealthy)
   end)
