@@ -78,6 +78,18 @@ function support.file(text)
   return path
 end
 
+--- A C call that lasts until it is let go: its line for `os.execute`, and a function that lets it return, once. What
+--- is left when its test has failed ends by itself.
+function support.blocking_call()
+  local path = os.tmpname()
+  os.remove(path)
+  assert(os.execute("mkfifo " .. path))
+  return ("exec timeout 60 cat %s >/dev/null 2>&1"):format(path), function()
+    assert(io.open(path, "w")):close() -- waits until the call has begun to read
+    os.remove(path)
+  end
+end
+
 local function text_of(fn, as_fiber)
   local body, before = lines_of(fn)
   if as_fiber then

@@ -1,4 +1,7 @@
+-- The laws as DESIGN.md counts them. What is of carriers, signals and C calls is tried on real threads, in real time;
+-- no spec sleeps there until something has probably happened.
 local lub = require "lubdub"
+require "lubdub.sim"
 local support = require "spec.support"
 local same, eventually, refused = support.same, support.eventually, support.refused
 local everywhere, in_fibers, in_worker = support.words(it)
@@ -333,9 +336,14 @@ describe("law 4: nothing hogs", function()
   end, { carriers = 1 })
 
   in_worker("not in a close handler that coroutine.close runs, or the end of a wrapped coroutine", function()
+    local looping = lub.chan(1)
+    local function loop()
+      looping:send(true)
+      while true do end
+    end
     local function closes()
       local co = coroutine.create(function()
-        local _ <close> = setmetatable({}, { __close = function() while true do end end })
+        local _ <close> = setmetatable({}, { __close = loop })
         coroutine.yield()
       end)
       coroutine.resume(co)
@@ -343,13 +351,13 @@ describe("law 4: nothing hogs", function()
     end
     local function fails()
       coroutine.wrap(function()
-        local _ <close> = setmetatable({}, { __close = function() while true do end end })
+        local _ <close> = setmetatable({}, { __close = loop })
         error "x"
       end)()
     end
-    for _, loop in ipairs { closes, fails } do
-      local w = lub.spawn(loop)
-      assert(lub.sleep(0.03))
+    for _, body in ipairs { closes, fails } do
+      local w = lub.spawn(body)
+      assert(looping:recv())
       w:kill()
       same({ nil, "killed" }, { w:join(10) })
       eventually(function() return w:state() == "dead" end)
@@ -389,6 +397,35 @@ describe("law 4: nothing hogs", function()
     end)
   end
 
+  local in_order = { compute = 1e5, strategy = "first" }
+
+  it("in virtual time endless loops of one worker have turns of 10 ms, and in the end as much each",
+    lub.sim(in_order, function()
+    local rounds, fibers = { 0, 0, 0, 0 }, {}
+    for i = 1, 4 do fibers[i] = lub.go(function() while true do rounds[i] = rounds[i] + 1 end end) end
+    lub.sleep(0.995) -- a turn begun is played out
+    same(1.0, lub.now())
+    for i = 1, 4 do
+      assert(rounds[i] > 1000)
+      same(rounds[1], rounds[i])
+      fibers[i]:kill()
+    end
+  end))
+
+  for loops = 1, 4 do
+    it(("in virtual time a sleep beside %d endless loops is late by a turn of each at most"):format(loops),
+      lub.sim(in_order, function()
+      local workers = {}
+      for i = 1, loops do workers[i] = lub.spawn(function() while true do pcall(error) end end) end
+      for _ = 1, 10 do
+        local due = lub.now() + 0.015
+        lub.sleep(0.015)
+        assert(lub.now() - due <= loops * 0.01, lub.now() - due)
+      end
+      for _, w in ipairs(workers) do w:kill() end
+    end))
+  end
+
   in_worker("a healthy worker has no hook, nor has one that was made to yield", function()
     same(nil, (debug.gethook()))
     local ch = lub.chan()
@@ -396,28 +433,35 @@ describe("law 4: nothing hogs", function()
       lub.go(function() ch:send((debug.gethook()) == nil) end)
       same(true, ch:recv())
     end
+    local looping, over = lub.chan(1), lub.chan()
     local hog = lub.spawn(function()
-      local stop = lub.now() + 0.1
-      while lub.now() < stop do end
+      looping:send(true)
+      while not over:closed() do end
       return debug.gethook() == nil
     end)
-    while hog:state() ~= "dead" do lub.sleep(0.001) end
+    looping:recv() -- who hears it has the carrier, so the hog was made to yield
+    for _ = 1, 3 do lub.yield() end
+    over:close()
     same({ true }, { hog:join() })
   end, { carriers = 1 })
 
   in_worker("a hook that the user set outlives it, with mask and count, and goes on counting", function()
     local other = lub.spawn(function() while true do end end)
+    local looping, over = lub.chan(1), lub.chan()
     local w = lub.spawn(function()
       local hits = 0
       local function hook() hits = hits + 1 end
       debug.sethook(hook, "", 1000)
-      local stop, rounds = lub.now() + 0.15, 0
-      while lub.now() < stop do rounds = rounds + 1 end
+      looping:send(true)
+      while not over:closed() do end
       local before = hits
       for _ = 1, 100000 do math.abs(1) end
       local h, mask, count = debug.gethook()
       return h == hook, mask, count, before > 0, hits > before
     end)
+    looping:recv() -- who hears it has the carrier, so w was made to yield
+    for _ = 1, 3 do lub.yield() end
+    over:close()
     same({ true, "", 1000, true, true }, { w:join(10) })
     other:kill()
   end, { carriers = 1 })
@@ -438,13 +482,16 @@ describe("law 4: nothing hogs", function()
   end, { carriers = 1, timeout = 60 })
 
   in_worker("C calls that block do not stop the others, on one carrier", function()
-    local stuck = {}
-    for i = 1, 4 do stuck[i] = lub.spawn(function() return os.execute "sleep 1" end) end
-    local start = lub.now()
+    local stuck, lets_go = {}, {}
+    for i = 1, 4 do
+      local line, let_go = support.blocking_call()
+      stuck[i], lets_go[i] = lub.spawn(function() return os.execute(line) end), let_go
+    end
+    for i = 1, 4 do eventually(function() return stuck[i]:state() == "in_c" end) end -- not one after the other
     for i = 1, 20 do same({ i }, { lub.spawn(function() return i end):join() }) end
-    assert(lub.now() - start < 0.9, "took " .. lub.now() - start)
+    for i = 1, 4 do same("in_c", stuck[i]:state()) end
+    for i = 1, 4 do lets_go[i]() end
     for i = 1, 4 do same(true, (stuck[i]:join())) end
-    assert(lub.now() - start < 3, "one after the other")
   end, { carriers = 1 })
 end)
 
@@ -468,9 +515,14 @@ describe("law 5: a kill cannot be swallowed", function()
         function() while true do pcall(string.rep, "x", 100000) end end,
         function() local _ = setmetatable({}, { __index = function() while true do pcall(error) end end }).x end,
       }
-      local workers = {}
-      for i, loop in ipairs(loops) do workers[i] = lub.spawn(loop) end
-      lub.sleep(0.05)
+      local workers, looping = {}, lub.chan(#loops)
+      for i, loop in ipairs(loops) do
+        workers[i] = lub.spawn(function()
+          looping:send(true)
+          loop()
+        end)
+      end
+      for _ in ipairs(loops) do looping:recv() end
       for _, w in ipairs(workers) do w:kill() end
       for i, w in ipairs(workers) do
         local ok, why = w:join(10)
@@ -487,7 +539,7 @@ describe("law 5: a kill cannot be swallowed", function()
       local gate = lub.chan(1)
       lub.spawn(function(ch)
         ch:send(true)
-        os.execute "sleep 4" -- longer than a closing state waits
+        os.execute "exec sleep 4 >/dev/null 2>&1" -- longer than a closing state waits, and nobody waits for it
       end, gate)
       gate:recv()
       _G.much = {} -- is freed after the module: its threads run meanwhile
@@ -497,41 +549,36 @@ describe("law 5: a kill cannot be swallowed", function()
   end)
 
   in_worker("and what is inside a C call is a zombie until the call returns, then dead", function()
-    local ch, mark = lub.chan(1), os.tmpname()
-    os.remove(mark)
-    local w = lub.spawn(function(out, path)
-      os.execute("touch " .. path .. "; sleep 1")
+    local ch, line, let_go = lub.chan(1), support.blocking_call()
+    local w = lub.spawn(function(out)
+      os.execute(line)
       out:send "from the grave"
-    end, ch, mark)
-    eventually(function()
-      local f = io.open(mark)
-      return f and f:close()
-    end)
-    local start = lub.now()
+    end, ch)
+    eventually(function() return w:state() == "in_c" end)
     w:kill()
     same({ nil, "killed" }, { w:join() })
-    assert(lub.now() - start < 0.8, "join waited for the call")
     same("zombie", w:state())
+    let_go()
     eventually(function() return w:state() == "dead" end)
     same({ nil, "timeout" }, { ch:recv(0) })
     same({ nil, "killed" }, { w:join() })
-    os.remove(mark)
   end)
 end)
 
 describe("law 7: silence has a reason", function()
   in_worker("a worker is idle, blocked_send, busy, in_c or dead, as the case may be", function()
-    local ch = lub.chan()
+    local ch, line, let_go = lub.chan(), support.blocking_call()
     local idle = lub.spawn(function(c) c:recv() end, ch)
     local blocked = lub.spawn(function() lub.chan():send(1) end)
     local busy = lub.spawn(function() while true do end end)
-    local in_c = lub.spawn(function() os.execute "sleep 1" end)
+    local in_c = lub.spawn(function() os.execute(line) end)
     local dead = lub.spawn(function() end)
     eventually(function() return idle:state() == "idle" end)
     eventually(function() return blocked:state() == "blocked_send" end)
     eventually(function() return busy:state() == "busy" end)
     eventually(function() return in_c:state() == "in_c" end)
     eventually(function() return dead:state() == "dead" end)
+    let_go()
     for _, w in ipairs { idle, blocked, busy } do w:kill() end
   end, { carriers = 4 })
 end)
@@ -576,8 +623,8 @@ end)
 describe("law 10: the engine", function()
   it("leaves the exit code, the output and the signal handlers of a stock Lua alone", function()
     local code, text = support.run(function()
-      lub.spawn(function() error "nobody joins" end)
-      lub.sleep(0.05)
+      local w = lub.spawn(function() error "nobody joins" end)
+      eventually(function() return w:state() == "dead" end)
       io.stdout:write "out\n"
       os.exit(7, true)
     end, { host = "lua" })
@@ -587,12 +634,19 @@ describe("law 10: the engine", function()
 
   it("lets a stock Lua end while workers run, sleep and hog", function()
     local code, text = support.run(function()
-      for _ = 1, 3 do
-        lub.spawn(function() while true do end end)
-        lub.spawn(function() lub.sleep(60) end)
-        lub.spawn(function() lub.chan():recv() end)
+      local begun = lub.chan(9)
+      local bodies = {
+        function() while true do end end,
+        function() lub.sleep(60) end,
+        function() lub.chan():recv() end,
+      }
+      for i = 1, 9 do
+        lub.spawn(function()
+          begun:send(true)
+          bodies[i % 3 + 1]()
+        end)
       end
-      lub.sleep(0.02)
+      for _ = 1, 9 do begun:recv() end
     end, { host = "lua", timeout = 15 })
     assert.equals("fine\n", text)
     assert.equals(0, code)
