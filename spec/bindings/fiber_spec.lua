@@ -1,4 +1,5 @@
 local lub = require "lubdub"
+require "lubdub.sim"
 local support = require "spec.support"
 local same, eventually, refused = support.same, support.eventually, support.refused
 local everywhere, in_fibers, in_worker = support.words(it)
@@ -693,7 +694,7 @@ describe("kill", function()
 
   everywhere("ends a fiber that loops over pcall and never parks", function()
     local f = lub.go(function() while true do pcall(error, "x") end end)
-    lub.sleep(0.02)
+    lub.yield() -- until it was made to
     f:kill()
     same({ nil, "killed" }, { f:join(10) })
   end)
@@ -704,7 +705,7 @@ describe("kill", function()
         pcall(coroutine.wrap(function() coroutine.wrap(function() while true do end end)() end))
       end
     end)
-    lub.sleep(0.02)
+    lub.yield() -- until it was made to
     f:kill()
     same({ nil, "killed" }, { f:join(10) })
   end)
@@ -758,19 +759,29 @@ describe("kill", function()
   end)
 
   in_worker("is not swallowed in a sort comparator that loops over pcall", function()
+    local looping = lub.chan(1)
     local w = lub.spawn(function()
-      table.sort({ 3, 2, 1 }, function() while true do pcall(error) end end)
+      table.sort({ 3, 2, 1 }, function()
+        looping:send(true)
+        while true do pcall(error) end
+      end)
     end)
-    lub.sleep(0.05)
+    looping:recv()
     w:kill()
     same({ nil, "killed" }, { w:join(10) })
   end)
 
   everywhere("is not swallowed in a gsub callback that loops", function()
+    local looping = lub.chan(1)
     local w = lub.spawn(function()
-      while true do pcall(string.gsub, "abc", ".", function() while true do pcall(error) end end) end
+      while true do
+        pcall(string.gsub, "abc", ".", function()
+          looping:send(true)
+          while true do pcall(error) end
+        end)
+      end
     end)
-    lub.sleep(0.05)
+    looping:recv()
     w:kill()
     same({ nil, "killed" }, { w:join(10) })
   end)
@@ -956,14 +967,19 @@ describe("to-be-closed variables", function()
   end)
 
   everywhere("that loop for ever are ended by a second kill, or by the end of their worker", function()
+    local looping = lub.chan(1)
     local w = lub.spawn(function()
+      local function loop()
+        looping:send(true)
+        while true do end
+      end
       local f = lub.go(function()
-        local guard <close> = setmetatable({}, { __close = function() while true do end end })
+        local guard <close> = setmetatable({}, { __close = loop })
         return guard
       end)
       f:join()
     end)
-    lub.sleep(0.05)
+    looping:recv()
     w:kill()
     same({ nil, "killed" }, { w:join(10) })
   end)
@@ -993,6 +1009,97 @@ describe("a fiber's top level", function()
     ok, why = lub.go(coroutine.yield, 1):join()
     assert(ok == nil and why:find("attempt to yield from outside a coroutine", 1, true), why)
   end)
+end)
+
+describe("in every schedule", function()
+  local all = { strategy = "exhaustive", preemptions = 2 }
+
+  it("whoever joins a fiber that is killed as it ends hears the same", lub.explore(all, function()
+    local f = lub.go(function()
+      lub.yield()
+      return "over"
+    end)
+    local a = lub.go(function() return table.pack(f:join()) end)
+    local killer = lub.go(function() f:kill() end)
+    local heard = table.pack(f:join())
+    same(heard, (a:join()))
+    killer:join()
+    same(heard, table.pack(f:join()))
+    assert(heard[1] == "over" and heard.n == 1 or heard[1] == nil and heard[2] == "killed")
+    same({ nil, "closed" }, { f:done():recv(0) })
+    same("dead", f:state())
+  end))
+
+  it("a cancelled join gives the results or 'cancelled', and who is joined lives on", lub.explore(all, function()
+    local f = lub.go(function()
+      lub.yield()
+      return "over"
+    end)
+    local j = lub.go(function() return f:join() end)
+    local canceller = lub.go(function() j:cancel() end)
+    local v, why = j:join()
+    assert(v == "over" or v == nil and why == "cancelled", why)
+    same("over", (f:join()))
+    canceller:join()
+  end))
+
+  it("a cancel loses no value: what was sent was received, or is still there", lub.explore(all, function()
+    local ch, sent, got = lub.chan(), 0, 0
+    local sender = lub.go(function() for _ = 1, 2 do if ch:send(true) then sent = sent + 1 end end end)
+    local receiver = lub.go(function() for _ in ch do got = got + 1 end end)
+    local canceller = lub.go(function()
+      receiver:cancel()
+      sender:cancel()
+    end)
+    for _, f in ipairs { sender, receiver, canceller } do f:join() end
+    same(sent, got)
+    same({ nil, "timeout" }, { ch:recv(0) })
+    same({ nil, "timeout" }, { ch:send(true, 0) })
+  end))
+
+  it("what a killed sender has sent arrives in order, and nothing after it", lub.explore(all, function()
+    local ch, sent, got = lub.chan(1), 0, 0
+    local sender = lub.go(function()
+      for i = 1, 3 do
+        ch:send(i)
+        sent = i
+      end
+    end)
+    local killer = lub.go(function() sender:kill() end)
+    while true do
+      local v = select(2, lub.select(ch, sender:done()))
+      if v == nil then break end
+      got = got + 1
+      same(got, v)
+    end
+    for v in function() return (ch:recv(0)) end do
+      got = got + 1
+      same(got, v)
+    end
+    assert(got == sent or got == sent + 1, got .. " of " .. sent) -- it may die between the send and what follows
+    killer:join()
+    same({ nil, "timeout" }, { ch:recv(0) })
+  end))
+
+  it("to-be-closed variables run once, however many kill, cancel and return", lub.explore({ runs = 500 }, function()
+    local closed, gate = {}, lub.chan()
+    local f = lub.go(function()
+      local a <close> = setmetatable({}, { __close = function() closed[#closed + 1] = "a" end })
+      local b <close> = setmetatable({}, { __close = function() closed[#closed + 1] = "b" end })
+      gate:recv()
+      return a, b
+    end)
+    local others = {
+      lub.go(function() f:kill "one" end),
+      lub.go(function() f:kill "two" end),
+      lub.go(function() f:cancel() end),
+      lub.go(function() gate:close() end),
+    }
+    f:join()
+    for _, other in ipairs(others) do other:join() end
+    assert(#closed == 0 or #closed == 2, #closed) -- 0: it had not begun
+    if #closed == 2 then same({ "b", "a" }, closed) end
+  end))
 end)
 
 describe("spec/support", function()
