@@ -1,4 +1,5 @@
 local lub = require "lubdub"
+require "lubdub.sim"
 local support = require "spec.support"
 local same, eventually, refused = support.same, support.eventually, support.refused
 local everywhere, _, in_worker = support.words(it)
@@ -261,7 +262,7 @@ describe("an error of a worker that nobody joins", function()
   it("is told on stderr with its name by the command, which ends with 1", function()
     local code, text = support.run(function()
       local w = lub.spawn({ name = "lonely" }, function() error "boom" end)
-      while w:state() ~= "dead" do lub.sleep(0.001) end
+      eventually(function() return w:state() == "dead" end)
     end)
     assert.matches("boom", text)
     assert.matches("worker 'lonely'", text)
@@ -446,14 +447,19 @@ end)
 
 describe("a zombie", function()
   in_worker("frees its carrier's place: the others go on, and its end is seen", function()
-    local w = {}
-    for i = 1, 3 do w[i] = lub.spawn(function() os.execute "sleep 0.5" end) end
+    local w, lets_go = {}, {}
+    for i = 1, 3 do
+      local line, let_go = support.blocking_call()
+      w[i], lets_go[i] = lub.spawn(function() os.execute(line) end), let_go
+    end
     for i = 1, 3 do
       eventually(function() return w[i]:state() == "in_c" end)
       w[i]:kill()
       same({ nil, "killed" }, { w[i]:join(10) })
     end
     same(5, (lub.spawn(function() return 5 end):join(10)))
+    for i = 1, 3 do same("zombie", w[i]:state()) end
+    for i = 1, 3 do lets_go[i]() end
     for i = 1, 3 do eventually(function() return w[i]:state() == "dead" end) end
   end, { carriers = 1 })
 end)
@@ -527,6 +533,88 @@ describe("dump", function()
     refused("dump", lub.dump, 5)
     refused("dump", lub.dump, {})
   end)
+end)
+
+describe("in every schedule", function()
+  local all = { strategy = "exhaustive", preemptions = 2 }
+
+  it("whoever joins a worker that is killed as it ends hears the same", lub.explore(all, function()
+    local w = lub.spawn(function()
+      lub.yield()
+      return "over"
+    end)
+    local a = lub.go(function() return table.pack(w:join()) end)
+    local killer = lub.go(function() w:kill() end)
+    local heard = table.pack(w:join())
+    same(heard, (a:join()))
+    killer:join()
+    same(heard, table.pack(w:join()))
+    assert(heard[1] == "over" and heard.n == 1 or heard[1] == nil and heard[2] == "killed")
+    lub.settle()
+    same("dead", w:state())
+    for _, x in ipairs(lub.workers()) do assert(x ~= w or x:state() == "dead") end
+  end))
+
+  it("what a killed worker has sent arrives in order, and nothing after it", lub.explore(all, function()
+    local ch, got = lub.chan(1), 0
+    local w = lub.spawn(function() for i = 1, 3 do ch:send(i) end end)
+    local killer = lub.go(function() w:kill() end)
+    w:join()
+    killer:join()
+    lub.settle()
+    for v in function() return (ch:recv(0)) end do
+      got = got + 1
+      same(got, v)
+    end
+    lub.settle()
+    same({ nil, "timeout" }, { ch:recv(0) })
+  end))
+
+  it("a cancel reaches fibers that were made before, meanwhile and afterwards", lub.explore({ runs = 300 }, function()
+    local w = lub.spawn(function()
+      local fibers, told = {}, 0
+      for i = 1, 3 do
+        fibers[i] = lub.go(function()
+          if select(2, lub.chan():recv()) == "cancelled" then told = told + 1 end
+        end)
+        if i < 3 then lub.yield() end
+      end
+      lub.cancelled():recv()
+      for i = 1, 3 do
+        while fibers[i]:state() ~= "dead" do lub.yield() end
+      end
+      return told
+    end)
+    local canceller = lub.go(function() w:cancel() end)
+    same(3, (w:join()))
+    canceller:join()
+  end))
+
+  it("to-be-closed variables of a killed worker's fibers run once, or their fiber had not begun",
+    lub.explore({ runs = 500 }, function()
+    local begun, closed = lub.chan(3), lub.chan(9)
+    local w = lub.spawn(function()
+      local function sit(i)
+        local _ <close> = setmetatable({}, { __close = function() closed:send(i) end })
+        begun:send(i)
+        lub.sleep(60)
+      end
+      lub.go(sit, 1)
+      lub.go(sit, 2)
+      sit(3)
+    end)
+    local killers = { lub.go(function() w:kill() end), lub.go(function() w:kill() end) }
+    w:join()
+    for _, killer in ipairs(killers) do killer:join() end
+    lub.settle()
+    local seen = { begun = #begun, closed = 0 }
+    for i in function() return (closed:recv(0)) end do
+      assert(not seen[i], i)
+      seen[i], seen.closed = true, seen.closed + 1
+    end
+    assert(seen.closed >= seen.begun, seen.closed .. " of " .. seen.begun)
+    same(0.0, lub.now())
+  end))
 end)
 
 describe("many", function()
