@@ -7,11 +7,12 @@
 
 #include "engine.h"
 
-enum { TELL_AFTER = 5 }; /* seconds */
+#define SECOND_NS INT64_C(1000000000)
 
 void lub_gate_init(lub_gate *g) {
   pthread_condattr_t monotonic;
   g->owner = pthread_self();
+  g->tell_ns = 5 * SECOND_NS;
   pthread_mutex_init(&g->lock, NULL);
   pthread_condattr_init(&monotonic);
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -79,7 +80,9 @@ bool lub_gate_await(lub_engine *e) {
   struct timespec until;
   clock_gettime(CLOCK_MONOTONIC, &until);
   for (g->visited = false; !g->visited;) {
-    until.tv_sec += TELL_AFTER;
+    int64_t ns = until.tv_nsec + g->tell_ns;
+    until.tv_sec += (time_t)(ns / SECOND_NS);
+    until.tv_nsec = (long)(ns % SECOND_NS);
     int late = 0;
     while (!g->visited && late != ETIMEDOUT) late = pthread_cond_timedwait(&g->came, &g->lock, &until);
     if (!g->visited) tell(e, count_holds(e));

@@ -17,6 +17,7 @@ typedef struct lub_gate {
   pthread_t owner;
   pthread_mutex_t lock; /* the owner has it, but while it waits */
   pthread_cond_t came;  /* somebody was let in */
+  int64_t tell_ns;      /* of real time between two words that it waits; the owner's */
   bool visited;         /* since the owner began to wait; lock */
   bool held;            /* the owner has `lock`; the owner's */
   atomic_bool refused;  /* somebody was; release: `stranger` is written, by who has set `named` */
@@ -33,7 +34,7 @@ void lub_gate_close(lub_gate *g);
 lub_status lub_gate_enter_slow(lub_engine *e);
 void lub_gate_leave_slow(lub_gate *g);
 /* By the owner, when nobody can run. False: nothing is promised. Otherwise waits, in real time, until somebody has been in,
- * and logs every five seconds how many are awaited. */
+ * and logs every `tell_ns`, five seconds, how many are awaited. */
 bool lub_gate_await(lub_engine *e);
 /* The name of the first who was turned away, or NULL. */
 const char *lub_gate_stranger(lub_gate *g);

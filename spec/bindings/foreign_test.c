@@ -1,8 +1,7 @@
 /* foreign_test.c - Lua's sims and other threads: one that comes unasked fails the run, one that was promised is waited
- * for. */
+ * for. Such a thread sends when the engine has logged that it waits for it: nothing sleeps. */
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 
 #include "../core/test.h"
 #include "llub.h"
@@ -13,18 +12,18 @@ static const char scenario[] =
     "local function check(sentence, ok) checks[#checks + 1] = ok and '' or sentence end\n"
     "local o = simcore.run(function()\n"
     "  local ch = lub.chan(1)\n"
-    "  outside(ch, 0, false)\n"
+    "  outside(ch)\n"
     "  lub.sleep(1)\n"
     "end, {})\n"
     "check('a thread that comes unasked fails the run', o.why == 'foreign')\n"
     "check('its name is told', o.report:find(\"thread 'stranger' used what belongs to this sim\", 1, true))\n"
-    "o = simcore.run(function() outside(lub.chan(1), 0, false) end, {})\n"
+    "o = simcore.run(function() outside(lub.chan(1)) end, {})\n"
     "check('also when the body returns at once', o.why == 'foreign')\n"
     "o = simcore.run(function()\n"
     "  local ch, log = lub.chan(), {}\n"
     "  lub.go(function() lub.sleep(1) log[1] = 'slept' end)\n"
     "  lub.go(function() log[#log + 1] = ch:recv() end)\n"
-    "  outside(ch, 5.2, true)\n"
+    "  outside(ch, 0.001)\n"
     "  simcore.settle()\n"
     "  check('settling waits for it', log[1] == 42 and lub.now() == 0)\n"
     "end, {})\n"
@@ -33,7 +32,7 @@ static const char scenario[] =
     "local function log_of(body)\n"
     "  local o = simcore.run(function()\n"
     "    local ch = lub.chan()\n"
-    "    outside(ch, 0.05, true)\n"
+    "    outside(ch, 0.05)\n"
     "    return body(ch)\n"
     "  end, { guard = 0.01 })\n"
     "  return o.why, o.values and o.values[1], o.now\n"
@@ -51,21 +50,48 @@ static const char scenario[] =
 
 typedef struct job {
   lub_chan *ch;
-  double seconds;
   bool promised;
 } job;
 
 static pthread_t threads[16];
 static int nthreads;
 
+/* ---- the engine's log, which says when it waits -------------------------------------------------------------------- */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t waits = PTHREAD_COND_INITIALIZER;
+static bool it_waits;                            /* lock */
+static void (*log_before)(void *, const char *); /* of the engine's options */
+
+static void log_and_tell(void *ud, const char *text) {
+  log_before(ud, text);
+  pthread_mutex_lock(&lock);
+  it_waits = true;
+  pthread_cond_signal(&waits);
+  pthread_mutex_unlock(&lock);
+}
+
+static void listen_to(lub_engine *e, double after) {
+  it_waits = false;
+  log_before = e->opts.log;
+  e->opts.log = log_and_tell;
+  e->gate->tell_ns = (int64_t)(after * 1e9);
+}
+
+static void until_it_waits(void) {
+  pthread_mutex_lock(&lock);
+  while (!it_waits) pthread_cond_wait(&waits, &lock);
+  pthread_mutex_unlock(&lock);
+}
+
+/* ---- the other thread ---------------------------------------------------------------------------------------------- */
+
 static void *act(void *arg) {
   job *j = arg;
   lub_engine *e = j->ch->engine;
   lub_value v = lub_int(42);
-  struct timespec t = {.tv_sec = (time_t)j->seconds};
-  t.tv_nsec = (long)((j->seconds - (double)t.tv_sec) * 1e9);
   pthread_setname_np(pthread_self(), "stranger");
-  nanosleep(&t, NULL);
+  if (j->promised) until_it_waits();
   (void)lub_chan_send(j->ch, &v, 0);
   lub_chan_drop(j->ch);
   if (j->promised) lub_engine_release(e);
@@ -73,14 +99,19 @@ static void *act(void *arg) {
   return NULL;
 }
 
-/* outside(ch, s, promised): another thread sends 42 after s seconds; if nobody promised it, this waits for it. */
+/* outside(ch [, s]): another thread sends 42. With s it is promised, and comes when the engine has waited s seconds for
+ * it; otherwise it comes at once, and this waits for it. */
 static int outside(lua_State *L) {
   job *j = malloc(sizeof *j);
   if (!j) abort();
-  *j = (job){.ch = lub_test_chan(L, 1)->ch, .seconds = lua_tonumber(L, 2), .promised = lua_toboolean(L, 3)};
+  *j = (job){.ch = lub_test_chan(L, 1)->ch, .promised = !lua_isnoneornil(L, 2)};
   lub_chan_ref(j->ch);
   bool promised = j->promised;
-  if (promised) lub_engine_hold(j->ch->engine);
+  if (promised) {
+    while (nthreads > 0) pthread_join(threads[--nthreads], NULL); /* those of other runs */
+    listen_to(j->ch->engine, lua_tonumber(L, 2));
+    lub_engine_hold(j->ch->engine);
+  }
   pthread_create(&threads[nthreads], NULL, act, j);
   if (!promised) pthread_join(threads[nthreads], NULL);
   else nthreads++;
