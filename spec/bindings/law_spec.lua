@@ -433,35 +433,28 @@ describe("law 4: nothing hogs", function()
       lub.go(function() ch:send((debug.gethook()) == nil) end)
       same(true, ch:recv())
     end
-    local looping, over = lub.chan(1), lub.chan()
     local hog = lub.spawn(function()
-      looping:send(true)
-      while not over:closed() do end
+      local turns = 0
+      lub.go(function() for i = 1, 3 do turns = i lub.yield() end end)
+      while turns < 3 do end -- the others of its worker had them when it was made to yield
       return debug.gethook() == nil
     end)
-    looping:recv() -- who hears it has the carrier, so the hog was made to yield
-    for _ = 1, 3 do lub.yield() end
-    over:close()
     same({ true }, { hog:join() })
   end, { carriers = 1 })
 
   in_worker("a hook that the user set outlives it, with mask and count, and goes on counting", function()
     local other = lub.spawn(function() while true do end end)
-    local looping, over = lub.chan(1), lub.chan()
     local w = lub.spawn(function()
-      local hits = 0
+      local hits, turns = 0, 0
       local function hook() hits = hits + 1 end
       debug.sethook(hook, "", 1000)
-      looping:send(true)
-      while not over:closed() do end
+      lub.go(function() for i = 1, 3 do turns = i lub.yield() end end)
+      while turns < 3 do end
       local before = hits
       for _ = 1, 100000 do math.abs(1) end
       local h, mask, count = debug.gethook()
       return h == hook, mask, count, before > 0, hits > before
     end)
-    looping:recv() -- who hears it has the carrier, so w was made to yield
-    for _ = 1, 3 do lub.yield() end
-    over:close()
     same({ true, "", 1000, true, true }, { w:join(10) })
     other:kill()
   end, { carriers = 1 })
