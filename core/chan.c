@@ -97,6 +97,37 @@ static lub_wait *settle(lub_waiter *one, lub_status status) {
   return one->wait;
 }
 
+static void take_value(lub_chan *ch, lub_waiter *sender, lub_value *out) {
+  lub_value *v = sender->left ? sender->many : &sender->value;
+  *out = *v;
+  v->type = LUB_NIL;
+  ch->last_sender = sender->wait->id;
+  if (!sender->left) return;
+  sender->many++;
+  sender->left--;
+}
+
+/* The value of the oldest blocked send; false: there is none. One that has more to send stays where it is, unclaimed: its
+ * owner leaves the queue, under the lock, before it looks at what is left. *over: the send that is done. */
+static bool take_sent(lub_chan *ch, lub_value *out, lub_wait **over) {
+  lub_link *k;
+  while ((k = lub_list_pop(&ch->sendq))) {
+    lub_waiter *sender = lub_container(k, lub_waiter, link);
+    bool more = sender->left > 1;
+    if (more ? !atomic_load(&sender->wait->open) : !lub_wait_claim(sender->wait)) continue; /* stale */
+    if (more) lub_list_push_first(&ch->sendq, k);
+    else *over = settle(sender, LUB_OK);
+    take_value(ch, sender, out);
+    return true;
+  }
+  return false;
+}
+
+static void put(lub_chan *ch, const lub_value *v) {
+  uint32_t i = ch->head + ch->len++;
+  ch->slots[i >= ch->cap ? i - ch->cap : i] = *v;
+}
+
 static bool somebody_waits(const lub_list *q) {
   for (lub_link *k = q->root.next; k != &q->root; k = k->next)
     if (atomic_load(&lub_container(k, lub_waiter, link)->wait->open)) return true;
@@ -118,9 +149,7 @@ lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub
     *woken = settle(receiver, LUB_OK);
     ch->last_receiver = (*woken)->id;
   } else if (ch->len < ch->cap) {
-    uint32_t i = ch->head + ch->len;
-    ch->slots[i >= ch->cap ? i - ch->cap : i] = *v;
-    ch->len++;
+    put(ch, v);
   } else {
     return LUB_TIMEOUT;
   }
@@ -135,23 +164,13 @@ lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, l
     *out = ch->slots[ch->head];
     ch->head = ch->head + 1 == ch->cap ? 0 : ch->head + 1;
     ch->len--;
-    lub_waiter *sender = take_waiter(&ch->sendq); /* the oldest blocked send fills the room */
-    if (sender) {
-      uint32_t i = ch->head + ch->len++;
-      ch->slots[i >= ch->cap ? i - ch->cap : i] = sender->value;
-      sender->value.type = LUB_NIL;
-      *woken = settle(sender, LUB_OK);
-    }
-  } else if (!ch->closed) {
-    lub_waiter *sender = take_waiter(&ch->sendq);
-    if (!sender) return LUB_TIMEOUT;
-    *out = sender->value;
-    sender->value.type = LUB_NIL;
-    *woken = settle(sender, LUB_OK);
-  } else {
+    lub_value next; /* the oldest blocked send fills the room */
+    if (take_sent(ch, &next, woken)) put(ch, &next);
+  } else if (ch->closed) {
     return LUB_CLOSED;
+  } else if (!take_sent(ch, out, woken)) {
+    return LUB_TIMEOUT;
   }
-  if (*woken) ch->last_sender = (*woken)->id;
   ch->last_receiver = by;
   return LUB_OK;
 }
@@ -218,8 +237,56 @@ lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *
   lub_status status = lub_chan_try_send_locked(ch, v, w->id, &woken);
   if (status != LUB_TIMEOUT || deadline == 0) return done(ch, status, woken);
   one->value = *v;
+  one->left = 0;
   v->type = LUB_NIL;
   return queue_one(w, one, ch, deadline, true);
+}
+
+static void push_woken(lub_list *woken, lub_wait *w) {
+  if (w) lub_list_push(woken, &w->waiters[w->index].link); /* the channel has let go of it */
+}
+
+static void wake_all(lub_list *woken) {
+  lub_link *k;
+  while ((k = lub_list_pop(woken))) {
+    lub_wait *w = lub_container(k, lub_waiter, link)->wait;
+    w->wake(w);
+  }
+}
+
+/* Nobody waits to receive: what has room goes into it. */
+static void fill_room(lub_chan *ch, lub_waiter *sender) {
+  uint32_t room = ch->cap - ch->len, n = sender->left < room ? sender->left : room;
+  for (lub_value *end = sender->many + n; sender->many < end; sender->many++) {
+    put(ch, sender->many);
+    sender->many->type = LUB_NIL;
+  }
+  sender->left -= n;
+}
+
+lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, uint32_t n,
+                              int64_t deadline) {
+  lub_list woken;
+  lub_wait *receiver;
+  lub_status status = LUB_OK;
+  one->value.type = LUB_NIL;
+  one->many = v;
+  one->left = n;
+  if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
+  lub_list_init(&woken);
+  lub_chan_lock(ch);
+  while (one->left) {
+    status = lub_chan_try_send_locked(ch, one->many, w->id, &receiver);
+    if (status != LUB_OK) break;
+    push_woken(&woken, receiver);
+    one->many++;
+    one->left--;
+    if (!receiver) fill_room(ch, one);
+  }
+  if (status == LUB_TIMEOUT && deadline) status = queue_one(w, one, ch, deadline, true);
+  else lub_chan_unlock(ch);
+  wake_all(&woken);
+  return status;
 }
 
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline) {
@@ -231,9 +298,46 @@ lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *
   return queue_one(w, one, ch, deadline, false);
 }
 
+/* Nobody waits to send: takes from the ring alone. */
+static size_t empty_ring(lub_chan *ch, lub_value *out, size_t n) {
+  if (n > ch->len) n = ch->len;
+  for (size_t i = 0; i < n; i++) {
+    out[i] = ch->slots[ch->head];
+    ch->head = ch->head + 1 == ch->cap ? 0 : ch->head + 1;
+  }
+  ch->len -= (uint32_t)n;
+  return n;
+}
+
+size_t lub_chan_take(lub_chan *ch, lub_value *out, size_t n, uint64_t by) {
+  lub_list woken;
+  lub_wait *sender;
+  size_t got = 0;
+  lub_list_init(&woken);
+  lub_chan_lock(ch);
+  while (got < n && lub_chan_try_recv_locked(ch, &out[got], by, &sender) == LUB_OK) {
+    got++;
+    push_woken(&woken, sender);
+    if (lub_list_empty(&ch->sendq)) got += empty_ring(ch, out + got, n - got);
+  }
+  lub_chan_unlock(ch);
+  wake_all(&woken);
+  return got;
+}
+
+size_t lub_chan_there(lub_chan *ch, size_t most) {
+  lub_chan_lock(ch);
+  size_t n = ch->len;
+  for (lub_link *k = lub_list_first(&ch->sendq); k && n < most; k = lub_list_next(&ch->sendq, k)) {
+    const lub_waiter *sender = lub_container(k, lub_waiter, link);
+    n += sender->left ? sender->left : 1;
+  }
+  lub_chan_unlock(ch);
+  return n < most ? n : most;
+}
+
 static lub_status close_chan(lub_chan *ch) {
   lub_list woken;
-  lub_link *k;
   lub_list_init(&woken);
   lub_chan_lock(ch);
   if (ch->closed) {
@@ -249,10 +353,7 @@ static lub_status close_chan(lub_chan *ch) {
     }
   }
   lub_chan_unlock(ch);
-  while ((k = lub_list_pop(&woken))) {
-    lub_waiter *one = lub_container(k, lub_waiter, link);
-    one->wait->wake(one->wait);
-  }
+  wake_all(&woken);
   return LUB_OK;
 }
 
@@ -284,7 +385,30 @@ lub_status lub_chan_send(lub_chan *ch, lub_value *v, double wait) {
 }
 
 lub_status lub_chan_recv(lub_chan *ch, lub_value *out, double wait) {
-  if (isnan(wait)) return LUB_INVALID;
+  size_t got;
+  return lub_chan_recv_many(ch, out, 1, wait, &got);
+}
+
+lub_status lub_chan_send_many(lub_chan *ch, lub_value *v, size_t n, double wait, size_t *sent) {
+  *sent = 0;
+  if (n > UINT32_MAX || isnan(wait)) return LUB_INVALID;
+  for (size_t i = 0; i < n; i++)
+    if (v[i].type == LUB_NIL) return LUB_INVALID;
+  lub_host_wait h;
+  lub_waiter one = {0};
+  lub_status status = lub_gate_enter(ch->engine, &wait);
+  if (status != LUB_OK) return status;
+  lub_host_wait_init(&h, ch->engine);
+  status = lub_wait_send_many(&h.wait, &one, ch, v, (uint32_t)n, lub_engine_deadline(ch->engine, wait));
+  if (status == LUB_PARK) status = lub_host_wait_block(&h);
+  *sent = n - one.left;
+  lub_host_wait_close(&h);
+  lub_gate_leave(ch->engine);
+  return status;
+}
+
+lub_status lub_chan_recv_many(lub_chan *ch, lub_value *out, size_t n, double wait, size_t *got) {
+  if (!n || isnan(wait)) return LUB_INVALID;
   lub_host_wait h;
   lub_waiter one = {0};
   lub_status status = lub_gate_enter(ch->engine, &wait);
@@ -293,6 +417,7 @@ lub_status lub_chan_recv(lub_chan *ch, lub_value *out, double wait) {
   status = lub_wait_recv(&h.wait, &one, ch, out, lub_engine_deadline(ch->engine, wait));
   if (status == LUB_PARK && (status = lub_host_wait_block(&h)) == LUB_OK) *out = one.value;
   lub_host_wait_close(&h);
+  if (status == LUB_OK) *got = n > 1 ? 1 + lub_chan_take(ch, out + 1, n - 1, 0) : 1;
   lub_gate_leave(ch->engine);
   return status;
 }

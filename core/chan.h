@@ -34,8 +34,18 @@ struct lub_chan {
  *   returns   LUB_OK | LUB_PARK queued: yield now, then lub_wait_finish | LUB_CLOSED | LUB_TIMEOUT | LUB_NOMEM
  *   threads   w's owner; takes ch->lock; wakes at most one wait, after unlock */
 lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline);
+/* Sends v[0..n), in order, or queues w to send those that find no room: they stay together, nobody's values come between.
+ *   v         the caller's: must stay until w is finished. What was sent is nil then; one->left says how many were not
+ *   returns   LUB_OK all sent | LUB_PARK | LUB_CLOSED | LUB_TIMEOUT | LUB_NOMEM none sent
+ *   threads   as above; wakes each receiver that it serves, after unlock */
+lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, uint32_t n,
+                              int64_t deadline);
 /* Receives into *out, or queues w to receive. LUB_CLOSED: closed and drained. Otherwise as above. */
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline);
+/* Receives as many as can be had without waiting, at most n; returns how many. Takes ch->lock once. */
+size_t lub_chan_take(lub_chan *ch, lub_value *out, size_t n, uint64_t by);
+/* How many that would be, as things are; waits that are over may be counted too. */
+size_t lub_chan_there(lub_chan *ch, size_t most);
 
 /* Sends *v, which is taken; where there is no room, the oldest value makes it. For channels to which nobody sends
  * otherwise. */

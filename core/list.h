@@ -29,6 +29,13 @@ static inline void lub_list_push(lub_list *l, lub_link *k) {
   l->root.prev = k;
 }
 
+static inline void lub_list_push_first(lub_list *l, lub_link *k) {
+  k->prev = &l->root;
+  k->next = l->root.next;
+  l->root.next->prev = k;
+  l->root.next = k;
+}
+
 static inline void lub_list_remove(lub_link *k) {
   k->prev->next = k->next;
   k->next->prev = k->prev;

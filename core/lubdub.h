@@ -249,6 +249,14 @@ void lub_chan_drop(lub_chan *ch);
  *   wait that is NaN; LUB_DEADLOCK  in an engine without holds: nothing can ever wake this thread. */
 lub_status lub_chan_send(lub_chan *ch, lub_value *v, double wait);
 lub_status lub_chan_recv(lub_chan *ch, lub_value *out, double wait);
+/* Several at once, under one lock. Threads, statuses and `wait`, which is for the whole call, as above.
+ *   send   v[0..n) in order: what finds no room waits in one place of the line, so that nobody's values come between.
+ *          The first *sent of them, on any result, are taken, and nil now; the others stay the caller's. A nil among
+ *          them, or n beyond UINT32_MAX: LUB_INVALID, and none is sent.
+ *   recv   waits for the first, and takes what else can be had without waiting, at most n in all. LUB_OK: the caller owns
+ *          out[0..*got). LUB_INVALID: n is 0. */
+lub_status lub_chan_send_many(lub_chan *ch, lub_value *v, size_t n, double wait, size_t *sent);
+lub_status lub_chan_recv_many(lub_chan *ch, lub_value *out, size_t n, double wait, size_t *got);
 /* LUB_CLOSED: it was closed before. Wakes every waiter. */
 lub_status lub_chan_close(lub_chan *ch);
 

@@ -19,6 +19,8 @@ typedef struct lub_waiter {
   lub_wait *wait;
   lub_chan *ch;    /* NULL: a case that is never ready. No reference: the fiber's stack holds one */
   lub_value value; /* a send's, until it is taken; a receive's, when it has come */
+  lub_value *many; /* of a send of several: the next of the `left`, the sender's until they are taken */
+  uint32_t left;   /* 0: `value` alone */
   bool send;
 } lub_waiter;
 

@@ -27,6 +27,8 @@ typedef struct operation {
   lub_value value;
   double wait;
   lub_status status;
+  lub_value *values; /* of an operation with many: */
+  size_t n, done;    /* of which so many were sent, or have come */
 } operation;
 
 static inline void *do_send(void *arg) {
@@ -38,6 +40,18 @@ static inline void *do_send(void *arg) {
 static inline void *do_recv(void *arg) {
   operation *op = arg;
   op->status = lub_chan_recv(op->ch, &op->value, op->wait);
+  return NULL;
+}
+
+static inline void *do_send_many(void *arg) {
+  operation *op = arg;
+  op->status = lub_chan_send_many(op->ch, op->values, op->n, op->wait, &op->done);
+  return NULL;
+}
+
+static inline void *do_recv_many(void *arg) {
+  operation *op = arg;
+  op->status = lub_chan_recv_many(op->ch, op->values, op->n, op->wait, &op->done);
   return NULL;
 }
 
