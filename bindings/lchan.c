@@ -37,16 +37,11 @@ static lchan *check_chan(lua_State *L, int arg, const char *function) {
   return box;
 }
 
-static int refuse_view(lua_State *L, const char *function) {
+lchan *lub_refuse_view(lua_State *L, const char *function) {
   const lchan *box = check_chan(L, 1, function);
-  return luaL_error(L, "%s: channel '%s' is a %s here: it cannot %s", function + 1, box->ch->name,
-                    view_names[box->view], box->view == LUB_VIEW_SEND ? "receive" : "send or close");
-}
-
-static inline lchan *check_view(lua_State *L, const char *function, int forbidden) {
-  lchan *box = lub_test_chan(L, 1);
-  if (!box || box->view == forbidden) (void)refuse_view(L, function);
-  return box;
+  luaL_error(L, "%s: channel '%s' is a %s here: it cannot %s", function + 1, box->ch->name,
+             view_names[box->view], box->view == LUB_VIEW_SEND ? "receive" : "send or close");
+  return NULL;
 }
 
 /* ---- send and receive ------------------------------------------------------------------------------------------ */
@@ -73,7 +68,7 @@ static int sent(lua_State *L, int s, lua_KContext ctx) {
 /* ch:send(v [, wait]) -> true | nil, "timeout" | nil, "cancelled"; raises on a closed channel   [-0, +1|2, e] */
 static int chan_send(lua_State *L) {
   LUB_POINT(L, chan_send, ":send");
-  lchan *box = check_view(L, ":send", LUB_VIEW_RECV);
+  lchan *box = lub_check_view(L, ":send", LUB_VIEW_RECV);
   lworker *lw = lub_lworker(L);
   lub_fiber *f = &lw->running->core;
   if (lua_isnoneornil(L, 2)) lub_arg_error(L, ":send", 2, "a value that is not nil");
@@ -118,7 +113,7 @@ static int receive(lua_State *L, lchan *box, lworker *lw, int64_t deadline) {
 /* ch:recv([wait]) -> v | nil, "closed" | nil, "timeout" | nil, "cancelled"   [-0, +1|2, e] */
 static int chan_recv(lua_State *L) {
   LUB_POINT(L, chan_recv, ":recv");
-  lchan *box = check_view(L, ":recv", LUB_VIEW_SEND);
+  lchan *box = lub_check_view(L, ":recv", LUB_VIEW_SEND);
   lworker *lw = lub_lworker(L);
   return receive(L, box, lw, lub_check_last_wait(L, lw, 2, ":recv"));
 }
@@ -126,13 +121,13 @@ static int chan_recv(lua_State *L) {
 /* for v in ch do: until it is closed and drained, or the fiber is cancelled. */
 static int chan_iterate(lua_State *L) {
   LUB_POINT(L, chan_iterate, ":recv");
-  return receive(L, check_view(L, ":recv", LUB_VIEW_SEND), lub_lworker(L), LUB_NEVER);
+  return receive(L, lub_check_view(L, ":recv", LUB_VIEW_SEND), lub_lworker(L), LUB_NEVER);
 }
 
 /* ch:close(); raises on a closed channel. */
 static int chan_close(lua_State *L) {
   LUB_POINT(L, chan_close, ":close");
-  lchan *box = check_view(L, ":close", LUB_VIEW_RECV);
+  lchan *box = lub_check_view(L, ":close", LUB_VIEW_RECV);
   lworker *lw = lub_lworker(L);
   int64_t deadline = 0;
   lub_check_surplus(L, 1, ":close");
@@ -176,13 +171,13 @@ static int chan_tostring(lua_State *L) {
 
 static int chan_sender(lua_State *L) {
   lub_check_surplus(L, 1, ":sender");
-  lub_push_chan(L, check_view(L, ":sender", LUB_VIEW_RECV)->ch, LUB_VIEW_SEND);
+  lub_push_chan(L, lub_check_view(L, ":sender", LUB_VIEW_RECV)->ch, LUB_VIEW_SEND);
   return 1;
 }
 
 static int chan_receiver(lua_State *L) {
   lub_check_surplus(L, 1, ":receiver");
-  lub_push_chan(L, check_view(L, ":receiver", LUB_VIEW_SEND)->ch, LUB_VIEW_RECV);
+  lub_push_chan(L, lub_check_view(L, ":receiver", LUB_VIEW_SEND)->ch, LUB_VIEW_RECV);
   return 1;
 }
 
@@ -238,6 +233,7 @@ void lub_open_chan(lua_State *L) {
   if (!luaL_newmetatable(L, LUB_CHAN_MAGIC)) return;
   luaL_setfuncs(L, meta, 0);
   luaL_newlib(L, methods);
+  lub_open_many(L);
   lua_setfield(L, -2, "__index");
   lua_pushliteral(L, "lub.chan");
   lua_setfield(L, -2, "__metatable");

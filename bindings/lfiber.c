@@ -159,6 +159,7 @@ void lub_free_fiber(lfiber *f) {
   const lub_allocator *mem = &f->owner->core->engine->mem;
   for (uint32_t i = 0; f->cases && i < f->cases->count; i++) lub_value_drop(&f->cases->one[i].value);
   lub_free(mem, f->cases);
+  lub_free_batch(f);
   lub_free(mem, f->why);
   if (f->done) lub_chan_drop(f->done);
   if (f->cancel) lub_chan_drop(f->cancel);

@@ -36,12 +36,18 @@ typedef struct lcases { /* of a select */
   lub_waiter one[];
 } lcases;
 
+typedef struct lbatch { /* of a send of many */
+  uint32_t room, count;
+  lub_value values[];
+} lbatch;
+
 typedef struct lfiber {
   lub_fiber core; /* first */
   lua_State *co;
   struct lworker *owner;
   lub_chan *done, *cancel; /* made when first asked for */
   lcases *cases;           /* kept from one select to the next */
+  lbatch *batch;           /* ... from one send of many to the next, unless it is large */
   char *why;               /* of the cancel or kill; owned */
   int ref;                 /* in the worker's anchors, until it ends */
   int line;     /* of the lub.go that started it, in the function that is its handle's second user value */
@@ -264,6 +270,15 @@ static inline lchan *lub_test_chan(lua_State *L, int arg) {
   lchan *box = lua_touserdata(L, arg); /* a light one has no length */
   return box && lua_rawlen(L, arg) == sizeof *box && box->magic == LUB_CHAN_MAGIC ? box : NULL;
 }
+/* Raises: a channel was expected, or another view of one. */
+lchan *lub_refuse_view(lua_State *L, const char *function);
+static inline lchan *lub_check_view(lua_State *L, const char *function, int forbidden) {
+  lchan *box = lub_test_chan(L, 1);
+  return box && box->view != forbidden ? box : lub_refuse_view(L, function);
+}
+/* Drops what is in a fiber's batch; or gives the batch back, too. */
+void lub_drop_batch(lfiber *f);
+void lub_free_batch(lfiber *f);
 void lub_push_chan(lua_State *L, lub_chan *ch, int view); /* takes one reference of its own */
 void lub_push_worker(lua_State *L, lub_worker *w);
 lfiber *lub_check_fiber(lua_State *L, const char *function);
@@ -413,6 +428,7 @@ extern const luaL_Reg lub_chan_functions[], lub_select_functions[], lub_time_fun
 void lub_open_chan(lua_State *L);
 void lub_open_worker(lua_State *L);
 void lub_open_select(lua_State *L);
+void lub_open_many(lua_State *L);
 void lub_open_time(lua_State *L);
 /* lub.go(fn, ...) -> fiber */
 int lub_go(lua_State *L);

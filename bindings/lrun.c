@@ -361,6 +361,7 @@ static void close_from_outside(lworker *lw, lfiber *f) {
     (void)lub_wait_finish(w);
     for (uint32_t i = 0; i < w->count; i++) lub_value_drop(&w->waiters[i].value);
     w->count = 0;
+    lub_drop_batch(f);
   }
   f->closing = f->killed = true;
   lw->running = f;

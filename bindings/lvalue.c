@@ -149,7 +149,8 @@ static void put_path(text *t, packer *p, const path *at) {
       if (i == PATH_TAIL) put(t, " ... ");
       continue;
     }
-    put_step(t, p->L, steps[i], i == n - 1 ? t->n > 0 : steps[i + 1]->upvalue != NULL);
+    bool after_word = i == n - 1 ? t->n > 0 && t->s[t->n - 1] != ']' : steps[i + 1]->upvalue != NULL;
+    put_step(t, p->L, steps[i], after_word);
   }
 }
 

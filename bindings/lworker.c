@@ -69,6 +69,7 @@ static void close_state(lworker *lw) {
   lub_here = NULL;
   lw->L = NULL;
   lub_free(&lw->core->engine->mem, last.cases);
+  lub_free_batch(&last);
   lw->running = NULL;
   lub_pack_free(lw);
 }

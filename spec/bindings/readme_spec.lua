@@ -243,7 +243,7 @@ describe("the README", function()
     local table_of_calls = assert(readme:match "\n## The API\n(.-)\n## ")
     local told = {}
     for cell in table_of_calls:gmatch "\n| ([^|]+) |" do
-      for name in cell:gmatch "[%l`]:(%l+)%(" do told[name] = true end
+      for name in cell:gmatch "[%l`]:([%l_]+)%(" do told[name] = true end
     end
     told.stop, told.reset = true, true -- of timers, in the column of results
     for name in pairs(has) do assert(told[name], "the README does not tell of :" .. name) end

@@ -6,11 +6,16 @@ local tally = require "spec.support".tally()
 -- Sends the numbers first..last, each by a way chosen at random. Gives how many, and their sum.
 local function produce(seed, chans, first, last)
   math.randomseed(seed)
-  local n, sum = 0, 0
-  for v = first, last do
+  local n, sum, v = 0, 0, first
+  while v <= last do
     local a, b = chans[math.random(#chans)], chans[math.random(#chans)]
-    local way = math.random(6)
-    if way == 1 then
+    local way, count = math.random(8), 1
+    if way >= 7 then
+      local t = {}
+      for i = v, math.min(last, v + math.random(20)) do t[#t + 1] = i end
+      local sent, _, part = a:send_many(t, way == 7 and 0.001 or nil)
+      count = sent or part
+    elseif way == 1 then
       lub.select(a << v, b << v)
     elseif way == 2 then
       lub.prefer(a << v, b << v)
@@ -21,7 +26,8 @@ local function produce(seed, chans, first, last)
     else
       a:send(v)
     end
-    n, sum = n + 1, sum + v
+    for i = v, v + count - 1 do n, sum = n + 1, sum + i end
+    v = v + count
   end
   return n, sum
 end
@@ -33,9 +39,13 @@ local function consume(seed, chans)
   for i, ch in ipairs(chans) do open[i] = ch end
   while #open > 0 do
     local i = math.random(#open)
-    local way = math.random(4)
+    local way = math.random(6)
     local v, why
-    if way == 1 then
+    if way >= 5 then
+      v, why = open[i]:recv_many(math.random(30), way == 5 and 0.001 or 0)
+      for k = 2, v and #v or 0 do n, sum = n + 1, sum + v[k] end
+      v = v and v[1]
+    elseif way == 1 then
       v, why = open[i]:recv(0.001)
     elseif way == 2 then
       v, why = open[i]:recv(0)
@@ -98,16 +108,36 @@ local function flood(ch)
   end
 end
 
+-- The same in batches of the same number, of which the error tells how many went.
+local function flood_many(ch)
+  local n, sum, t = 0, 0, {}
+  for v = 1, math.huge do
+    for i = 1, 10 do t[i] = v end
+    local ok, why = pcall(ch.send_many, ch, t)
+    local sent = ok and 10 or tonumber(why:match "%((%d+) of 10 values")
+    n, sum = n + sent, sum + sent * v
+    if not ok then return n, sum, why end
+  end
+end
+
 local function drain(ch)
   local n, sum = 0, 0
   for v in ch do n, sum = n + 1, sum + v end
   return n, sum
 end
 
+local function drain_many(ch)
+  local n, sum = 0, 0
+  for t in function() return ch:recv_many(16) end do
+    for i = 1, #t do n, sum = n + 1, sum + t[i] end
+  end
+  return n, sum
+end
+
 for round = 1, 20 do
   local ch, senders, receivers = lub.chan(({ 0, 1, 2, 64 })[math.random(4)], "flooded"), {}, {}
-  for i = 1, math.random(4) do senders[i] = start(flood, ch) end
-  for i = 1, math.random(4) do receivers[i] = start(drain, ch) end
+  for i = 1, math.random(4) do senders[i] = start(math.random(2) == 1 and flood or flood_many, ch) end
+  for i = 1, math.random(4) do receivers[i] = start(math.random(2) == 1 and drain or drain_many, ch) end
   for _ = 1, math.random(50) do lub.yield() end
   if math.random(2) == 1 then lub.sleep(math.random() / 100) end
   ch:close()
