@@ -10,7 +10,8 @@
 --   program   true: not run(n), but the C program NAME.c beside this file, which prints what peers print
 return {
   "round_trip_fibers", "round_trip_workers", "one_way_fibers", "one_way_workers",
-  "buffered_one", "buffered_fibers", "buffered_workers", "string_workers", "table_workers",
+  "buffered_one", "buffered_fibers", "buffered_workers", "buffered_many_fibers", "buffered_many_workers",
+  "string_workers", "table_workers",
   "select_2", "select_8", "select_16", "select_default",
   "ring", "jobs", "sieve",
   "spawn_fiber", "spawn_worker", "timer",
