@@ -73,7 +73,7 @@ SCRIPTS := $(shell find scripts -name '*.lua' ! -path 'scripts/examples/*')
 program  = $(patsubst spec/%.c,$(B)/tests/%,$(wildcard $(1)))
 CORETEST := $(call program,spec/core/*_test.c)
 LUATEST := $(call program,spec/bindings/*_test.c spec/host/*.c)
-BENCHES := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
+BENCHES := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c)) $(B)/bench/peers/c/bench
 
 LIBRARIES := $(B)/liblubdub.a $(B)/liblubdub.so
 PROGRAMS := $(LIBRARIES) $(B)/lubdub $(B)/lubdub.so $(B)/liblubdub-lua.a $(B)/liblubdub-lua.so $(PROGRAMS_SAN)
@@ -100,9 +100,12 @@ test: deps ## install what is missing, build, run every suite (SAN=address|threa
 tests: $(CORETEST) $(LUATEST) ## build the C suites, run nothing
 	@:
 
-bench: deps ## install what is missing, build, measure (BENCH='options and workloads')
-	$(V)$(MAKE) --no-print-directory all $(BENCHES)
-	$(V)$(B)/lubdub run spec/bench/run.lua $(BENCH)
+bench: deps ## install what is missing, build, measure; tables and a chart into build/bench (BENCH='options, workloads')
+	$(V)$(MAKE) --no-print-directory all benches
+	$(V)$(B)/lubdub run spec/bench/run.lua --out $(B)/bench $(BENCH)
+
+benches: $(BENCHES)
+	@:
 
 soak: all ## 10,000 healthy hearts beside hogs and stops: none may be missed (SECONDS=600)
 	$(V)$(B)/lubdub run spec/bench/soak.lua $(SECONDS)
@@ -117,7 +120,7 @@ help: ## this list
 	$(V)sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 # ---- lint ----
-C_FILES := $(wildcard core/*.[ch] bindings/*.[ch] spec/*/*.[ch])
+C_FILES := $(wildcard core/*.[ch] bindings/*.[ch] spec/*/*.[ch] spec/bench/peers/c/*.[ch])
 TIDY    := $(patsubst %,tidy-%,$(filter-out %.h,$(C_FILES)))
 
 lint: ## luacheck, clang-format, cppcheck, clang-tidy; silent when all is well
@@ -309,7 +312,12 @@ $(B)/bench/%: spec/bench/%.c $(B)/liblubdub.a
 	$(V)mkdir -p $(@D)
 	$(V)$(CC) $(FLAGS) $(DEPEND) -MF $@.d $< $(LDFLAGS) $(B)/liblubdub.a -o $@ $(LIBS)
 
+# A peer: nothing of the engine is in it.
+$(B)/bench/peers/c/bench: $(wildcard spec/bench/peers/c/*.[ch]) $(B)/.flags
+	$(V)mkdir -p $(@D)
+	$(V)$(CC) $(FLAGS) $(filter %.c,$^) $(LDFLAGS) -o $@ $(LIBS)
+
 -include $(CORE:.o=.d) $(BINDING:.o=.d) $(COMMAND:.o=.d) $(patsubst %,%.d,$(CORETEST) $(LUATEST) $(BENCHES))
 FORCE:
-.PHONY: all demo test check format tests bench soak deps clean help lint lint-lua lint-format lint-cppcheck $(TIDY) install \
+.PHONY: all demo test check format tests bench benches soak deps clean help lint lint-lua lint-format lint-cppcheck $(TIDY) install \
   install-module uninstall lua FORCE

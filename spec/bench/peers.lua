@@ -23,9 +23,12 @@ end
 peers.engine_path = find_engine()
 peers.lua = find_lua()
 
-function peers.engine(id, n, carriers)
-  return ("env LUBDUB_CARRIERS=%d %s run %s %s %d"):format(carriers, quote(peers.engine_path),
-    quote(here .. "/one.lua"), id, n)
+--- The engine that begins, does nothing and ends.
+peers.nothing = quote(peers.engine_path) .. " run /dev/null"
+
+function peers.engine(path, n, carriers, more)
+  return ("env LUBDUB_CARRIERS=%d %s run %s %s %d %s"):format(carriers, quote(peers.engine_path),
+    quote(here .. "/one.lua"), path, n, more and quote(tostring(more)) or "")
 end
 
 --- The workload as a C program on the engine (make bench builds it).
@@ -53,7 +56,36 @@ local function go()
   if not ok then return nil, "Go does not build its peer: " .. text end
   return {
     name = "go", title = "Go", version = process.output("go version"):match("go(%d[%w.]*)"), has = list(binary),
+    nothing = binary .. " nothing",
     command = function(id, n, carriers) return ("env GOMAXPROCS=%d %s %s %d"):format(carriers, binary, id, n) end,
+  }
+end
+
+local function erlang()
+  if not process.exists("erlc") then
+    return nil, "Erlang is not installed: apt-get install erlang-base, dnf, apk or brew install erlang"
+  end
+  local to = quote(build .. "/bench/erlang")
+  local text, ok = process.output(("mkdir -p %s && erlc -o %s %s/peers/erlang/*.erl"):format(to, to, quote(here)))
+  if not ok then return nil, "Erlang does not build its peer: " .. text end
+  local function command(carriers, arguments)
+    local erl = "env ERL_CRASH_DUMP_BYTES=0 erl +S %d:%d +P 4000000 -noinput -pa %s -run bench main %s"
+    return erl:format(carriers, carriers, to, arguments)
+  end
+  return {
+    name = "erlang", title = "Erlang", has = list(command(1, "")), nothing = command(2, "nothing"),
+    version = process.output("erl -noinput -eval 'io:put_chars(erlang:system_info(otp_release)), halt().'"),
+    command = function(id, n, carriers) return command(carriers, id .. " " .. n) end,
+  }
+end
+
+-- make bench builds it.
+local function pthreads()
+  local binary = quote(build .. "/bench/peers/c/bench")
+  if not process.exists(build .. "/bench/peers/c/bench") then return nil, "C with pthreads is not built: make bench" end
+  return {
+    name = "c", title = "C", version = "with pthreads", has = list(binary), nothing = binary .. " nothing",
+    command = function(id, n, carriers) return ("env CPUS=%d %s %s %d"):format(carriers, binary, id, n) end,
   }
 end
 
@@ -64,15 +96,20 @@ local function coroutines()
   local command = peers.lua .. " " .. quote(here .. "/peers/lua/run.lua")
   return {
     name = "coroutines", title = "Lua", version = process.output(peers.lua .. " -v"):match("Lua (%S+)"),
-    has = list(command),
+    has = list(command), nothing = peers.lua .. " /dev/null",
     command = function(id, n) return ("%s %s %d"):format(command, id, n) end,
   }
+end
+
+-- No distribution packages Lua states on threads with channels between them.
+local function states()
+  return nil, "luaproc, Lanes and effil are not measured: Debian packages none of them for Lua 5.4"
 end
 
 --- -> the peers found, and a line for each that was not
 function peers.find()
   local found, missing = {}, {}
-  for _, look in ipairs { go, coroutines } do
+  for _, look in ipairs { go, erlang, pthreads, coroutines, states } do
     local peer, why = look()
     if peer then found[#found + 1] = peer else missing[#missing + 1] = why end
   end

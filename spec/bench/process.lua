@@ -24,11 +24,14 @@ end
 -- A workload that hangs is a failure, not the end of the bench.
 local limit = process.exists("timeout") and "timeout -k 5 120 " or ""
 
---- Runs one measurement. -> amount, operations | nil, reason
+--- Runs one measurement. -> the amounts for one operation, in the order they were printed | nil, reason
 function process.run(command)
   local text, ok = process.output(limit .. command)
-  local amount, operations = text:match("result (%S+) (%S+)")
-  if ok and amount then return tonumber(amount), tonumber(operations) end
+  local amounts = {}
+  for amount, operations in text:gmatch("result (%S+) (%S+)") do
+    amounts[#amounts + 1] = tonumber(amount) / tonumber(operations)
+  end
+  if ok and amounts[1] then return amounts end
   local line = text:match("[^\n]+")
   return nil, line or (limit ~= "" and "no result within 120 s" or "no result")
 end

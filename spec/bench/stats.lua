@@ -12,24 +12,40 @@ end
 -- The median of the ratios of what was measured beside each other, which drifts less than a ratio of medians.
 local function ratio(samples, beside)
   local ratios = {}
-  for i = 1, math.min(#samples, #beside) do ratios[i] = samples[i] / beside[i] end
+  for i = 1, math.min(#samples, #beside) do
+    if beside[i] > 0 then ratios[#ratios + 1] = samples[i] / beside[i] end
+  end
   return (median(ratios))
 end
 
---- Fills in row.median, min, max, floor.ratio, peers.*.ratio and row.goals: { of, limit, got, met }.
+--- Fills in row.median, min, max.
+function stats.summarize(row) row.median, row.min, row.max = median(row.samples) end
+
+-- "~": so near the floor counts as met, whatever the target.
+local function verdict(got, limit, floor)
+  if not got then return nil end
+  if got <= limit then return "yes" end
+  return floor and floor <= 1.25 and "~" or false
+end
+
+--- Fills in row.median, min, max, floor.ratio, peers.*.ratio and row.goals: { of, limit, got, met }. Erlang is to be
+--- beaten in every row but its mailboxes'.
 function stats.judge(row)
-  row.median, row.min, row.max = median(row.samples)
+  stats.summarize(row)
   row.floor.median, row.floor.ratio = median(row.floor), nil
   row.floor.ratio = ratio(row.samples, row.floor)
   for _, samples in pairs(row.peers) do
     samples.median, samples.ratio = (median(samples)), ratio(row.samples, samples)
   end
-  local got = { value = row.median, floor = row.floor.ratio, go = row.peers.go and row.peers.go.ratio }
+  local function beside(name) return row.peers[name] and row.peers[name].ratio end
+  local got = { value = row.median, floor = row.floor.ratio, go = beside "go", erlang = beside "erlang" }
+  local target = { value = row.target.value, floor = row.target.floor, go = row.target.go,
+    erlang = got.erlang and not row.mailbox and 1 or nil }
   row.goals = {}
-  for _, of in ipairs { "value", "floor", "go" } do
-    local limit = (row.work.target[row.carriers] or {})[of]
+  for _, of in ipairs { "value", "floor", "go", "erlang" } do
+    local limit = target[of]
     if limit then
-      row.goals[#row.goals + 1] = { of = of, limit = limit, got = got[of], met = got[of] and got[of] <= limit }
+      row.goals[#row.goals + 1] = { of = of, limit = limit, got = got[of], met = verdict(got[of], limit, got.floor) }
     end
   end
 end

@@ -37,4 +37,8 @@ end
 
 function stream.integer(i) return i end
 
+function stream.text() return "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" end
+
+function stream.row() return { id = 1, name = "x", v = { 1, 2, 3 } } end
+
 return stream

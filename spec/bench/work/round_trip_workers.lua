@@ -20,6 +20,6 @@ end
 
 return {
   name = "rendezvous round trip, workers", unit = "ns", n = 200000, carriers = { 1, 2 }, floor = "switch",
-  target = { { floor = 6, go = 1.6 }, { go = 1.6 } },
+  target = { { value = 400, floor = 6, go = 1.6 }, { go = 1.6 } },
   run = run,
 }

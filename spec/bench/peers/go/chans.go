@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 func roundTrip(n int) (float64, int) {
 	ping, pong := make(chan int), make(chan int)
@@ -34,7 +37,7 @@ type record struct {
 // The slice is shared with the receiver, as Go does; the engine under test copies it.
 func table(int) record { return record{id: 1, name: "x", v: []int{1, 2, 3}} }
 
-func stream[T any](capacity int, value func(int) T) workload {
+func stream[T any](capacity int, value func(int) T) func(int) (float64, int) {
 	return func(n int) (float64, int) {
 		ch := make(chan T, capacity)
 		go func() {
@@ -52,6 +55,43 @@ func stream[T any](capacity int, value func(int) T) workload {
 			panic("values were lost")
 		}
 		return time.Since(start).Seconds(), n
+	}
+}
+
+// crowd is several senders to several receivers through one channel.
+func crowd(senders, receivers int) func(int) (float64, int) {
+	return func(n int) (float64, int) {
+		ch, counts := make(chan int, 1024), make(chan int)
+		var sending sync.WaitGroup
+		start := time.Now()
+		for i := 0; i < receivers; i++ {
+			go func() {
+				count := 0
+				for range ch {
+					count++
+				}
+				counts <- count
+			}()
+		}
+		for i := 0; i < senders; i++ {
+			sending.Add(1)
+			go func() {
+				defer sending.Done()
+				for i := 1; i <= n/senders; i++ {
+					ch <- i
+				}
+			}()
+		}
+		sending.Wait()
+		close(ch)
+		total := 0
+		for i := 0; i < receivers; i++ {
+			total += <-counts
+		}
+		if total != n/senders*senders {
+			panic("values were lost")
+		}
+		return time.Since(start).Seconds(), total
 	}
 }
 

@@ -78,15 +78,13 @@ func beat(n int) (float64, int) {
 	return time.Since(start).Seconds(), n
 }
 
-func heartsCPU(n int) (float64, int) {
+func heartsCPU(n int) []float64 {
 	gate := make(chan struct{})
 	spreadHearts(n, gate)
 	time.Sleep(2 * time.Second)
-	start, cpu := time.Now(), cpuTime()
-	time.Sleep(5 * time.Second)
-	share := float64(cpuTime()-cpu) / float64(time.Since(start))
+	share := cpuShare(5 * time.Second)
 	close(gate)
-	return share, 1
+	return []float64{share}
 }
 
 // heartBytes is what the pattern takes beyond a goroutine that is parked without it.
@@ -149,8 +147,12 @@ func detection(n, hogs int) []float64 {
 	return late
 }
 
-func detectPercentile(p float64, hogs int) workload {
-	return func(n int) (float64, int) {
-		return detection(n, hogs)[int(float64(n-1)*p)], 1
+func detect(hogs int, percentiles ...float64) func(int) []float64 {
+	return func(n int) (told []float64) {
+		late := detection(n, hogs)
+		for _, p := range percentiles {
+			told = append(told, percentile(late, p))
+		}
+		return told
 	}
 }

@@ -1,5 +1,5 @@
-// The workloads of spec/bench in plain Go: `bench NAME N` prints "result AMOUNT OPERATIONS", in seconds, bytes or a
-// share; `bench list` prints the names.
+// The workloads of spec/bench in plain Go: `bench NAME N` prints "result AMOUNT OPERATIONS" for each figure, in
+// seconds, bytes or a share; `bench list` prints the names, `bench nothing` begins and ends.
 package main
 
 import (
@@ -9,51 +9,86 @@ import (
 	"strconv"
 )
 
-type workload func(n int) (amount float64, operations int)
-
-var workloads = map[string]workload{
-	"round_trip_fibers":  roundTrip,
-	"round_trip_workers": roundTrip,
-	"one_way_fibers":     stream(0, integer),
-	"one_way_workers":    stream(0, integer),
-	"buffered_one":       bufferedOne,
-	"buffered_fibers":    stream(1024, integer),
-	"buffered_workers":   stream(1024, integer),
-	"string_workers":     stream(1024, text),
-	"table_workers":      stream(1024, table),
-	"select_2":           selection(2, select2),
-	"select_8":           selection(8, select8),
-	"select_16":          selection(16, select16),
-	"select_default":     selectDefault,
-	"ring":               ring,
-	"jobs":               jobs,
-	"sieve":              primes,
-	"spawn_fiber":        spawn,
-	"timer":              timer,
-	"parked_fiber_bytes": parkedBytes,
-	"parked_fiber_time":  parkedTime,
-	"sleep_p50":          sleepPercentile(0.50),
-	"sleep_p99":          sleepPercentile(0.99),
-	"sleep_beside_hogs":  sleepBesideHogs,
-	"idle_cpu":           idle,
-	"beat_lua":           beat,
-	"beat_c":             beat,
-	"hearts_cpu":         heartsCPU,
-	"hearts_cpu_script":  heartsCPU,
-	"heart_bytes":        heartBytes,
-	"heart_time":         heartTime,
-	"detect_p50":         detectPercentile(0.50, 0),
-	"detect_p99":         detectPercentile(0.99, 0),
-	"detect_busy":        detectPercentile(0.99, 2),
-	"detect_beside_hogs": detectPercentile(0.99, 4),
+type workload struct {
+	run  func(n int) []result
+	warm bool // whether a run for nothing comes before
 }
 
-// Those that are measured without a warm-up.
-var cold = map[string]bool{
-	"sieve": true, "parked_fiber_bytes": true, "parked_fiber_time": true,
-	"sleep_p50": true, "sleep_p99": true, "sleep_beside_hogs": true, "idle_cpu": true,
-	"hearts_cpu": true, "hearts_cpu_script": true, "heart_bytes": true, "heart_time": true,
-	"detect_p50": true, "detect_p99": true, "detect_busy": true, "detect_beside_hogs": true,
+type result struct {
+	amount     float64
+	operations int
+}
+
+// each is a workload of n like operations.
+func each(run func(n int) (amount float64, operations int), warm bool) workload {
+	return workload{func(n int) []result {
+		amount, operations := run(n)
+		return []result{{amount, operations}}
+	}, warm}
+}
+
+func timed(run func(n int) (seconds float64, operations int)) workload { return each(run, true) }
+func cold(run func(n int) (amount float64, operations int)) workload   { return each(run, false) }
+
+// told is a workload of figures that stand for themselves.
+func told(run func(n int) []float64) workload {
+	return workload{func(n int) (results []result) {
+		for _, amount := range run(n) {
+			results = append(results, result{amount, 1})
+		}
+		return results
+	}, false}
+}
+
+var workloads = map[string]workload{
+	"round_trip_fibers":      timed(roundTrip),
+	"round_trip_workers":     timed(roundTrip),
+	"one_way_fibers":         timed(stream(0, integer)),
+	"one_way_workers":        timed(stream(0, integer)),
+	"one_way_string_fibers":  timed(stream(0, text)),
+	"one_way_string_workers": timed(stream(0, text)),
+	"one_way_table_fibers":   timed(stream(0, table)),
+	"one_way_table_workers":  timed(stream(0, table)),
+	"buffered_one":           timed(bufferedOne),
+	"buffered_fibers":        timed(stream(1024, integer)),
+	"buffered_workers":       timed(stream(1024, integer)),
+	"buffered_many_fibers":   timed(stream(1024, integer)),
+	"buffered_many_workers":  timed(stream(1024, integer)),
+	"string_fibers":          timed(stream(1024, text)),
+	"string_workers":         timed(stream(1024, text)),
+	"table_fibers":           timed(stream(1024, table)),
+	"table_workers":          timed(stream(1024, table)),
+	"fan_in_fibers":          timed(crowd(8, 1)),
+	"fan_in_workers":         timed(crowd(8, 1)),
+	"four_to_four_fibers":    timed(crowd(4, 4)),
+	"four_to_four_workers":   timed(crowd(4, 4)),
+	"select_2":               timed(selection(2, select2)),
+	"select_8":               timed(selection(8, select8)),
+	"select_16":              timed(selection(16, select16)),
+	"select_default":         timed(selectDefault),
+	"ring":                   timed(ring),
+	"jobs":                   timed(jobs),
+	"jobs_workers":           timed(jobs),
+	"sieve":                  cold(primes),
+	"parallel":               told(parallel),
+	"spawn_fiber":            timed(spawn),
+	"timer":                  timed(timer),
+	"parked_fiber_bytes":     cold(parkedBytes),
+	"parked_fiber_time":      cold(parkedTime),
+	"sleep":                  told(sleep),
+	"sleep_beside_hogs":      told(sleepBesideHogs),
+	"ticker":                 told(oneTicker),
+	"tickers":                told(tickers),
+	"idle_cpu":               told(idle),
+	"beat_lua":               timed(beat),
+	"beat_c":                 timed(beat),
+	"hearts_cpu":             told(heartsCPU),
+	"hearts_cpu_script":      told(heartsCPU),
+	"heart_bytes":            cold(heartBytes),
+	"heart_time":             cold(heartTime),
+	"detect":                 told(detect(0, 0.50, 0.99)),
+	"detect_busy":            told(detect(2, 0.99)),
+	"detect_beside_hogs":     told(detect(4, 0.99)),
 }
 
 func list() {
@@ -72,8 +107,11 @@ func main() {
 		list()
 		return
 	}
-	if len(os.Args) != 3 || workloads[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: bench NAME N | bench list")
+	if len(os.Args) == 2 && os.Args[1] == "nothing" {
+		return
+	}
+	if len(os.Args) != 3 || workloads[os.Args[1]].run == nil {
+		fmt.Fprintln(os.Stderr, "usage: bench NAME N | bench list | bench nothing")
 		os.Exit(2)
 	}
 	n, err := strconv.Atoi(os.Args[2])
@@ -81,10 +119,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	run := workloads[os.Args[1]]
-	if !cold[os.Args[1]] {
-		run(n/10 + 1)
+	work := workloads[os.Args[1]]
+	if work.warm {
+		work.run(n/10 + 1)
 	}
-	amount, operations := run(n)
-	fmt.Printf("result %.9g %d\n", amount, operations)
+	for _, r := range work.run(n) {
+		fmt.Printf("result %.9g %d\n", r.amount, r.operations)
+	}
 }

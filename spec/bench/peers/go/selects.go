@@ -2,7 +2,7 @@ package main
 
 import "time"
 
-func selection(width int, one func(c []chan int) (v, at int)) workload {
+func selection(width int, one func(c []chan int) (v, at int)) func(int) (float64, int) {
 	return func(n int) (float64, int) {
 		c := make([]chan int, width)
 		for i := range c {

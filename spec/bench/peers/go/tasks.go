@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"math"
 	"os"
 	"runtime"
 	"sort"
@@ -93,13 +94,17 @@ func lateness(n int, d time.Duration) []float64 {
 	return late
 }
 
-func sleepPercentile(p float64) workload {
-	return func(n int) (float64, int) {
-		return lateness(n, time.Millisecond)[int(float64(n-1)*p)], 1
-	}
+// percentile is the value of a sorted list below which a share p of it lies.
+func percentile(sorted []float64, p float64) float64 {
+	return sorted[int(math.Max(0, math.Ceil(float64(len(sorted))*p)-1))]
 }
 
-func sleepBesideHogs(n int) (float64, int) {
+func sleep(n int) []float64 {
+	late := lateness(n, time.Millisecond)
+	return []float64{percentile(late, 0.50), percentile(late, 0.99)}
+}
+
+func sleepBesideHogs(n int) []float64 {
 	for i := 0; i < 4; i++ {
 		go func() {
 			for {
@@ -107,7 +112,7 @@ func sleepBesideHogs(n int) (float64, int) {
 		}()
 	}
 	time.Sleep(50 * time.Millisecond)
-	return lateness(n, 100*time.Millisecond)[n-1], 1
+	return lateness(n, 100*time.Millisecond)[n-1:]
 }
 
 func cpuTime() time.Duration {
@@ -118,12 +123,47 @@ func cpuTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-func idle(n int) (float64, int) {
+// cpuShare is the share of a core that the process takes during d.
+func cpuShare(d time.Duration) float64 {
+	start, cpu := time.Now(), cpuTime()
+	time.Sleep(d)
+	return float64(cpuTime()-cpu) / float64(time.Since(start))
+}
+
+func idle(n int) []float64 {
 	gate := park(n)
 	time.Sleep(200 * time.Millisecond)
-	start, cpu := time.Now(), cpuTime()
-	time.Sleep(time.Second)
-	share := float64(cpuTime()-cpu) / float64(time.Since(start))
+	share := cpuShare(time.Second)
 	close(gate)
-	return share, 1
+	return []float64{share}
+}
+
+func fib(n int) int {
+	if n < 2 {
+		return n
+	}
+	return fib(n-1) + fib(n-2)
+}
+
+func compute(jobs, tasks int) time.Duration {
+	var wg sync.WaitGroup
+	start := time.Now()
+	for i := 0; i < tasks; i++ {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := 0; i < jobs/tasks; i++ {
+				if fib(27) != 196418 {
+					panic("not the 27th number")
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	return time.Since(start)
+}
+
+func parallel(n int) []float64 {
+	alone := compute(n, 1)
+	return []float64{float64(compute(n, 2)) / float64(alone)}
 }

@@ -6,18 +6,20 @@ package.path = here .. "/?.lua;" .. bench .. "?.lua;" .. package.path
 
 local sched = require "sched"
 local names = {
-  "round_trip_fibers", "one_way_fibers", "buffered_one", "buffered_fibers", "ring", "jobs", "sieve", "spawn_fiber",
-  "parked_fiber_bytes", "parked_fiber_time",
+  "round_trip_fibers", "one_way_fibers", "one_way_string_fibers", "one_way_table_fibers", "buffered_one",
+  "buffered_fibers", "string_fibers", "table_fibers", "fan_in_fibers", "four_to_four_fibers", "ring", "jobs", "sieve",
+  "spawn_fiber", "parked_fiber_bytes", "parked_fiber_time",
 }
 if arg[1] == "list" then
   print(table.concat(names, "\n"))
   return
 end
 
-local function go(fn)
+local function go(fn, ...)
   local done, ended, result
+  local arguments = table.pack(...)
   sched.go(function()
-    result = fn()
+    result = fn(table.unpack(arguments, 1, arguments.n))
     ended = true
     if done then done:close() end
   end)
