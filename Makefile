@@ -107,6 +107,20 @@ bench: deps ## install what is missing, build, measure; tables and a chart into 
 benches: $(BENCHES)
 	@:
 
+# counted by callgrind; what was built by other tools than those recorded is judged less strictly
+COUNT = CC="$(CC)" CFLAGS="$(CFLAGS)" LUBDUB=$(B)/lubdub $(B)/lubdub run spec/bench/check.lua
+
+bench-check: deps ## does a basic operation take 10 % more instructions than recorded?
+	$(V)$(MAKE) --no-print-directory counting
+	$(V)$(COUNT)
+
+bench-baseline: deps ## count those instructions and record them in spec/bench/baseline.json
+	$(V)$(MAKE) --no-print-directory counting
+	$(V)$(COUNT) --record
+
+counting: all $(B)/same_time.so
+	@:
+
 soak: all ## 10,000 healthy hearts beside hogs and stops: none may be missed (SECONDS=600)
 	$(V)$(B)/lubdub run spec/bench/soak.lua $(SECONDS)
 
@@ -317,7 +331,10 @@ $(B)/bench/peers/c/bench: $(wildcard spec/bench/peers/c/*.[ch]) $(B)/.flags
 	$(V)mkdir -p $(@D)
 	$(V)$(CC) $(FLAGS) $(filter %.c,$^) $(LDFLAGS) -o $@ $(LIBS)
 
+$(B)/same_time.so: spec/build/same_time.c $(B)/.flags
+	$(V)$(LINK) $(WARN) -fPIC -shared $< -o $@
+
 -include $(CORE:.o=.d) $(BINDING:.o=.d) $(COMMAND:.o=.d) $(patsubst %,%.d,$(CORETEST) $(LUATEST) $(BENCHES))
 FORCE:
-.PHONY: all demo test check format tests bench benches soak deps clean help lint lint-lua lint-format lint-cppcheck $(TIDY) install \
-  install-module uninstall lua FORCE
+.PHONY: all demo test check format tests bench benches bench-check bench-baseline counting soak deps clean help lint \
+  lint-lua lint-format lint-cppcheck $(TIDY) install install-module uninstall lua FORCE

@@ -18,7 +18,7 @@ helper.link_lua = os.getenv "LINK_LUA" or "$(pkg-config --libs lua5.4) -pthread 
 --- them in as many sims, each of another schedule.
 function helper.in_sim(it, opts)
   local sim = opts and opts.runs and lub.explore or lub.sim
-  return function(sentence, fn) return it(sentence, sim(opts, fn)) end
+  return function(sentence, fn) return it(sentence, sim(opts or {}, fn)) end -- a tail call: `it` names its caller
 end
 
 --- A word like `it` that makes two specs: on the real engine, and in sims of other and other schedules.
@@ -52,12 +52,6 @@ end
 
 --- A fiber that has run fn up to its first wait.
 function helper.go(fn, ...) return helper.parked(lub.go(fn, ...)) end
-
---- A word like `it` for specs that run in a sim. opts: lub.sim's.
-function helper.in_sim(it, opts)
-  require "lubdub.sim"
-  return function(sentence, fn) return it(sentence, lub.sim(opts or {}, fn)) end -- a tail call: `it` names its caller
-end
 
 --- The results of a fiber or worker that must end.
 function helper.join(x) return x:join(helper.long) end
