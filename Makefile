@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 .SUFFIXES:
 CC         ?= cc
-CFLAGS     ?= -O2 -g
+CFLAGS     ?= -O3 -g
 PREFIX     ?= /usr/local
 LUA        ?= lua5.4
 PKG_CONFIG ?= pkg-config
