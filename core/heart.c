@@ -211,7 +211,7 @@ lub_state lub_heart_state(lub_heart *h, int64_t now_ns) {
   /* a slice of less than 10 ms is not in C */
   if (look.state == LUB_STATE_BUSY && h->worker && look.state_ns > 10000000 &&
       lub_carriers_in_c(h->engine, h->worker)) {
-    int64_t none = 0;
+    long long none = 0;
     (void)atomic_compare_exchange_strong(&h->life.in_c_ns, &none, now_ns);
     return LUB_STATE_IN_C;
   }
@@ -369,7 +369,7 @@ lub_status lub_heart_resume(lub_heart *h) {
 
 static void move_on(lub_heart *h, int64_t ns) {
   lub_units *u = units_in(h);
-  int64_t since = u ? get(u->since_ns) : 0;
+  long long since = u ? get(u->since_ns) : 0;
   lub_life_extend(&h->life, ns);
   if (since) (void)atomic_compare_exchange_strong(&u->since_ns, &since, since + ns);
 }

@@ -83,7 +83,7 @@ static int64_t moved_on(int64_t since_ns, int64_t from_ns, int64_t to_ns, int64_
 
 static void excuse_unit(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
   lub_units *u = atomic_load(&h->units);
-  int64_t since = u ? atomic_load(&u->since_ns) : 0;
+  long long since = u ? atomic_load(&u->since_ns) : 0;
   /* fails when the unit ended meanwhile */
   if (since)
     (void)atomic_compare_exchange_strong(&u->since_ns, &since, moved_on(since, from_ns, to_ns, grace_ns));

@@ -51,14 +51,14 @@ lub_look lub_life_look(lub_life *l, int64_t now_ns) {
   }
 }
 
-static void shift(atomic_llong *stamp, int64_t at, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
+static void shift(atomic_llong *stamp, long long at, int64_t from_ns, int64_t to_ns, int64_t grace_ns) {
   if (at >= to_ns) return;
   /* fails when it was written meanwhile: then there is nothing to excuse */
   (void)atomic_compare_exchange_strong(stamp, &at, at + to_ns - (at > from_ns ? at : from_ns) + grace_ns);
 }
 
 void lub_life_extend(lub_life *l, int64_t more_ns) {
-  int64_t at = atomic_load(&l->sign_ns);
+  long long at = atomic_load(&l->sign_ns);
   /* fails when it beat meanwhile: it has until its next deadline, as ever */
   (void)atomic_compare_exchange_strong(&l->sign_ns, &at, at + more_ns);
 }
