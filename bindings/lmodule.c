@@ -25,6 +25,7 @@ static int close_engine(lua_State *L) {
     lub_pinned_close(o->lw);
     lub_pack_free(o->lw);
     lub_worker_end(w);
+    lub_worker_drop(w); /* alive no more */
     lub_worker_drop(w);
     lub_here = NULL;
   }

@@ -104,6 +104,7 @@ void lub_lworker_abandon(lworker *lw) {
   if (lw->L) close_state(lw);
   atomic_store(&w->joined, true);
   lub_worker_end(w);
+  lub_worker_drop(w); /* alive no more */
   lub_worker_drop(w);
 }
 
@@ -300,5 +301,6 @@ void lub_lworker_end_guest(lworker *lw, lworker *outer) {
   lub_pack_free(lw);
   lw->L = NULL;
   lub_worker_end(w);
+  lub_worker_drop(w); /* alive no more */
   lub_worker_drop(w);
 }

@@ -162,19 +162,21 @@ void lub_carriers_watch(lub_engine *e) {
 
 void lub_carriers_run_slice(lub_worker *w) {
   lub_engine *e = w->engine;
-  lub_object_ref(&w->obj);
   atomic_store(&w->state, LUB_RUNNING);
   atomic_store_explicit(&w->preempt, false, memory_order_relaxed);
   lub_worker_set_current(w);
   w->run(w);
   lub_worker_set_current(NULL);
+  if (w->ended) {
+    lub_object_drop(&w->obj); /* it is alive no more */
+    return;
+  }
   int running = LUB_RUNNING;
   bool again = w->ready.first || w->preempted.first; /* it left early */
-  if (!w->ended && (again || !atomic_compare_exchange_strong(&w->state, &running, LUB_IDLE))) {
-    atomic_store(&w->state, LUB_QUEUED);
-    lub_carriers_queue(e, w, again);
-  }
-  lub_object_drop(&w->obj);
+  /* once it is idle, another may run it, and it may be gone */
+  if (!again && atomic_compare_exchange_strong(&w->state, &running, LUB_IDLE)) return;
+  atomic_store(&w->state, LUB_QUEUED);
+  lub_carriers_queue(e, w, again);
 }
 
 static lub_worker *take_own(lub_engine *e, lub_carrier *c, lub_place *p) {
@@ -289,8 +291,9 @@ static void *carry(void *arg) {
     atomic_store(&c->current, w);
     lub_carriers_watch(c->engine);
     lub_carriers_run_slice(w);
-    atomic_store(&c->current, NULL);
-    atomic_fetch_add_explicit(&c->slices, 1, memory_order_relaxed);
+    /* the watcher may see them late */
+    atomic_store_explicit(&c->slices, c->slices + 1, memory_order_relaxed);
+    atomic_store_explicit(&c->current, NULL, memory_order_release);
   }
   pthread_mutex_lock(&c->engine->lock);
   c->sleeper = NULL;

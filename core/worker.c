@@ -123,7 +123,6 @@ void lub_worker_end(lub_worker *w) {
   }
   pthread_mutex_unlock(&e->lock);
   for (lub_ask *a; (a = lub_worker_asked(w, NULL));) lub_ask_drop(w, a); /* they may refer to w */
-  lub_object_drop(&w->obj);
 }
 
 /* ---- killing, and what was not joined ---------------------------------------------------------------------- */
@@ -262,6 +261,14 @@ void lub_fiber_ready(lub_fiber *f) {
   if (w == current) {
     enter(f, LUB_STATE_RUNNABLE);
     append(&w->ready, f);
+    return;
+  }
+  int idle = LUB_IDLE;
+  if (atomic_load_explicit(&w->state, memory_order_relaxed) == LUB_IDLE &&
+      atomic_compare_exchange_strong(&w->state, &idle, LUB_QUEUED)) {
+    enter(f, LUB_STATE_RUNNABLE); /* nobody runs it before it is queued: its ready queue is ours */
+    append(&w->ready, f);
+    lub_carriers_queue(w->engine, w, false);
     return;
   }
   lub_object_ref(&w->obj); /* once the fiber is in the inbox, w may run it, end, and be freed */

@@ -2,7 +2,7 @@
  *
  * The state word settles the one race there is, a worker going idle while a wake arrives:
  *   RUNNING -> QUEUED  by lub_worker_start: until then it is its opener's
- *   IDLE -> QUEUED     by the wake that finds it idle, which queues it
+ *   IDLE -> QUEUED     by the wake that finds it idle, which queues it; until then it is the waker's
  *   QUEUED -> RUNNING  by the carrier that takes it
  *   RUNNING -> NOTIFIED by a wake meanwhile; the worker will look at its inbox again
  *   RUNNING -> IDLE    by its carrier, with nothing ready; fails when NOTIFIED, and it is queued again
@@ -87,14 +87,15 @@ struct lub_worker {
   lub_sleeper *asleep;        /* pinned: the thread that sleeps; engine->lock */
 };
 
-/* Makes a worker that nobody runs yet. The engine's list holds one reference until lub_worker_end,
+/* Makes a worker that nobody runs yet. Being alive holds one reference, see lub_worker_end;
  * the caller gets another. LUB_NOMEM. */
 lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_worker **out);
 /* Queues a new worker for its first slice. */
 void lub_worker_start(lub_worker *w);
 /* Decides w's fate, if it is open, and closes `done`. True: it was. */
 bool lub_worker_decide(lub_worker *w, int fate);
-/* From run, after the last fiber: the worker will not run again. */
+/* From run, after the last fiber: the worker will not run again. Its carrier gives back the reference of being alive; who
+ * calls this otherwise does so himself. */
 void lub_worker_end(lub_worker *w);
 /* The engine logs `text` in a second, unless somebody joins w meanwhile: a parent may yet ask. From run, before
  * lub_worker_end. Without memory it is logged at once. */

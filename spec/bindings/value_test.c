@@ -120,6 +120,7 @@ int main(void) {
   lua_close(L);
   lub_pack_free(lw);
   lub_worker_end(w);
+  lub_worker_drop(w); /* alive no more */
   lub_worker_drop(w);
   (void)lub_engine_close(e);
   CHECK("nothing of the engine's memory is left", of_engine.blocks == 0);
