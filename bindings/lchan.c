@@ -67,14 +67,16 @@ static int sent(lua_State *L, int s, lua_KContext ctx) {
 
 /* ch:send(v [, wait]) -> true | nil, "timeout" | nil, "cancelled"; raises on a closed channel   [-0, +1|2, e] */
 static int chan_send(lua_State *L) {
-  LUB_POINT(L, chan_send, ":send");
-  lchan *box = lub_check_view(L, ":send", LUB_VIEW_RECV);
   lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, chan_send, ":send");
+  lchan *box = lub_check_view(L, ":send", LUB_VIEW_RECV);
   lub_fiber *f = &lw->running->core;
-  if (lua_isnoneornil(L, 2)) lub_arg_error(L, ":send", 2, "a value that is not nil");
+  bool integer = lua_isinteger(L, 2);
+  if (!integer && lua_isnoneornil(L, 2)) lub_arg_error(L, ":send", 2, "a value that is not nil");
   int64_t deadline = lub_check_last_wait(L, lw, 3, ":send"), wanted = deadline;
   lub_status refused = lub_may_wait(L, lw, &deadline);
-  lub_value v = lub_pack(L, 2, "argument 1");
+  lub_value v =
+      integer ? (lub_value){.type = LUB_INT, .as.i = lua_tointeger(L, 2)} : lub_pack(L, 2, "argument 1");
   lub_status status = lub_wait_send(&f->wait, &f->one, box->ch, &v, deadline);
   if (status == LUB_PARK) return lub_park(L, lw, (lua_KContext)box->ch, sent);
   if (status != LUB_OK) lub_value_drop(&v);
@@ -112,23 +114,24 @@ static int receive(lua_State *L, lchan *box, lworker *lw, int64_t deadline) {
 
 /* ch:recv([wait]) -> v | nil, "closed" | nil, "timeout" | nil, "cancelled"   [-0, +1|2, e] */
 static int chan_recv(lua_State *L) {
-  LUB_POINT(L, chan_recv, ":recv");
-  lchan *box = lub_check_view(L, ":recv", LUB_VIEW_SEND);
   lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, chan_recv, ":recv");
+  lchan *box = lub_check_view(L, ":recv", LUB_VIEW_SEND);
   return receive(L, box, lw, lub_check_last_wait(L, lw, 2, ":recv"));
 }
 
 /* for v in ch do: until it is closed and drained, or the fiber is cancelled. */
 static int chan_iterate(lua_State *L) {
-  LUB_POINT(L, chan_iterate, ":recv");
-  return receive(L, lub_check_view(L, ":recv", LUB_VIEW_SEND), lub_lworker(L), LUB_NEVER);
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, chan_iterate, ":recv");
+  return receive(L, lub_check_view(L, ":recv", LUB_VIEW_SEND), lw, LUB_NEVER);
 }
 
 /* ch:close(); raises on a closed channel. */
 static int chan_close(lua_State *L) {
-  LUB_POINT(L, chan_close, ":close");
-  lchan *box = lub_check_view(L, ":close", LUB_VIEW_RECV);
   lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, chan_close, ":close");
+  lchan *box = lub_check_view(L, ":close", LUB_VIEW_RECV);
   int64_t deadline = 0;
   lub_check_surplus(L, 1, ":close");
   (void)lub_may_wait(L, lw, &deadline); /* fenced? */

@@ -1,7 +1,7 @@
 /* lcoroutine.c - coroutines as Lua's own, but for the engine's yields, which pass outward to the fiber's end.
  *
- * A coroutine that the engine holds (parked or preempted) has two marks on top of its stack: the coroutine inside it
- * that is held too (or nil), and HELD. Whoever resumes it takes them off. */
+ * A coroutine that the engine holds (parked or preempted), and that a script might resume, has two marks on top of its
+ * stack: the coroutine inside it that is held too (or nil), and HELD. Whoever resumes it takes them off. */
 #include "llub.h"
 
 static char HELD;
@@ -25,15 +25,11 @@ lua_State *lub_innermost(lua_State *co) {
   return co;
 }
 
-bool lub_can_yield(lua_State *L, const lworker *lw) {
-  return lw->chain_ok && L == lw->innermost && lua_isyieldable(L);
-}
-
 /* co was left from a hook. */
-void lub_left_from_hook(lworker *lw, lua_State *co, int status) {
+void lub_left_from_hook(lworker *lw, lua_State *co, int status, int *nresults) {
   if (status != LUA_YIELD || !lw->held) return;
   lw->forced = false;
-  lub_mark_held(co, NULL); /* lua_checkstack was done by the hook */
+  *nresults = lub_hold(co, lw); /* lua_checkstack was done by the hook */
 }
 
 #if LUA_VERSION_RELEASE_NUM >= 50406

@@ -239,9 +239,7 @@ static int stand(lua_State *L, lworker *lw, int64_t ns, bool in_call, int nresul
     return luaL_error(L, "%s: not enough memory", function);
   if (in_call) lub_fiber_held(f);
   else lub_fiber_preempted(f);
-  lw->held = true;
-  lub_mark_held(L, NULL);
-  return lua_yieldk(L, 2, nresults, thawed);
+  return lua_yieldk(L, lub_hold(L, lw), nresults, thawed);
 }
 
 /* freeze(worker, s): its fibers, which get no CPU, run no more for so long; nil: of the calling one */

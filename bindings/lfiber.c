@@ -20,8 +20,8 @@ const char *lub_check_why(lua_State *L, int arg, const char *function) {
 
 /* lub.go(fn, ...) -> fiber */
 int lub_go(lua_State *L) {
-  LUB_POINT(L, lub_go, "go");
   lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, lub_go, "go");
   if (lua_type(L, 1) != LUA_TFUNCTION) lub_arg_error(L, "go", 1, "a function");
   int64_t deadline = 0;
   (void)lub_may_wait(L, lw, &deadline); /* a killed fiber starts nothing */
@@ -86,9 +86,10 @@ static lub_chan *done_of(lua_State *L, lfiber *f) {
 
 /* f:join([wait]) -> results of fn | nil, error | nil, "timeout" | nil, "cancelled" */
 static int fiber_join(lua_State *L) {
-  LUB_POINT(L, fiber_join, ":join");
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, fiber_join, ":join");
   lfiber *f = lub_check_fiber(L, ":join");
-  if (f == lub_lworker(L)->running) return luaL_error(L, "join: a fiber cannot join itself");
+  if (f == lw->running) return luaL_error(L, "join: a fiber cannot join itself");
   f->joined = true;
   if (!f->ended) return lub_join(L, done_of(L, f), push_results);
   (void)lub_check_last_wait(L, f->owner, 2, ":join");
@@ -107,15 +108,16 @@ static int fiber_done(lua_State *L) {
 /* ---- cancel and kill --------------------------------------------------------------------------------------------- */
 
 static int fiber_cancel(lua_State *L) {
-  LUB_POINT(L, fiber_cancel, ":cancel");
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, fiber_cancel, ":cancel");
   lfiber *f = lub_check_fiber(L, ":cancel");
-  lub_fiber_cancel(lub_lworker(L), f, lub_check_why(L, 2, ":cancel"));
+  lub_fiber_cancel(lw, f, lub_check_why(L, 2, ":cancel"));
   return 0;
 }
 
 static int fiber_kill(lua_State *L) {
-  LUB_POINT(L, fiber_kill, ":kill");
   lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, fiber_kill, ":kill");
   lfiber *f = lub_check_fiber(L, ":kill");
   const char *why = lub_check_why(L, 2, ":kill");
   if (f->main && lw->core->pinned)

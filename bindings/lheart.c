@@ -123,7 +123,8 @@ static int give(lua_State *L, lub_heart *h, lub_sign sign, lub_value *v) {
 
 /* heart:beat([progress]) -> true | nil, "closed" */
 static int heart_beat(lua_State *L) {
-  LUB_POINT(L, heart_beat, ":beat");
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, heart_beat, ":beat");
   lub_heart *h = lub_check_heart(L, ":beat");
   int n = lua_gettop(L);
   if (n == 1 || (n == 2 && lua_isnil(L, 2))) return give(L, h, LUB_SIGN_BEAT, NULL);
@@ -134,7 +135,8 @@ static int heart_beat(lua_State *L) {
 
 /* heart:unit([id]) -> true | nil, "closed" */
 static int heart_unit(lua_State *L) {
-  LUB_POINT(L, heart_unit, ":unit");
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, heart_unit, ":unit");
   lub_heart *h = lub_check_heart(L, ":unit");
   lub_value id;
   int type = lua_type(L, 2);
@@ -152,7 +154,8 @@ static int heart_unit(lua_State *L) {
 
 /* heart:rest() -> true | nil, "closed" */
 static int heart_rest(lua_State *L) {
-  LUB_POINT(L, heart_rest, ":rest");
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, heart_rest, ":rest");
   lub_heart *h = lub_check_heart(L, ":rest");
   lub_check_surplus(L, 1, ":rest");
   return give(L, h, LUB_SIGN_REST, NULL);
@@ -298,7 +301,8 @@ static int heart_extend(lua_State *L) {
 
 /* heart:close() -> true | nil, "closed" */
 static int heart_close(lua_State *L) {
-  LUB_POINT(L, heart_close, ":close");
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, heart_close, ":close");
   lub_heart *h = lub_check_heart(L, ":close");
   lub_check_surplus(L, 1, ":close");
   return push_done(L, lub_heart_close(h));

@@ -50,9 +50,10 @@ typedef struct lfiber {
   lbatch *batch;           /* ... from one send of many to the next, unless it is large */
   char *why;               /* of the cancel or kill; owned */
   int ref;                 /* in the worker's anchors, until it ends */
-  int line;     /* of the lub.go that started it, in the function that is its handle's second user value */
-  int nargs;    /* of a first resume; -1 when it has begun */
-  int nresults; /* when it has ended: 0; 1: the handle's first user value; more: in a table there */
+  int line;  /* of the lub.go that started it, in the function that is its handle's second user value */
+  int nargs; /* of a first resume; -1 when it has begun */
+  int nresults; /* when it has ended: 0; 1: the handle's first user value; more: in a table there. While it is held: the
+                   marks on its coroutine's stack */
   bool main, ended, failed, joined, cancelled, kill, killed, closing;
   bool at_point; /* it left at a point, and comes back to the operation there */
   bool exposed;  /* its coroutine was seen by the script: it is not used again */
@@ -165,7 +166,10 @@ void lub_fiber_cancel(lworker *lw, lfiber *f, const char *why);
 void lub_fiber_kill(lworker *lw, lfiber *f, const char *why);
 void lub_fiber_close_all(lworker *lw);
 void lub_fiber_push(lua_State *L, lworker *lw, lfiber *f);
-void lub_look_at_requests(lworker *lw);
+void lub_meet_requests(lworker *lw);
+static inline void lub_look_at_requests(lworker *lw) {
+  if (atomic_load_explicit(&lw->core->requested, memory_order_relaxed)) lub_meet_requests(lw);
+}
 void lub_worker_interrupt(lub_worker *w);
 void lub_set_signal(void);
 /* A coroutine from the pool, or a new one; pushed on L. */
@@ -197,11 +201,20 @@ int lub_die(lua_State *L, lworker *lw);
 /* Coroutines as Lua's own, but for the engine's yields, which pass outward (lcoroutine.c). */
 bool lub_is_held(lua_State *co);
 void lub_mark_held(lua_State *co, lua_State *inner);
+/* Before a yield of the engine's. Returns how many values it is to pass: the marks. Nobody can resume a fiber's own
+ * coroutine that the script has not seen, so that one needs none. */
+static inline int lub_hold(lua_State *L, lworker *lw) {
+  const lfiber *f = lw->running;
+  lw->held = true;
+  if (L == f->co && !f->exposed) return 0;
+  lub_mark_held(L, NULL);
+  return 2;
+}
 /* The coroutine in which a parked fiber really waits. */
 lua_State *lub_innermost(lua_State *co);
 /* Steps of the next two. */
 void lub_hook_follows(lworker *lw, lua_State *co);
-void lub_left_from_hook(lworker *lw, lua_State *co, int status);
+void lub_left_from_hook(lworker *lw, lua_State *co, int status, int *nresults);
 /* From here on co is the innermost coroutine that runs, NULL: none. What interrupts the worker interrupts it. */
 static inline void lub_go_on_in(lworker *lw, lua_State *co) {
   lw->innermost = co;
@@ -213,26 +226,24 @@ static inline int lub_resume(lworker *lw, lua_State *from, lua_State *co, int na
   lub_go_on_in(lw, co);
   int status = lua_resume(co, from, nargs, nresults);
   lub_go_on_in(lw, outer);
-  if (lw->forced) lub_left_from_hook(lw, co, status);
+  if (lw->forced) lub_left_from_hook(lw, co, status, nresults);
   return status;
 }
 /* Closes the coroutines that co holds, innermost first, then co. */
 void lub_close_chain(lworker *lw, lua_State *co);
-bool lub_can_yield(lua_State *L, const lworker *lw);
+static inline bool lub_can_yield(lua_State *L, const lworker *lw) {
+  return lw->chain_ok && L == lw->innermost && lua_isyieldable(L);
+}
 void lub_arm_kill(lua_State *L, lworker *lw);
 int lub_open_coroutines(lua_State *L);
 void lub_replace_coroutines(lua_State *L);
 
 /* In a sim, before an operation that others may see, with its arguments on the stack: whether another fiber is to run
  * first; then the operation must be left with lub_leave_at_point, and begins anew later. */
-bool lub_at_point_slow(lua_State *L, lworker *lw, const char *function);
+bool lub_at_point(lua_State *L, lworker *lw, const char *function);
 int lub_leave_at_point(lua_State *L, lworker *lw, lua_CFunction operation);
-static inline bool lub_at_point(lua_State *L, const char *function) {
-  lworker *lw = lub_lworker(L);
-  return lw->sim && lub_at_point_slow(L, lw, function);
-}
-#define LUB_POINT(L, operation, function) \
-  if (lub_at_point(L, function)) return lub_leave_at_point(L, lub_lworker(L), operation)
+#define LUB_POINT(L, lw, operation, function) \
+  if ((lw)->sim && lub_at_point(L, lw, function)) return lub_leave_at_point(L, lw, operation)
 
 /* Reports (lreport.c). */
 const char *lub_fiber_state(const lworker *lw, const lfiber *f);

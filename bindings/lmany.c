@@ -96,9 +96,9 @@ static int sent(lua_State *L, int s, lua_KContext ctx) {
 /* ch:send_many(t [, wait]) -> #t | nil, "timeout", sent | nil, "cancelled", sent; raises on a closed channel
  * [-0, +1|3, e] */
 static int chan_send_many(lua_State *L) {
-  LUB_POINT(L, chan_send_many, ":send_many");
-  lchan *box = lub_check_view(L, ":send_many", LUB_VIEW_RECV);
   lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, chan_send_many, ":send_many");
+  lchan *box = lub_check_view(L, ":send_many", LUB_VIEW_RECV);
   lfiber *f = lw->running;
   if (lua_type(L, 2) != LUA_TTABLE) lub_arg_error(L, ":send_many", 2, "a table of values");
   int64_t deadline = lub_check_last_wait(L, lw, 3, ":send_many"), wanted = deadline;
@@ -185,9 +185,9 @@ static int received(lua_State *L, int s, lua_KContext ctx) {
 
 /* ch:recv_many(n [, wait]) -> { v, ... } | nil, "closed" | nil, "timeout" | nil, "cancelled"   [-0, +1|2, e] */
 static int chan_recv_many(lua_State *L) {
-  LUB_POINT(L, chan_recv_many, ":recv_many");
-  lub_chan *ch = lub_check_view(L, ":recv_many", LUB_VIEW_SEND)->ch;
   lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, chan_recv_many, ":recv_many");
+  lub_chan *ch = lub_check_view(L, ":recv_many", LUB_VIEW_SEND)->ch;
   lub_fiber *f = &lw->running->core;
   int exact;
   if (lua_tointegerx(L, 2, &exact) < 1 || !exact || lua_type(L, 2) != LUA_TNUMBER)

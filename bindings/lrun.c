@@ -36,9 +36,7 @@ int lub_die(lua_State *L, lworker *lw) {
     lub_arm_kill(L, lw);
     return luaL_error(L, "killed");
   }
-  lw->held = true;
-  lub_mark_held(L, NULL);
-  return lua_yieldk(L, 2, 0, die_again);
+  return lua_yieldk(L, lub_hold(L, lw), 0, die_again);
 }
 
 /* An error that no fiber of a host's state joined: its main fiber gets it, once. The script may go on. */
@@ -104,14 +102,12 @@ int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k) {
     drive(L, lw, f);
     return k(L, LUA_OK, ctx);
   }
-  lw->held = true;
-  lub_mark_held(L, NULL);
-  return lua_yieldk(L, 2, ctx, k);
+  return lua_yieldk(L, lub_hold(L, lw), ctx, k);
 }
 
 /* ---- the points of a sim --------------------------------------------------------------------------------------- */
 
-bool lub_at_point_slow(lua_State *L, lworker *lw, const char *function) {
+bool lub_at_point(lua_State *L, lworker *lw, const char *function) {
   lfiber *f = lw->running;
   if (lw->judging) return false; /* inside an operation of f, which may be on its way back to it */
   bool back = f->at_point;
@@ -129,10 +125,9 @@ static int come_back(lua_State *L, int status, lua_KContext operation) {
 
 int lub_leave_at_point(lua_State *L, lworker *lw, lua_CFunction operation) {
   lfiber *f = lw->running;
-  f->at_point = lw->held = true;
+  f->at_point = true;
   lub_fiber_preempted(&f->core);
-  lub_mark_held(L, NULL);
-  return lua_yieldk(L, 2, (lua_KContext)operation, come_back);
+  return lua_yieldk(L, lub_hold(L, lw), (lua_KContext)operation, come_back);
 }
 
 /* ---- preemption and kills in the midst of Lua ----------------------------------------------------------------- */
@@ -448,7 +443,7 @@ static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   int nargs = f->nargs;
   if (nargs < 0) {
     nargs = 0;
-    lua_pop(f->co, 2); /* the marks */
+    if (f->nresults) lua_pop(f->co, f->nresults); /* the marks */
   }
   f->nargs = -1;
   lw->running = f;
@@ -465,8 +460,8 @@ static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
 void lub_fibers_run(lworker *lw) {
   lub_worker *w = lw->core;
   lfiber *f;
-  while (!atomic_load_explicit(&w->killed, memory_order_relaxed) &&
-         (f = (lfiber *)(void *)lub_worker_next(w))) {
+  if (atomic_load_explicit(&w->killed, memory_order_relaxed)) return;
+  while ((f = (lfiber *)(void *)lub_worker_next(w))) {
     run_fiber(lw->L, lw, f);
     if (lw->main->ended || lw->failed) break;
     if (lub_worker_must_leave(w)) {
@@ -562,9 +557,8 @@ void lub_fiber_close_all(lworker *lw) {
     close_from_outside(lw, (lfiber *)(void *)lub_container(k, lub_fiber, link));
 }
 
-void lub_look_at_requests(lworker *lw) {
+void lub_meet_requests(lworker *lw) {
   lub_worker *w = lw->core;
-  if (!atomic_load_explicit(&w->requested, memory_order_relaxed)) return;
   atomic_store(&w->requested, false);
   lub_report_answer(lw);
   bool kill = atomic_load(&w->killed);

@@ -138,8 +138,7 @@ static int64_t read_cases(lua_State *L, lworker *lw, lcases *cs, int n, const ch
   return deadline;
 }
 
-static int choose(lua_State *L, bool ordered, const char *function) {
-  lworker *lw = lub_lworker(L);
+static int choose(lua_State *L, lworker *lw, bool ordered, const char *function) {
   lfiber *f = lw->running;
   int n = lua_gettop(L);
   luaL_checkstack(L, 8, function);
@@ -156,14 +155,16 @@ static int choose(lua_State *L, bool ordered, const char *function) {
 
 /* lub.select(case, ...) -> from, value, index | nil, "timeout" | nil, "cancelled"   [-0, +2|3, e] */
 static int select_any(lua_State *L) {
-  LUB_POINT(L, select_any, "select");
-  return choose(L, false, "select");
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, select_any, "select");
+  return choose(L, lw, false, "select");
 }
 
 /* The same, but of several that are ready, the first named. */
 static int select_first(lua_State *L) {
-  LUB_POINT(L, select_first, "prefer");
-  return choose(L, true, "prefer");
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, select_first, "prefer");
+  return choose(L, lw, true, "prefer");
 }
 
 /* Adds << to the channels' metatable at the top. */

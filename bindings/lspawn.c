@@ -107,8 +107,8 @@ static lua_Integer read_options(lua_State *L, char *name, size_t size) {
 
 /* lub.spawn([{name=, memory=},] fn_or_path, ...) -> worker */
 static int spawn(lua_State *L) {
-  LUB_POINT(L, spawn, "spawn");
   lworker *self = lub_lworker(L);
+  LUB_POINT(L, self, spawn, "spawn");
   char name[64];
   int64_t deadline = 0;
   (void)lub_may_wait(L, self, &deadline); /* a killed fiber starts nothing */
@@ -155,9 +155,10 @@ static int push_results(lua_State *L) {
 
 /* w:join([wait]) -> results of fn, copied | nil, error | nil, "killed" | nil, "timeout" | nil, "cancelled" */
 static int worker_join(lua_State *L) {
-  LUB_POINT(L, worker_join, ":join");
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, worker_join, ":join");
   lub_worker *w = lub_check_worker(L, ":join");
-  if (w == lub_lworker(L)->core) return luaL_error(L, "join: a worker cannot join itself");
+  if (w == lw->core) return luaL_error(L, "join: a worker cannot join itself");
   atomic_store(&w->joined, true);
   return lub_join(L, w->done, push_results);
 }
@@ -171,15 +172,16 @@ static int worker_done(lua_State *L) {
 }
 
 static int worker_cancel(lua_State *L) {
-  LUB_POINT(L, worker_cancel, ":cancel");
+  lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, worker_cancel, ":cancel");
   lub_worker *w = lub_check_worker(L, ":cancel");
   lub_worker_cancel(w, lub_check_why(L, 2, ":cancel"));
   return 0;
 }
 
 static int worker_kill(lua_State *L) {
-  LUB_POINT(L, worker_kill, ":kill");
   lworker *lw = lub_lworker(L);
+  LUB_POINT(L, lw, worker_kill, ":kill");
   lub_worker *w = lub_check_worker(L, ":kill");
   const char *why = lub_check_why(L, 2, ":kill");
   if (w->pinned)

@@ -210,17 +210,18 @@ static void queue_waiter(lub_list *q, lub_wait *w, lub_waiter *one, lub_chan *ch
   lub_list_push(q, &one->link);
 }
 
+static void tell(const lub_wait *w, const lub_chan *ch, bool send) {
+  lub_wish wish = ch->whose || ch->of_worker ? LUB_TO_JOIN : send ? LUB_TO_SEND : LUB_TO_RECV;
+  lub_wait_tell(w, send ? LUB_STATE_BLOCKED_SEND : LUB_STATE_IDLE, wish, ch->name);
+}
+
 static lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t deadline, bool send) {
   if (!send) one->value.type = LUB_NIL;
-  bool join = ch->whose || ch->of_worker;
-  lub_wait_open(w, send ? LUB_STATE_BLOCKED_SEND : LUB_STATE_IDLE,
-                join   ? LUB_TO_JOIN
-                : send ? LUB_TO_SEND
-                       : LUB_TO_RECV,
-                ch->name);
+  if (w->life) tell(w, ch, send);
+  lub_wait_open(w);
   queue_waiter(send ? &ch->sendq : &ch->recvq, w, one, ch, send);
   lub_chan_unlock(ch);
-  lub_wait_arm(w, deadline);
+  if (deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   return LUB_PARK;
 }
 

@@ -17,7 +17,7 @@ static const char *const wishes[] = {"", "sleep", "select", "recv", "send", "joi
 
 void lub_life_wait_for(lub_life *l, lub_wish wish, const char *name) {
   char bytes[LUB_WHAT * 8 + 1] = {(char)wish};
-  if (name) (void)snprintf(bytes + 1, sizeof bytes - 1, "%s", name);
+  if (name) memcpy(bytes + 1, name, strnlen(name, sizeof bytes - 2));
   for (int i = 0; i < LUB_WHAT; i++) {
     uint64_t word;
     memcpy(&word, bytes + i * 8, 8);

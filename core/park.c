@@ -20,19 +20,13 @@ lub_status lub_wait_reserve(lub_wait *w) {
   return lub_timer_reserve(&w->engine->timers, &w->timer);
 }
 
-void lub_wait_open(lub_wait *w, lub_state state, lub_wish wish, const char *name) {
-  w->parked = true;
-  w->since_ns = lub_engine_coarse_ns(w->engine);
-  if (w->life) {
-    lub_life_wait_for(w->life, wish, name);
-    lub_engine_enter(w->engine, w->life, state);
-  }
-  /* release: pairs with the acquire in lub_wait_claim */
-  atomic_store_explicit(&w->open, true, memory_order_release);
+void lub_wait_tell(const lub_wait *w, lub_state state, lub_wish wish, const char *name) {
+  if (!w->life) return;
+  lub_life_wait_for(w->life, wish, name);
+  lub_engine_enter(w->engine, w->life, state);
 }
 
 void lub_wait_arm(lub_wait *w, int64_t deadline) {
-  if (deadline == LUB_NEVER) return;
   bool earliest; /* nobody need be told: the thread that parks keeps its timers, or the watcher does */
   w->armed = true;
   (void)lub_timer_start(&w->engine->timers, &w->timer, deadline, &earliest);
@@ -40,8 +34,9 @@ void lub_wait_arm(lub_wait *w, int64_t deadline) {
 
 lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
   if (lub_wait_begin(w, NULL, 0, deadline)) return LUB_NOMEM;
-  lub_wait_open(w, LUB_STATE_IDLE, LUB_TO_SLEEP, NULL);
-  lub_wait_arm(w, deadline);
+  lub_wait_tell(w, LUB_STATE_IDLE, LUB_TO_SLEEP, NULL);
+  lub_wait_open(w);
+  if (deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   return LUB_PARK;
 }
 

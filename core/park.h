@@ -3,6 +3,7 @@
 #ifndef LUB_PARK_H
 #define LUB_PARK_H
 
+#include "engine.h"
 #include "waiter.h"
 
 /* Makes room for w's timer. LUB_NOMEM. */
@@ -14,10 +15,17 @@ static inline lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32
   w->count = count;
   return LUB_OK;
 }
-/* From here on w may be claimed. Before it is queued anywhere, or with the channels locked. For a heart: the state it
- * waits in, what for, and the channel's name or NULL. */
-void lub_wait_open(lub_wait *w, lub_state state, lub_wish wish, const char *name);
-/* Starts the deadline of a wait that has been queued. */
+/* Tells the heart, before lub_wait_open, if there is one: the state it waits in, what for, and the channel's name or
+ * NULL. */
+void lub_wait_tell(const lub_wait *w, lub_state state, lub_wish wish, const char *name);
+/* From here on w may be claimed. Before it is queued anywhere, or with the channels locked. */
+static inline void lub_wait_open(lub_wait *w) {
+  w->parked = true;
+  w->since_ns = lub_engine_coarse_ns(w->engine);
+  /* release: pairs with the acquire in lub_wait_claim */
+  atomic_store_explicit(&w->open, true, memory_order_release);
+}
+/* Starts the deadline of a wait that has been queued; not LUB_NEVER. */
 void lub_wait_arm(lub_wait *w, int64_t deadline);
 /* Queues w for nothing but its deadline. LUB_PARK | LUB_NOMEM. */
 lub_status lub_wait_sleep(lub_wait *w, int64_t deadline);

@@ -78,7 +78,8 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
     status = try_case(w, &ws[turn[i]], &woken);
   }
   if (status == LUB_TIMEOUT && deadline != 0) {
-    lub_wait_open(w, LUB_STATE_IDLE, LUB_TO_SELECT, NULL);
+    lub_wait_tell(w, LUB_STATE_IDLE, LUB_TO_SELECT, NULL);
+    lub_wait_open(w);
     for (uint32_t i = 0; i < n; i++) {
       ws[i].wait = w;
       if (ws[i].ch) lub_list_push(ws[i].send ? &ws[i].ch->sendq : &ws[i].ch->recvq, &ws[i].link);
@@ -86,7 +87,7 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
     status = LUB_PARK;
   }
   lock_all(ws, order, n, false);
-  if (status == LUB_PARK) lub_wait_arm(w, deadline);
+  if (status == LUB_PARK && deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   if (woken) woken->wake(woken);
   return status;
 }

@@ -17,13 +17,10 @@ enum {
   COMPLAIN_NS = 1000000000, /* time for a parent to join what failed */
 };
 
-static LUB_THREAD_LOCAL lub_worker *current;
-
-lub_worker *lub_worker_current(void) { return current; }
-void lub_worker_set_current(lub_worker *w) { current = w; }
+LUB_THREAD_LOCAL lub_worker *lub_worker_here;
 
 void lub_interrupted(void) {
-  lub_worker *w = current;
+  lub_worker *w = lub_worker_here;
   if (!w || !w->interrupt) return;
   if (w->engine->opts.choose) { /* who chooses knows its points; a sim has a guard */
     if (w->engine->sim) w->interrupt(w);
@@ -258,7 +255,7 @@ void lub_fiber_held(lub_fiber *f) { append(&f->worker->preempted, f); }
 
 void lub_fiber_ready(lub_fiber *f) {
   lub_worker *w = f->worker;
-  if (w == current) {
+  if (w == lub_worker_here) {
     enter(f, LUB_STATE_RUNNABLE);
     append(&w->ready, f);
     return;
@@ -318,11 +315,6 @@ bool lub_fiber_withdraw(lub_fiber *f) {
 void lub_worker_forget_ready(lub_worker *w) {
   look_into_inbox(w);
   w->ready.first = w->preempted.first = NULL;
-}
-
-bool lub_worker_must_leave(lub_worker *w) {
-  return atomic_load_explicit(&w->preempt, memory_order_relaxed) ||
-         atomic_load_explicit(&w->requested, memory_order_relaxed);
 }
 
 bool lub_worker_has_ready(lub_worker *w) {
@@ -638,7 +630,8 @@ bool lub_workers_end(lub_engine *e, double wait) {
 }
 
 lub_status lub_engine_end_workers(lub_engine *e, double wait) {
-  if (current && current->engine == e && !current->pinned) return LUB_BUSY;
+  const lub_worker *w = lub_worker_here;
+  if (w && w->engine == e && !w->pinned) return LUB_BUSY;
   return lub_workers_end(e, wait) ? LUB_OK : LUB_TIMEOUT;
 }
 

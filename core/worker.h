@@ -119,7 +119,10 @@ void lub_ask_drop(lub_worker *w, lub_ask *ask);
 /* The next ready fiber, or NULL: leave the slice. The running thread's. */
 lub_fiber *lub_worker_next(lub_worker *w);
 /* Whether the slice should end at once. */
-bool lub_worker_must_leave(lub_worker *w);
+static inline bool lub_worker_must_leave(lub_worker *w) {
+  return atomic_load_explicit(&w->preempt, memory_order_relaxed) ||
+         atomic_load_explicit(&w->requested, memory_order_relaxed);
+}
 /* Whether another fiber of w is ready. */
 bool lub_worker_has_ready(lub_worker *w);
 /* The thread that runs w sleeps until w is woken (pinned workers, and fibers that cannot yield). */
@@ -151,7 +154,8 @@ void lub_worker_forget_ready(lub_worker *w);
 /* The calling thread runs fibers of a pinned worker from here on, or no longer. */
 void lub_worker_drive(lub_worker *w, bool begin);
 /* The worker that the calling thread runs, or NULL; set by carriers and by threads of pinned workers. */
-lub_worker *lub_worker_current(void);
-void lub_worker_set_current(lub_worker *w);
+extern LUB_THREAD_LOCAL lub_worker *lub_worker_here;
+static inline lub_worker *lub_worker_current(void) { return lub_worker_here; }
+static inline void lub_worker_set_current(lub_worker *w) { lub_worker_here = w; }
 
 #endif
