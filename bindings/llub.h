@@ -32,7 +32,9 @@ typedef struct lchan {
 
 typedef struct lcases { /* of a select */
   uint32_t room, count;
-  uint32_t *order; /* [2 * room], behind the cases */
+  bool sends;       /* one of them has a value to send, or had */
+  uint32_t ordered; /* of how many cases `order` has the numbers */
+  uint32_t *order;  /* [2 * room], behind the cases */
   lub_waiter one[];
 } lcases;
 

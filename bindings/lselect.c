@@ -25,15 +25,10 @@ static int chan_case(lua_State *L) {
   return 1;
 }
 
-static bool is_case(lua_State *L, int arg) {
-  return lua_type(L, arg) == LUA_TUSERDATA && lua_rawlen(L, arg) == sizeof(lcase) &&
-         ((lcase *)lua_touserdata(L, arg))->magic == LUB_CASE_MAGIC;
-}
-
 static void drop_cases(lcases *cs) {
-  for (uint32_t i = 0; cs && i < cs->count; i++)
-    if (cs->one[i].value.type != LUB_NIL) lub_value_drop(&cs->one[i].value);
-  if (cs) cs->count = 0;
+  for (uint32_t i = 0; cs->sends && i < cs->count; i++) lub_value_drop(&cs->one[i].value);
+  cs->sends = false;
+  cs->count = 0;
 }
 
 static lcases *make_room(lua_State *L, lfiber *f, uint32_t n, const char *function) {
@@ -44,7 +39,8 @@ static lcases *make_room(lua_State *L, lfiber *f, uint32_t n, const char *functi
   cs = mem->realloc(mem->ud, cs, nbytes + 2 * room * sizeof *cs->order);
   if (!cs) luaL_error(L, "%s: not enough memory for %d cases", function, (int)n);
   cs->room = (uint32_t)room;
-  cs->count = 0;
+  cs->count = cs->ordered = 0;
+  cs->sends = false;
   cs->order = (uint32_t *)(void *)((char *)cs + nbytes);
   return f->cases = cs;
 }
@@ -91,7 +87,8 @@ static int selected(lua_State *L, int s, lua_KContext ctx) {
   return push_selected(L, f, status, f->core.wait.index);
 }
 
-static void read_send(lua_State *L, int arg, lub_waiter *one) {
+static void read_send(lua_State *L, int arg, lcases *cs) {
+  lub_waiter *one = &cs->one[arg - 1];
   char what[32];
   lua_getiuservalue(L, arg, 1);
   one->ch = ((lchan *)lua_touserdata(L, -1))->ch;
@@ -101,16 +98,36 @@ static void read_send(lua_State *L, int arg, lub_waiter *one) {
   if (lua_type(L, -1) == LUA_TTABLE || lua_type(L, -1) >= LUA_TFUNCTION)
     (void)snprintf(what, sizeof what, "argument %d", arg);
   one->value = lub_pack(L, -1, what);
+  cs->sends = true;
   lua_pop(L, 2);
 }
 
-static lub_chan *read_receive(lua_State *L, int arg, const char *function) {
-  lchan *box = lub_test_chan(L, arg);
-  if (!box) lub_arg_error(L, function, arg, "a channel, channel << value, nil or seconds");
+static void read_receive(lua_State *L, int arg, const lchan *box, lub_waiter *one, const char *function) {
   if (box->view == LUB_VIEW_SEND)
     luaL_error(L, "%s: argument %d: channel '%s' is a sender here: it cannot receive", function, arg,
                box->ch->name);
-  return box->ch;
+  one->ch = box->ch;
+}
+
+static void refuse_case(lua_State *L, int arg, const char *function) {
+  lub_arg_error(L, function, arg, "a channel, channel << value, nil or seconds");
+}
+
+/* A handle begins with what tells its kind. */
+static void read_handle(lua_State *L, int arg, const void *const *box, lcases *cs, const char *function) {
+  size_t size = lua_rawlen(L, arg); /* a light one has no length */
+  const void *magic = size >= sizeof *box ? *box : NULL;
+  if (size == sizeof(lchan) && magic == LUB_CHAN_MAGIC)
+    read_receive(L, arg, (const lchan *)(const void *)box, &cs->one[arg - 1], function);
+  else if (size == sizeof(lcase) && magic == LUB_CASE_MAGIC) read_send(L, arg, cs);
+  else refuse_case(L, arg, function);
+}
+
+static int64_t read_wait(lua_State *L, lworker *lw, int arg, int *number, const char *function) {
+  if (*number)
+    luaL_error(L, "%s: arguments %d and %d are both numbers: one wait is allowed", function, *number, arg);
+  *number = arg;
+  return lub_check_wait(L, lw, arg, function);
 }
 
 /* Fills the fiber's cases from the arguments; returns the deadline. */
@@ -119,22 +136,16 @@ static int64_t read_cases(lua_State *L, lworker *lw, lcases *cs, int n, const ch
   int number = 0;
   drop_cases(cs); /* those of a call that raised */
   for (int i = 1; i <= n; i++) {
-    lub_waiter *one = &cs->one[i - 1];
-    memset(one, 0, sizeof *one);
+    cs->one[i - 1] = (lub_waiter){.ch = NULL};
     cs->count = (uint32_t)i;
-    switch (lua_type(L, i)) {
-      case LUA_TNIL: break;
-      case LUA_TNUMBER:
-        if (number)
-          luaL_error(L, "%s: arguments %d and %d are both numbers: one wait is allowed", function, number, i);
-        number = i;
-        deadline = lub_check_wait(L, lw, i, function);
-        break;
-      default:
-        if (is_case(L, i)) read_send(L, i, one);
-        else one->ch = read_receive(L, i, function);
-    }
+    const void *const *box = lua_touserdata(L, i);
+    if (box) read_handle(L, i, box, cs, function);
+    else if (lua_type(L, i) == LUA_TNUMBER) deadline = read_wait(L, lw, i, &number, function);
+    else if (!lua_isnil(L, i)) refuse_case(L, i, function);
   }
+  if (cs->ordered != (uint32_t)n)
+    for (int i = 0; i < n; i++) cs->order[i] = (uint32_t)i;
+  cs->ordered = (uint32_t)n;
   return deadline;
 }
 

@@ -128,18 +128,6 @@ static void put(lub_chan *ch, const lub_value *v) {
   ch->slots[i >= ch->cap ? i - ch->cap : i] = *v;
 }
 
-static bool somebody_waits(const lub_list *q) {
-  for (lub_link *k = q->root.next; k != &q->root; k = k->next)
-    if (atomic_load(&lub_container(k, lub_waiter, link)->wait->open)) return true;
-  return false;
-}
-
-bool lub_chan_is_ready_locked(lub_chan *ch, bool send) {
-  if (ch->closed) return true;
-  if (send) return ch->len < ch->cap || somebody_waits(&ch->recvq);
-  return ch->len > 0 || somebody_waits(&ch->sendq);
-}
-
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken) {
   *woken = NULL;
   if (ch->closed) return LUB_CLOSED;

@@ -55,8 +55,18 @@ void lub_chan_drain(lub_chan *ch);
 
 /* The steps that select shares. The channel is locked; *woken is to be woken after unlock, NULL: nobody.
  * Each does the operation at once, or returns LUB_TIMEOUT without effect; LUB_NOMEM: a ring could not be made. */
-/* Whether a try would not be LUB_TIMEOUT. */
-bool lub_chan_is_ready_locked(lub_chan *ch, bool send);
+static inline bool lub_chan_has_waiter_locked(const lub_list *q) {
+  for (lub_link *k = q->root.next; k != &q->root; k = k->next)
+    if (atomic_load_explicit(&lub_container(k, lub_waiter, link)->wait->open, memory_order_relaxed))
+      return true;
+  return false;
+}
+/* Whether a try would not be LUB_TIMEOUT, unless who waits is woken meanwhile by something else. */
+static inline bool lub_chan_is_ready_locked(const lub_chan *ch, bool send) {
+  if (ch->closed) return true;
+  if (send) return ch->len < ch->cap || lub_chan_has_waiter_locked(&ch->recvq);
+  return ch->len > 0 || lub_chan_has_waiter_locked(&ch->sendq);
+}
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken);
 lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, lub_wait **woken);
 

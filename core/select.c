@@ -2,6 +2,8 @@
  * that the choice is made at one moment. */
 #include "select.h"
 
+#include <string.h>
+
 #include "engine.h"
 
 static bool before(const lub_waiter *ws, uint32_t a, uint32_t b) {
@@ -29,67 +31,84 @@ static void sort_by_address(const lub_waiter *ws, uint32_t *order, uint32_t n) {
   }
 }
 
-static void lock_all(lub_waiter *ws, const uint32_t *order, uint32_t n, bool lock) {
+static bool is_sorted(const lub_waiter *ws, const uint32_t *order, uint32_t n) {
+  for (uint32_t i = 1; i < n; i++)
+    if (before(ws, order[i], order[i - 1])) return false;
+  return true;
+}
+
+static void lock_all(const lub_waiter *ws, const uint32_t *order, uint32_t n) {
+  lub_chan *last = NULL; /* one channel may have several cases */
+  for (uint32_t i = 0; i < n; i++) {
+    lub_chan *ch = ws[order[i]].ch;
+    if (ch && ch != last) lub_chan_lock(ch);
+    last = ch;
+  }
+}
+
+static void unlock_all(const lub_waiter *ws, const uint32_t *order, uint32_t n) {
   lub_chan *last = NULL;
   for (uint32_t i = 0; i < n; i++) {
     lub_chan *ch = ws[order[i]].ch;
-    if (!ch || ch == last) continue;
-    if (lock) lub_chan_lock(ch);
-    else lub_chan_unlock(ch);
+    if (ch && ch != last) lub_chan_unlock(ch);
     last = ch;
   }
 }
 
 static lub_status try_case(lub_wait *w, lub_waiter *one, lub_wait **woken) {
-  if (!one->ch) return LUB_TIMEOUT;
   return one->send ? lub_chan_try_send_locked(one->ch, &one->value, w->id, woken)
                    : lub_chan_try_recv_locked(one->ch, &one->value, w->id, woken);
 }
 
-/* Puts one of the cases that are ready first, in whose place what was there goes. */
-static void choose_case(lub_engine *e, lub_waiter *ws, uint32_t *turn, uint32_t n) {
-  uint32_t ready = 0;
-  for (uint32_t i = 0; i < n; i++) turn[i] = i;
-  for (uint32_t i = 0; i < n; i++) ready += ws[i].ch && lub_chan_is_ready_locked(ws[i].ch, ws[i].send);
-  if (ready < 2) return;
-  uint32_t k = lub_engine_choose(e, LUB_CHOOSE_CASE, ready, NULL), at = 0;
-  while (!ws[at].ch || !lub_chan_is_ready_locked(ws[at].ch, ws[at].send) || k-- > 0) at++;
-  turn[0] = at;
-  turn[at] = 0;
+/* Of those that are ready, in their order. Returns how many. */
+static uint32_t find_ready(const lub_waiter *ws, uint32_t n, uint32_t *ready) {
+  uint32_t nready = 0;
+  for (uint32_t i = 0; i < n; i++)
+    if (ws[i].ch && lub_chan_is_ready_locked(ws[i].ch, ws[i].send)) ready[nready++] = i;
+  return nready;
+}
+
+static uint32_t choose_one(lub_engine *e, lub_random *r, uint32_t nready) {
+  if (nready == 1 || !r) return 0;
+  return e->opts.choose ? lub_engine_choose(e, LUB_CHOOSE_CASE, nready, NULL) : lub_random_below(r, nready);
+}
+
+/* One that is ready may be so no more: whoever waited there was woken by something else meanwhile. */
+static lub_status try_ready(lub_wait *w, lub_waiter *ws, uint32_t *ready, uint32_t nready, lub_random *r,
+                            uint32_t *index, lub_wait **woken) {
+  for (; nready > 0; nready--) {
+    uint32_t k = choose_one(w->engine, r, nready);
+    *index = ready[k];
+    lub_status status = try_case(w, &ws[ready[k]], woken);
+    if (status != LUB_TIMEOUT) return status;
+    memmove(&ready[k], &ready[k + 1], (nready - k - 1) * sizeof *ready);
+  }
+  return LUB_TIMEOUT;
+}
+
+static void queue_all(lub_wait *w, lub_waiter *ws, uint32_t n) {
+  lub_wait_tell(w, LUB_STATE_IDLE, LUB_TO_SELECT, NULL);
+  lub_wait_open(w);
+  for (uint32_t i = 0; i < n; i++) {
+    ws[i].wait = w;
+    if (ws[i].ch) lub_list_push(ws[i].send ? &ws[i].ch->sendq : &ws[i].ch->recvq, &ws[i].link);
+  }
 }
 
 lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *order, lub_random *r,
                            int64_t deadline, uint32_t *index) {
-  uint32_t *turn = order + n;
+  uint32_t *ready = order + n;
   lub_wait *woken = NULL;
-  lub_status status = LUB_TIMEOUT;
   if (deadline && lub_wait_begin(w, ws, n, deadline)) return LUB_NOMEM;
-  for (uint32_t i = 0; i < n; i++) {
-    order[i] = i;
-    uint32_t j = r ? lub_random_below(r, i + 1) : i; /* Fisher and Yates, inside out */
-    turn[i] = turn[j];
-    turn[j] = i;
-  }
-  sort_by_address(ws, order, n);
-  lock_all(ws, order, n, true);
-  if (r && w->engine->opts.choose) choose_case(w->engine, ws, turn, n);
-  for (uint32_t i = 0; i < n && status == LUB_TIMEOUT; i++) {
-    *index = turn[i];
-    status = try_case(w, &ws[turn[i]], &woken);
-  }
-  if (status == LUB_TIMEOUT && deadline != 0) {
-    lub_wait_tell(w, LUB_STATE_IDLE, LUB_TO_SELECT, NULL);
-    lub_wait_open(w);
-    for (uint32_t i = 0; i < n; i++) {
-      ws[i].wait = w;
-      if (ws[i].ch) lub_list_push(ws[i].send ? &ws[i].ch->sendq : &ws[i].ch->recvq, &ws[i].link);
-    }
-    status = LUB_PARK;
-  }
-  lock_all(ws, order, n, false);
-  if (status == LUB_PARK && deadline != LUB_NEVER) lub_wait_arm(w, deadline);
+  if (!is_sorted(ws, order, n)) sort_by_address(ws, order, n);
+  lock_all(ws, order, n);
+  lub_status status = try_ready(w, ws, ready, find_ready(ws, n, ready), r, index, &woken);
+  bool park = status == LUB_TIMEOUT && deadline;
+  if (park) queue_all(w, ws, n);
+  unlock_all(ws, order, n);
+  if (park && deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   if (woken) woken->wake(woken);
-  return status;
+  return park ? LUB_PARK : status;
 }
 
 lub_status lub_select(lub_engine *e, lub_case *cases, size_t ncases, bool ordered, double wait,
@@ -104,6 +123,7 @@ lub_status lub_select(lub_engine *e, lub_case *cases, size_t ncases, bool ordere
   if (!ws || !order) goto out;
   for (uint32_t i = 0; i < n; i++)
     ws[i] = (lub_waiter){.ch = cases[i].ch, .send = cases[i].send, .value = cases[i].value};
+  for (uint32_t i = 0; i < n; i++) order[i] = i;
   lub_random r;
   lub_random_seed(&r, (uint64_t)lub_engine_now_ns(e) ^ (uintptr_t)ws);
   lub_host_wait h;

@@ -7,7 +7,9 @@
 
 /* Does one ready case of ws[0..n), or queues w on all of them.
  *   ws       ch, send and the value to send are set; ch NULL is never ready
- *   order    room for 2 n numbers, the caller's; r chooses among ready cases, NULL: the first
+ *   order    the numbers of the cases, 0 to n - 1, in any order; kept for the next call on as many, it saves sorting the
+ *            channels by address. Behind it, room for n more
+ *   r        chooses among ready cases; NULL: the first
  *   returns  LUB_OK, LUB_CLOSED (with *index) | LUB_PARK | LUB_TIMEOUT deadline 0, none ready | LUB_NOMEM
  *   values   of a receive: in its waiter. A send that was not chosen keeps its value */
 lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *order, lub_random *r,
