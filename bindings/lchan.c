@@ -198,7 +198,7 @@ static int chan_gc(lua_State *L) {
   lub_chan_lock(box->ch);
   bool waited_for = !lub_list_empty(&box->ch->recvq) || !lub_list_empty(&box->ch->sendq);
   lub_chan_unlock(box->ch);
-  if (waited_for && lw->core->pinned && atomic_load(&box->ch->obj.refs) == 1) lub_pinned_close(lw);
+  if (waited_for && atomic_load(&box->ch->obj.refs) == 1) lub_close_fibers(lw);
   lub_chan_drop(box->ch);
   *box = (lchan){0};
   return 0;

@@ -4,7 +4,7 @@
 #include "llub.h"
 
 lfiber *lub_check_fiber(lua_State *L, const char *function) {
-  lfiber *f = luaL_testudata(L, 1, LUB_FIBER_TYPE);
+  lfiber *f = lub_test_fiber(L, 1);
   if (!f || !f->owner) lub_arg_error(L, function, 1, "a fiber");
   return f;
 }
@@ -29,11 +29,9 @@ int lub_go(lua_State *L) {
     return luaL_error(L, "go: the worker ends");
   int n = lua_gettop(L);
   luaL_checkstack(L, n + 6, "go: too many arguments");
-  lua_State *co = lub_coroutine(L, lw);
-  if (!lua_checkstack(co, n + 4)) return luaL_error(L, "go: too many arguments");
+  lfiber *f = lub_fiber_new(L, lw, NULL, n - 1);
   for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
-  lua_xmove(L, co, n);
-  lfiber *f = lub_fiber_new(L, lw, co, n - 1);
+  lua_xmove(L, f->co, n);
   lua_Debug ar;
   if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "lf", &ar)) { /* where: told when somebody asks */
     f->line = ar.currentline;
@@ -76,14 +74,6 @@ static int push_results(lua_State *L) {
   return n;
 }
 
-static lub_chan *done_of(lua_State *L, lfiber *f) {
-  if (f->done) return f->done;
-  if (lub_chan_open(f->owner->core->engine, 0, NULL, &f->done)) luaL_error(L, "done: not enough memory");
-  f->done->whose = f->core.wait.id;
-  if (f->ended) (void)lub_chan_close(f->done);
-  return f->done;
-}
-
 /* f:join([wait]) -> results of fn | nil, error | nil, "timeout" | nil, "cancelled" */
 static int fiber_join(lua_State *L) {
   lworker *lw = lub_lworker(L);
@@ -91,9 +81,14 @@ static int fiber_join(lua_State *L) {
   lfiber *f = lub_check_fiber(L, ":join");
   if (f == lw->running) return luaL_error(L, "join: a fiber cannot join itself");
   f->joined = true;
-  if (!f->ended) return lub_join(L, done_of(L, f), push_results);
-  (void)lub_check_last_wait(L, f->owner, 2, ":join");
-  return push_results(L);
+  int64_t deadline = lub_check_last_wait(L, lw, 2, ":join"), wanted = deadline;
+  if (f->ended) return push_results(L);
+  lub_fiber *self = &lw->running->core;
+  lub_status refused = lub_may_wait(L, lw, &deadline);
+  if (!deadline) return lub_push_reason(L, refused && wanted ? refused : LUB_TIMEOUT);
+  if (lub_wait_join(&self->wait, &self->one, &f->joiners, f->core.wait.id, deadline) != LUB_PARK)
+    return lub_push_reason(L, LUB_NOMEM);
+  return lub_park(L, lw, (lua_KContext)push_results, joined);
 }
 
 /* f:done() -> a channel that closes when f has ended. */
@@ -101,7 +96,17 @@ static int fiber_done(lua_State *L) {
   lfiber *f = lub_check_fiber(L, ":done");
   lub_check_surplus(L, 1, ":done");
   f->joined = true;
-  lub_push_chan(L, done_of(L, f), LUB_VIEW_RECV);
+  if (lua_getiuservalue(L, 1, 3) != LUA_TNIL) return 1;
+  lub_chan *done;
+  if (lub_chan_open(f->owner->core->engine, 0, NULL, &done)) return luaL_error(L, "done: not enough memory");
+  done->whose = f->core.wait.id;
+  lub_value v = lub_of_object(&done->obj, LUB_VIEW_RECV);
+  if (f->ended) (void)lub_chan_close(done);
+  lub_chan_drop(done);
+  lub_take(L, &v);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, 1, 3);
+  if (!f->ended) lub_chan_ref(f->done = done);
   return 1;
 }
 
@@ -159,29 +164,16 @@ static int fiber_tostring(lua_State *L) {
 
 void lub_free_fiber(lfiber *f) {
   const lub_allocator *mem = &f->owner->core->engine->mem;
-  for (uint32_t i = 0; f->cases && i < f->cases->count; i++) lub_value_drop(&f->cases->one[i].value);
-  lub_free(mem, f->cases);
+  if (f->done) {
+    (void)lub_chan_close(f->done);
+    lub_chan_drop(f->done);
+  }
+  if (f->cancel) lub_chan_drop(f->cancel);
+  lub_free_cases(f);
   lub_free_batch(f);
   lub_free(mem, f->why);
-  if (f->done) lub_chan_drop(f->done);
-  if (f->cancel) lub_chan_drop(f->cancel);
-  f->owner = NULL;
-}
-
-static int fiber_gc(lua_State *L) {
-  lfiber *f = lua_touserdata(L, 1);
-  if (!f->owner) return 0;
-  if (!f->ended) lub_pinned_close(f->owner); /* a living fiber is anchored: the state closes */
-  lub_free_fiber(f);
-  return 0;
-}
-
-/* What a worker needs that never asks for the module: its main fiber's handle is freed. */
-void lub_open_fiber(lua_State *L) {
-  luaL_newmetatable(L, LUB_FIBER_TYPE);
-  lua_pushcfunction(L, fiber_gc);
-  lua_setfield(L, -2, "__gc");
-  lua_pop(L, 1);
+  f->done = f->cancel = NULL;
+  f->why = NULL;
 }
 
 void lub_open_fiber_methods(lua_State *L) {

@@ -23,6 +23,7 @@
 
 /* Which operations a handle allows; the flags of a LUB_OBJECT value. */
 enum { LUB_VIEW_BOTH, LUB_VIEW_SEND, LUB_VIEW_RECV };
+enum { LUB_POOL = 64 }; /* coroutines kept for new fibers */
 
 typedef struct lchan {
   const void *magic; /* LUB_CHAN_MAGIC: what luaL_checkudata finds out for five times the price */
@@ -43,17 +44,21 @@ typedef struct lbatch { /* of a send of many */
   lub_value values[];
 } lbatch;
 
+/* User values of its handle: the coroutine, or, when it has ended, what is left; the function that called lub.go; the
+ * channel that :done() gives, once it was asked for. The handle needs no finalizer: when a fiber ends, it gives back
+ * what it owns. */
 typedef struct lfiber {
   lub_fiber core; /* first */
   lua_State *co;
-  struct lworker *owner;
+  struct lworker *owner;   /* NULL: of a sim that is over */
+  lub_list joiners;        /* those of its worker that wait for its end */
   lub_chan *done, *cancel; /* made when first asked for */
   lcases *cases;           /* kept from one select to the next */
   lbatch *batch;           /* ... from one send of many to the next, unless it is large */
   char *why;               /* of the cancel or kill; owned */
   int ref;                 /* in the worker's anchors, until it ends */
-  int line;  /* of the lub.go that started it, in the function that is its handle's second user value */
-  int nargs; /* of a first resume; -1 when it has begun */
+  int line;                /* of the lub.go that started it */
+  int nargs;               /* of a first resume; -1 when it has begun */
   int nresults; /* when it has ended: 0; 1: the handle's first user value; more: in a table there. While it is held: the
                    marks on its coroutine's stack */
   bool main, ended, failed, joined, cancelled, kill, killed, closing;
@@ -86,20 +91,21 @@ typedef struct lworker {
   bool held;     /* the yield under way is the engine's, not the script's */
   bool forced;   /* ... and came from the hook */
   bool failed, closed;
-  bool sim;                          /* its engine is a sim's: every operation is a point (lsim.c) */
-  bool guest;                        /* of a sim, in the state of another worker, which waits meanwhile */
-  bool lazy;                         /* the state is ours, and some libraries are not open yet */
-  bool judging;                      /* a policy or an invariant runs: it may not wait */
-  bool judge;                        /* it is the judge's */
-  bool bytecode;                     /* `load` takes binary chunks too */
-  bool warns, in_warning;            /* after warn("@on"); between the pieces of one */
-  bool collected;                    /* for want of memory: finalizers may be due of handles that went */
-  bool script;                       /* a host started it, and may ask for its first result */
-  int64_t closing_ns;                /* when the last close from outside began */
-  uint64_t sliced;                   /* the step of its sim in which a fiber was seen computing */
-  int depth;                         /* of fibers that drive siblings */
-  int anchors, handles, pool, npool; /* references in the registry; coroutines in the pool */
-  int killed;                        /* ... of the string "killed": a kill must not need memory */
+  bool sim;                         /* its engine is a sim's: every operation is a point (lsim.c) */
+  bool guest;                       /* of a sim, in the state of another worker, which waits meanwhile */
+  bool lazy;                        /* the state is ours, and some libraries are not open yet */
+  bool judging;                     /* a policy or an invariant runs: it may not wait */
+  bool judge;                       /* it is the judge's */
+  bool bytecode;                    /* `load` takes binary chunks too */
+  bool warns, in_warning;           /* after warn("@on"); between the pieces of one */
+  bool collected;                   /* for want of memory: finalizers may be due of handles that went */
+  bool script;                      /* a host started it, and may ask for its first result */
+  int64_t closing_ns;               /* when the last close from outside began */
+  uint64_t sliced;                  /* the step of its sim in which a fiber was seen computing */
+  int depth;                        /* of fibers that drive siblings */
+  int anchors, handles, fiber_type; /* references in the registry */
+  int pool[LUB_POOL], npool;        /* where in anchors coroutines lie that ended well */
+  int killed;                       /* ... of the string "killed": a kill must not need memory */
   struct {
     lua_CFunction next, rawget, rawset, getmetatable, setmetatable, load, loadfile, require;
   } base;        /* Lua's own, of a state of ours */
@@ -137,7 +143,8 @@ lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, co
 void lub_lworker_abandon(lworker *lw);
 /* The worker ends with this error, unless one came before. */
 void lub_lworker_fail(lworker *lw, const char *error);
-void lub_pinned_close(lworker *lw);
+/* Ends what runs in a state that closes from outside; more calls do nothing. Raises nothing. */
+void lub_close_fibers(lworker *lw);
 /* LUBDUB_CARRIERS, 0 without it. False when it makes no sense, with the reason. */
 enum { LUB_CARRIERS_WHY = 120 };
 bool lub_carriers_wanted(int *carriers, char why[LUB_CARRIERS_WHY]);
@@ -161,6 +168,8 @@ lub_status lub_inherit_paths(lworker *lw, lworker *parent, const char *path, con
 void lub_drop_paths(lworker *lw);
 
 /* Fibers: how they run (lrun.c). */
+/* Makes a fiber. Pushes its handle. co: its coroutine, on which a function and nargs arguments lie; NULL: the caller puts
+ * them there, for which there is room. */
 lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs);
 /* Runs ready fibers until none is left, or the slice is to end. */
 void lub_fibers_run(lworker *lw);
@@ -174,8 +183,6 @@ static inline void lub_look_at_requests(lworker *lw) {
 }
 void lub_worker_interrupt(lub_worker *w);
 void lub_set_signal(void);
-/* A coroutine from the pool, or a new one; pushed on L. */
-lua_State *lub_coroutine(lua_State *L, lworker *lw);
 /* Before an operation: raises in a killed fiber, otherwise tells how long it may wait (deadline, or 0 when it is
  * cancelled or closes) and why not for longer. */
 lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline);
@@ -289,11 +296,16 @@ static inline lchan *lub_check_view(lua_State *L, const char *function, int forb
   lchan *box = lub_test_chan(L, 1);
   return box && box->view != forbidden ? box : lub_refuse_view(L, function);
 }
-/* Drops what is in a fiber's batch; or gives the batch back, too. */
+/* Drops what is in a fiber's batch; or gives the batch back, too; or its cases. */
 void lub_drop_batch(lfiber *f);
 void lub_free_batch(lfiber *f);
+void lub_free_cases(lfiber *f);
 void lub_push_chan(lua_State *L, lub_chan *ch, int view); /* takes one reference of its own */
 void lub_push_worker(lua_State *L, lub_worker *w);
+static inline lfiber *lub_test_fiber(lua_State *L, int arg) {
+  lfiber *f = lua_touserdata(L, arg);
+  return f && lua_rawlen(L, arg) == sizeof *f && f->core.wait.wake == lub_fiber_wake ? f : NULL;
+}
 lfiber *lub_check_fiber(lua_State *L, const char *function);
 lub_worker *lub_check_worker(lua_State *L, const char *function);
 double lub_check_seconds(lua_State *L, int arg, const char *function);
@@ -445,7 +457,6 @@ void lub_open_many(lua_State *L);
 void lub_open_time(lua_State *L);
 /* lub.go(fn, ...) -> fiber */
 int lub_go(lua_State *L);
-void lub_open_fiber(lua_State *L);
 void lub_open_fiber_methods(lua_State *L);
 
 #endif

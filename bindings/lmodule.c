@@ -22,7 +22,7 @@ static int close_engine(lua_State *L) {
   lub_engine *e = o->e;
   if (o->lw) {
     lub_worker *w = o->lw->core;
-    lub_pinned_close(o->lw);
+    lub_close_fibers(o->lw);
     lub_pack_free(o->lw);
     lub_worker_end(w);
     lub_worker_drop(w); /* alive no more */

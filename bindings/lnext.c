@@ -45,7 +45,7 @@ typedef struct lwalk { /* its user value lists what the keys point to */
 static void read_handle(lua_State *L, int index, const lub_engine *e, lkey *k) {
   const lchan *chan = lub_test_chan(L, index);
   lub_worker **w = luaL_testudata(L, index, LUB_WORKER_TYPE);
-  const lfiber *f = luaL_testudata(L, index, LUB_FIBER_TYPE);
+  const lfiber *f = lub_test_fiber(L, index);
   k->kind = REFERENCE;
   if (chan && chan->ch && chan->ch->engine == e) {
     k->kind = CHANNEL;

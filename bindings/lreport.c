@@ -54,6 +54,12 @@ static const char *state_before(const lworker *lw) {
 
 /* ---- one fiber --------------------------------------------------------------------------------------------------- */
 
+/* The fiber whose end this waits for, or 0. */
+static uint64_t joined_by(const lub_waiter *one) {
+  if (one->ch) return one->ch->whose;
+  return lub_link_queued(&one->link) ? one->whose : 0;
+}
+
 static void describe_wait(FILE *out, const lfiber *f) {
   const lub_wait *w = &f->core.wait;
   if (!w->parked) return;
@@ -62,9 +68,9 @@ static void describe_wait(FILE *out, const lfiber *f) {
   if (w->count == 0) (void)fprintf(out, ", sleeps");
   for (uint32_t i = 0; i < w->count; i++) {
     const lub_waiter *one = &w->waiters[i];
-    if (!one->ch) continue;
-    if (one->ch->whose)
-      (void)fprintf(out, "%sjoin of fiber '%llu'", before, (unsigned long long)one->ch->whose);
+    uint64_t joins = joined_by(one);
+    if (joins) (void)fprintf(out, "%sjoin of fiber '%llu'", before, (unsigned long long)joins);
+    else if (!one->ch) continue;
     else if (one->ch->of_worker) (void)fprintf(out, "%sjoin of worker '%s'", before, one->ch->name);
     else (void)fprintf(out, "%s%s '%s'", before, one->send ? "send on" : "recv on", one->ch->name);
     before = " or ";
@@ -398,9 +404,13 @@ static bool waits_for(const node *a, const node *b) {
   const lub_wait *w = &a->f->core.wait;
   for (uint32_t i = 0; i < w->count; i++) {
     const lub_chan *ch = w->waiters[i].ch;
-    if (!ch) continue;
-    if (ch->whose || ch->of_worker) {
-      if (ch->whose ? ch->whose == b->f->core.wait.id : ch == b->lw->core->done && b->f->main) return true;
+    uint64_t joins = joined_by(&w->waiters[i]);
+    if (joins) {
+      if (joins == b->f->core.wait.id) return true;
+    } else if (!ch) {
+      continue;
+    } else if (ch->of_worker) {
+      if (ch == b->lw->core->done && b->f->main) return true;
     } else if (a->f != b->f &&
                (knows(lub_innermost(b->f->co), ch, w->waiters[i].send) ||
                 (b->f->co != lub_innermost(b->f->co) && knows(b->f->co, ch, w->waiters[i].send)))) {

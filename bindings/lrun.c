@@ -8,7 +8,6 @@
 
 enum {
   MAX_DRIVES = 100,
-  POOL = 64,              /* coroutines kept for new fibers */
   CLOSING_NS = 100000000, /* what the close handlers of a killed fiber get */
 };
 
@@ -254,44 +253,41 @@ void lub_set_signal(void) {
 
 /* ---- fibers -------------------------------------------------------------------------------------------- */
 
-lua_State *lub_coroutine(lua_State *L, lworker *lw) {
-  if (lw->npool == 0) return lua_newthread(L);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->pool);
-  lua_rawgeti(L, -1, lw->npool);
-  lua_pushnil(L);
-  lua_rawseti(L, -3, lw->npool--);
-  lua_remove(L, -2);
-  return lua_tothread(L, -1);
+/* Pushes a coroutine with room for n values; true: from the pool, whose place in the anchors, which lie on top, is *ref. */
+static bool push_coroutine(lua_State *L, lworker *lw, int n, int *ref) {
+  bool pooled = lw->npool > 0;
+  if (pooled) lua_rawgeti(L, -1, *ref = lw->pool[lw->npool - 1]);
+  else lua_newthread(L);
+  if (!lua_checkstack(lua_tothread(L, -1), n)) luaL_error(L, "go: too many arguments");
+  if (pooled) lw->npool--;
+  return pooled;
 }
 
-/* Keeps f's coroutine, the first user value of the handle at the top, for another fiber. */
-static void recycle(lua_State *L, lworker *lw, lfiber *f) {
-  if (f->exposed || lw->npool == POOL || lua_status(f->co) != LUA_OK || f->core.wait.armed) return;
-  if (lua_gethook(f->co)) lua_sethook(f->co, NULL, 0, 0);
-  lua_settop(f->co, 0);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->pool);
-  lua_getiuservalue(L, -2, 1);
-  lua_rawseti(L, -2, ++lw->npool); /* the table has room for POOL */
-  lua_pop(L, 1);
-}
-
-/* Makes a fiber of co, on which a function and nargs arguments lie. Pushes its handle. */
 lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
-  lfiber *f = lua_newuserdatauv(L, sizeof *f, 2);
+  bool pooled = false;
+  lfiber *f = lua_newuserdatauv(L, sizeof *f, 3);
   memset(f, 0, sizeof *f);
   f->ended = true;
-  luaL_setmetatable(L, LUB_FIBER_TYPE);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->fiber_type);
+  lua_setmetatable(L, -2);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
+  if (co) {
+    lua_pushthread(co);
+    if (co != L) lua_xmove(co, L, 1);
+  } else {
+    pooled = push_coroutine(L, lw, nargs + 4, &f->ref);
+    co = lua_tothread(L, -1);
+  }
+  lua_pushvalue(L, -3); /* alive: anchored until it ends */
+  if (pooled) lua_rawseti(L, -3, f->ref);
+  else f->ref = luaL_ref(L, -3);
+  lua_setiuservalue(L, -3, 1);
+  lua_pop(L, 1);
+  slice(co, lw);
   f->owner = lw;
   f->co = co;
   f->nargs = nargs;
-  slice(co, lw);
-  lua_pushthread(co);
-  if (co != L) lua_xmove(co, L, 1);
-  lua_setiuservalue(L, -2, 1);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
-  lua_pushvalue(L, -2);
-  f->ref = luaL_ref(L, -2); /* alive: anchored until it ends */
-  lua_pop(L, 1);
+  lub_list_init(&f->joiners);
   lub_fiber_init(&f->core, lw->core);
   f->ended = false;
   if (lw->sim) lub_sim_born(lw, f);
@@ -304,48 +300,67 @@ void lub_fiber_push(lua_State *L, lworker *lw, lfiber *f) {
   lua_remove(L, -2);
 }
 
-/* Moves nresults values from the top of f->co into the handle, then lets go of it. */
-static int store_results(lua_State *L) {
+/* Several results, from the top of the coroutine, lie in a table. */
+static int gather_results(lua_State *L) {
   lfiber *f = lua_touserdata(L, 1);
-  lworker *lw = f->owner;
   int n = f->nresults;
-  lua_settop(L, 0);
-  lub_fiber_push(L, lw, f);
-  if (n > 1) {
-    luaL_checkstack(L, n + 4, "too many results");
-    lua_createtable(L, n, 0);
-    lua_xmove(f->co, L, n);
-    for (int i = n; i > 0; i--) lua_rawseti(L, 2, i);
-  } else if (n == 1) {
+  luaL_checkstack(L, n + 4, "too many results");
+  lua_createtable(L, n, 0);
+  lua_xmove(f->co, L, n);
+  for (int i = n; i > 0; i--) lua_rawseti(L, 2, i);
+  return 1;
+}
+
+/* Pushes what is left of f. */
+static void push_rest(lua_State *L, lworker *lw, lfiber *f) {
+  if (f->nresults == 0) {
+    lua_pushnil(L);
+  } else if (f->nresults == 1) {
     lua_xmove(f->co, L, 1);
   } else {
-    lua_pushnil(L);
+    lua_pushcfunction(L, gather_results);
+    lua_pushlightuserdata(L, f);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
+    f->failed = true; /* no memory for the results: that is the result */
+    f->nresults = 0;
+    if (!f->killed) lub_lworker_fail(lw, lua_tostring(L, -1));
   }
-  lua_pushvalue(L, 1);
-  recycle(L, lw, f);
-  lua_pop(L, 1);
-  lua_setiuservalue(L, 1, 1);
+}
+
+/* Whether f's coroutine may serve another fiber. */
+static bool is_reusable(const lworker *lw, const lfiber *f) {
+  return !f->main && !f->exposed && lw->npool < LUB_POOL && lua_status(f->co) == LUA_OK &&
+         !f->core.wait.armed;
+}
+
+/* With the anchors, f's handle and its coroutine on top: lets go of the handle. */
+static void let_go(lua_State *L, lworker *lw, lfiber *f) {
+  if (is_reusable(lw, f)) {
+    if (lua_gethook(f->co)) lua_sethook(f->co, NULL, 0, 0);
+    lua_settop(f->co, 0);
+    lua_rawseti(L, -3, f->ref); /* where the handle was: no memory is needed */
+    lw->pool[lw->npool++] = f->ref;
+    lua_pop(L, 2);
+  } else {
+    lua_pop(L, 2);
+    if (!f->main) luaL_unref(L, -1, f->ref); /* the worker's end needs the main fiber's results */
+    lua_pop(L, 1);
+  }
   f->co = NULL;
-  return 0;
 }
 
 static void end_fiber(lworker *lw, lfiber *f) {
   lua_State *L = lw->L;
   f->ended = true;
   lub_fiber_close(&f->core);
-  lua_pushcfunction(L, store_results);
-  lua_pushlightuserdata(L, f);
-  if (lua_pcall(L, 1, 0, 0)) { /* no memory for the results: that is the result */
-    f->failed = true;
-    f->nresults = 0;
-    if (!f->killed) lub_lworker_fail(lw, lua_tostring(L, -1));
-    lua_pop(L, 1);
-  }
-  if (f->done) (void)lub_chan_close(f->done);
-  if (f->main) return; /* the worker's end needs its results */
   lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
-  luaL_unref(L, -1, f->ref);
-  lua_pop(L, 1);
+  lua_rawgeti(L, -1, f->ref);
+  lua_getiuservalue(L, -1, 1);
+  push_rest(L, lw, f);
+  lua_setiuservalue(L, -3, 1);
+  let_go(L, lw, f);
+  lub_wake_joiners(&f->joiners);
+  lub_free_fiber(f);
 }
 
 /* f is in no queue of its worker. */

@@ -31,6 +31,13 @@ static void drop_cases(lcases *cs) {
   cs->count = 0;
 }
 
+void lub_free_cases(lfiber *f) {
+  if (!f->cases) return;
+  drop_cases(f->cases);
+  lub_free(&f->owner->core->engine->mem, f->cases);
+  f->cases = NULL;
+}
+
 static lcases *make_room(lua_State *L, lfiber *f, uint32_t n, const char *function) {
   lcases *cs = f->cases;
   if (cs && n <= cs->room) return cs;

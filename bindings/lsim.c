@@ -173,7 +173,7 @@ void lub_sim_print_name(lub_engine *e, FILE *out, uint64_t fiber) {
 void lub_disown(lua_State *L) {
   lchan *chan = lub_test_chan(L, -1);
   lub_worker **w = luaL_testudata(L, -1, LUB_WORKER_TYPE);
-  lfiber *f = luaL_testudata(L, -1, LUB_FIBER_TYPE);
+  lfiber *f = lub_test_fiber(L, -1);
   if (chan) {
     if (chan->ch) lub_chan_drop(chan->ch);
     *chan = (lchan){.magic = LUB_OVER_MAGIC};
@@ -181,7 +181,7 @@ void lub_disown(lua_State *L) {
     if (*w) lub_worker_drop(*w);
     *w = NULL;
   } else if (f) {
-    if (f->owner) lub_free_fiber(f);
+    f->owner = NULL;
   } else {
     lub_disown_heart(L);
   }
@@ -190,7 +190,7 @@ void lub_disown(lua_State *L) {
 bool lub_is_over(lua_State *L, int arg) {
   if (lua_type(L, arg) != LUA_TUSERDATA) return false;
   lub_worker **w = luaL_testudata(L, arg, LUB_WORKER_TYPE);
-  const lfiber *f = luaL_testudata(L, arg, LUB_FIBER_TYPE);
+  const lfiber *f = lub_test_fiber(L, arg);
   if (w || f) return w ? !*w : !f->owner;
   const void *const *magic = lua_touserdata(L, arg);
   return lua_rawlen(L, arg) >= sizeof *magic && *magic == LUB_OVER_MAGIC;

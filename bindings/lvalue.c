@@ -566,7 +566,7 @@ static void pack_handle(packer *p, int index, const path *at) {
   uint8_t flags;
   lpack *out = p->out;
   lub_object *o = object_of(p->L, index, &flags);
-  if (!o) refuse(p, at, luaL_testudata(p->L, index, LUB_FIBER_TYPE) ? "a fiber" : "a userdata");
+  if (!o) refuse(p, at, lub_test_fiber(p->L, index) ? "a fiber" : "a userdata");
   if (out->nobjects == UINT32_MAX) no_memory(p);
   if (!make_room(p->mem, &out->objects, &out->objects_room, out->nobjects, 1, sizeof *out->objects))
     no_memory(p);

@@ -68,7 +68,7 @@ static void close_state(lworker *lw) {
   lua_close(L);
   lub_here = NULL;
   lw->L = NULL;
-  lub_free(&lw->core->engine->mem, last.cases);
+  lub_free_cases(&last);
   lub_free_batch(&last);
   lw->running = NULL;
   lub_pack_free(lw);
@@ -94,6 +94,7 @@ static void end_worker(lworker *lw) {
     if (lua_pcall(lw->L, 0, 0, 0)) lub_lworker_fail(lw, lua_tostring(lw->L, -1));
   }
   lub_fiber_close_all(lw);
+  lw->closed = true;
   decide(lw, killed);
   close_state(lw);
   lub_worker_end(w);
@@ -108,14 +109,26 @@ void lub_lworker_abandon(lworker *lw) {
   lub_worker_drop(w);
 }
 
-/* The host's state closes: what runs in it ends, the state itself is the host's. Finalizers come in any
- * order then, so the first that finds something still waiting calls this; later calls do nothing. */
-void lub_pinned_close(lworker *lw) {
+static void leave(lfiber *f) {
+  if (!f || !lub_link_queued(&f->core.link)) return;
+  lub_fiber_leave(&f->core);
+  f->ended = true;
+}
+
+/* The state closes from outside: it is a host's, or os.exit was called. Who runs is below on the C stack, and the main
+ * fiber of a host is its host's; the others end. Finalizers come in any order, so the first that finds something still
+ * waiting calls this; later calls do nothing. */
+void lub_close_fibers(lworker *lw) {
   if (lw->closed) return;
   lw->closed = true;
-  lub_fiber_leave(&lw->main->core);
-  lw->main->ended = true;
+  leave(lw->running);
+  if (lw->core->pinned) leave(lw->main);
   lub_fiber_close_all(lw);
+}
+
+static int close_fibers(lua_State *L) {
+  lub_close_fibers(lua_touserdata(L, lua_upvalueindex(1)));
+  return 0;
 }
 
 /* ---- slices ----------------------------------------------------------------------------------------------- */
@@ -137,14 +150,14 @@ static void run_worker(lub_worker *w) {
 
 /* ---- the beginning ----------------------------------------------------------------------------------------- */
 
-static int new_table(lua_State *L, int narray, const char *mode) {
-  lua_createtable(L, narray, 0);
-  if (mode) {
-    lua_createtable(L, 0, 1);
-    lua_pushstring(L, mode);
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-  }
+/* A table whose metatable has this field, which is popped. */
+static int new_table(lua_State *L, const char *field) {
+  lua_createtable(L, 0, 1);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, field);
+  lua_newtable(L);
+  lua_insert(L, -2);
+  lua_setmetatable(L, -2);
   return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
@@ -155,9 +168,12 @@ static int set_up(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY);
   lw->registry = lua_topointer(L, LUA_REGISTRYINDEX);
   lub_here = lw;
-  lw->anchors = new_table(L, 0, NULL);
-  lw->handles = new_table(L, 0, "v"); /* by channel and view; weak, so that unused ones go */
-  lw->pool = new_table(L, 0, NULL);
+  lua_pushlightuserdata(L, lw);
+  lua_pushcclosure(L, close_fibers, 1);
+  lw->anchors =
+      new_table(L, "__gc"); /* the first to have a finalizer: when the state closes, the last to be called */
+  lua_pushliteral(L, "v");
+  lw->handles = new_table(L, "__mode"); /* by channel and view; weak, so that unused ones go */
   lua_pushliteral(L, "killed");
   lw->killed = luaL_ref(L, LUA_REGISTRYINDEX);
   if (lw->guest) {
@@ -171,7 +187,8 @@ static int set_up(lua_State *L) {
   } else {
     lub_open_libraries(L, lw);
   }
-  lub_open_fiber(L);
+  (void)luaL_newmetatable(L, LUB_FIBER_TYPE);
+  lw->fiber_type = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
@@ -267,6 +284,7 @@ lub_status lub_lworker_open_guest(lub_engine *e, lworker *outer, lua_State *L, l
   lw->guest = true;
   lw->core->run = run_guest;
   lw->base = outer->base;
+  lw->fiber_type = outer->fiber_type;
   lw->bytecode = outer->bytecode;
   if (!open_state(lw, L)) {
     lw->L = NULL;
@@ -279,7 +297,11 @@ lub_status lub_lworker_open_guest(lub_engine *e, lworker *outer, lua_State *L, l
 }
 
 static void drop_references(lua_State *L, const lworker *lw) {
-  const int refs[] = {lw->anchors, lw->handles, lw->pool, lw->killed};
+  const int refs[] = {lw->anchors, lw->handles, lw->killed};
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
+  lua_pushnil(L);
+  lua_setmetatable(L, -2); /* it goes later, without its finalizer */
+  lua_pop(L, 1);
   for (size_t i = 0; i < sizeof refs / sizeof *refs; i++) luaL_unref(L, LUA_REGISTRYINDEX, refs[i]);
 }
 

@@ -81,22 +81,6 @@ bool lub_chan_closed(lub_chan *ch) {
 
 /* ---- the steps ---------------------------------------------------------------------------------------- */
 
-/* The oldest waiter whose wait could be claimed, or NULL; it leaves the queue, and stale ones with it. */
-static lub_waiter *take_waiter(lub_list *q) {
-  lub_link *k;
-  while ((k = lub_list_pop(q))) {
-    lub_waiter *one = lub_container(k, lub_waiter, link);
-    if (lub_wait_claim(one->wait)) return one;
-  }
-  return NULL;
-}
-
-static lub_wait *settle(lub_waiter *one, lub_status status) {
-  one->wait->status = (uint8_t)status;
-  one->wait->index = (uint32_t)(one - one->wait->waiters);
-  return one->wait;
-}
-
 static void take_value(lub_chan *ch, lub_waiter *sender, lub_value *out) {
   lub_value *v = sender->left ? sender->many : &sender->value;
   *out = *v;
@@ -116,7 +100,7 @@ static bool take_sent(lub_chan *ch, lub_value *out, lub_wait **over) {
     bool more = sender->left > 1;
     if (more ? !atomic_load(&sender->wait->open) : !lub_wait_claim(sender->wait)) continue; /* stale */
     if (more) lub_list_push_first(&ch->sendq, k);
-    else *over = settle(sender, LUB_OK);
+    else *over = lub_waiter_settle(sender, LUB_OK);
     take_value(ch, sender, out);
     return true;
   }
@@ -131,10 +115,10 @@ static void put(lub_chan *ch, const lub_value *v) {
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken) {
   *woken = NULL;
   if (ch->closed) return LUB_CLOSED;
-  lub_waiter *receiver = take_waiter(&ch->recvq);
+  lub_waiter *receiver = lub_waiter_take(&ch->recvq);
   if (receiver) {
     receiver->value = *v;
-    *woken = settle(receiver, LUB_OK);
+    *woken = lub_waiter_settle(receiver, LUB_OK);
     ch->last_receiver = (*woken)->id;
   } else if (ch->len < ch->cap) {
     put(ch, v);
@@ -336,8 +320,8 @@ static lub_status close_chan(lub_chan *ch) {
   ch->closed = true;
   for (lub_list *q = &ch->recvq; q; q = q == &ch->recvq ? &ch->sendq : NULL) {
     lub_waiter *one;
-    while ((one = take_waiter(q))) {
-      settle(one, LUB_CLOSED);
+    while ((one = lub_waiter_take(q))) {
+      lub_waiter_settle(one, LUB_CLOSED);
       lub_list_push(&woken, &one->link);
     }
   }

@@ -37,7 +37,7 @@ static inline void lub_list_push_first(lub_list *l, lub_link *k) {
 }
 
 static inline void lub_list_remove(lub_link *k) {
-  k->prev->next = k->next;
+  k->prev->next = k->next; // NOLINT(clang-analyzer-core.NullDereference): it is in a list
   k->next->prev = k->prev;
   k->next = k->prev = NULL;
 }

@@ -40,6 +40,24 @@ lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
   return LUB_PARK;
 }
 
+lub_status lub_wait_join(lub_wait *w, lub_waiter *one, lub_list *joiners, uint64_t whose, int64_t deadline) {
+  if (lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
+  *one = (lub_waiter){.wait = w, .whose = whose};
+  lub_wait_tell(w, LUB_STATE_IDLE, LUB_TO_JOIN, NULL);
+  lub_wait_open(w);
+  lub_list_push(joiners, &one->link);
+  if (deadline != LUB_NEVER) lub_wait_arm(w, deadline);
+  return LUB_PARK;
+}
+
+void lub_wake_joiners(lub_list *joiners) {
+  lub_waiter *one;
+  while ((one = lub_waiter_take(joiners))) {
+    lub_wait *w = lub_waiter_settle(one, LUB_CLOSED);
+    w->wake(w);
+  }
+}
+
 void lub_wait_disarm(lub_wait *w) {
   (void)lub_timer_stop(&w->engine->timers, &w->timer);
   w->armed = false;
@@ -48,10 +66,9 @@ void lub_wait_disarm(lub_wait *w) {
 void lub_wait_leave_queues(lub_wait *w) {
   for (uint32_t i = 0; i < w->count; i++) {
     lub_waiter *one = &w->waiters[i];
-    if (!one->ch) continue;
-    lub_chan_lock(one->ch);
+    if (one->ch) lub_chan_lock(one->ch);
     if (lub_link_queued(&one->link)) lub_list_remove(&one->link);
-    lub_chan_unlock(one->ch);
+    if (one->ch) lub_chan_unlock(one->ch);
   }
 }
 

@@ -29,6 +29,10 @@ static inline void lub_wait_open(lub_wait *w) {
 void lub_wait_arm(lub_wait *w, int64_t deadline);
 /* Queues w for nothing but its deadline. LUB_PARK | LUB_NOMEM. */
 lub_status lub_wait_sleep(lub_wait *w, int64_t deadline);
+/* Queues w, a fiber's, for the end of another of the same worker, `whose`, which then calls lub_wake_joiners.
+ * LUB_PARK (outcome: LUB_CLOSED) | LUB_NOMEM. */
+lub_status lub_wait_join(lub_wait *w, lub_waiter *one, lub_list *joiners, uint64_t whose, int64_t deadline);
+void lub_wake_joiners(lub_list *joiners);
 /* Steps of lub_wait_finish. */
 void lub_wait_disarm(lub_wait *w);
 void lub_wait_leave_queues(lub_wait *w);

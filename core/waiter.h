@@ -15,12 +15,16 @@
 typedef struct lub_wait lub_wait;
 
 typedef struct lub_waiter {
-  lub_link link; /* in ch->recvq or ch->sendq; guarded by ch->lock */
+  lub_link
+      link; /* in ch->recvq or ch->sendq, guarded by ch->lock; or in a list of its own worker's (lub_wait_join) */
   lub_wait *wait;
   lub_chan *ch;    /* NULL: a case that is never ready. No reference: the fiber's stack holds one */
   lub_value value; /* a send's, until it is taken; a receive's, when it has come */
-  lub_value *many; /* of a send of several: the next of the `left`, the sender's until they are taken */
-  uint32_t left;   /* 0: `value` alone */
+  union {
+    lub_value *many; /* of a send of several: the next of the `left`, the sender's until they are taken */
+    uint64_t whose;  /* of a join: the fiber */
+  };
+  uint32_t left; /* 0: `value` alone */
   bool send;
 } lub_waiter;
 
@@ -46,6 +50,23 @@ static inline bool lub_wait_claim(lub_wait *w) {
   /* acquire: sees the waiters as the owner wrote them before it opened the wait */
   return atomic_load_explicit(&w->open, memory_order_relaxed) &&
          atomic_exchange_explicit(&w->open, false, memory_order_acq_rel);
+}
+
+/* The oldest waiter whose wait could be claimed, or NULL; it leaves the queue, and stale ones with it. */
+static inline lub_waiter *lub_waiter_take(lub_list *q) {
+  lub_link *k;
+  while ((k = lub_list_pop(q))) {
+    lub_waiter *one = lub_container(k, lub_waiter, link);
+    if (lub_wait_claim(one->wait)) return one;
+  }
+  return NULL;
+}
+
+/* Writes the outcome of a claimed wait, which is to be woken then. */
+static inline lub_wait *lub_waiter_settle(lub_waiter *one, lub_status status) {
+  one->wait->status = (uint8_t)status;
+  one->wait->index = (uint32_t)(one - one->wait->waiters);
+  return one->wait;
 }
 
 #endif

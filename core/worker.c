@@ -637,12 +637,12 @@ lub_status lub_engine_end_workers(lub_engine *e, double wait) {
 
 /* ---- fibers ------------------------------------------------------------------------------------------- */
 
-static void wake_fiber(lub_wait *w) { lub_fiber_ready((lub_fiber *)(void *)w); }
+void lub_fiber_wake(lub_wait *w) { lub_fiber_ready((lub_fiber *)(void *)w); }
 
 void lub_fiber_init(lub_fiber *f, lub_worker *w) {
   *f = (lub_fiber){.worker = w};
   f->wait.engine = w->engine;
-  f->wait.wake = wake_fiber;
+  f->wait.wake = lub_fiber_wake;
   f->wait.id = atomic_fetch_add_explicit(&w->engine->fiber_ids, 1, memory_order_relaxed) + 1;
   lub_list_push(&w->fibers, &f->link);
 }

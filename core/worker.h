@@ -137,6 +137,8 @@ void lub_fiber_leave(lub_fiber *f);
 void lub_fiber_inbox(lub_fiber *f);
 /* Puts a fiber at the end of the ready queue. Any thread, if nobody else does. */
 void lub_fiber_ready(lub_fiber *f);
+/* What a claimed wait calls, if it is a fiber's; by this a fiber is known. */
+void lub_fiber_wake(lub_wait *w);
 /* The same for one that was preempted; the running thread's. */
 void lub_fiber_preempted(lub_fiber *f);
 /* The same for one that is inside a C call, and runs when its worker is frozen no longer. */

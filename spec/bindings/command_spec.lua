@@ -157,6 +157,28 @@ describe("lubdub run", function()
     assert.equals(0, code)
     assert.equals("out", out)
   end)
+
+  it("closes what waits, sleeps and joins when a fiber calls os.exit(code, true)", function()
+    local code, out = script [[
+      local lub = require "lubdub"
+      local function guarded(name, wait)
+        return lub.go(function()
+          local guard <close> = setmetatable({}, { __close = function() io.write(name, " ") end })
+          wait()
+          return guard
+        end)
+      end
+      local sleeper = guarded("sleeper", function() lub.sleep(60) end)
+      guarded("receiver", function() lub.chan():recv() end)
+      guarded("joiner", function() sleeper:join() end)
+      guarded("watcher", function() sleeper:done():recv() end)
+      lub.go(function() os.exit(5, true) end)
+      lub.sleep(60)]]
+    local closed = {}
+    for name in out:gmatch "%a+" do closed[#closed + 1] = name end
+    table.sort(closed)
+    assert.same({ 5, { "joiner", "receiver", "sleeper", "watcher" } }, { code, closed })
+  end)
 end)
 
 describe("a script that fails", function()

@@ -109,6 +109,20 @@ describe("join", function()
     refused("itself", function() table.sort({ 1, 2 }, function() lub.self():join() end) end)
   end)
 
+  everywhere("may be waited for by fibers that are killed meanwhile, and are forgotten", function()
+    local gate = lub.chan()
+    local f = lub.go(function() return (gate:recv()) end)
+    local joiners = {}
+    for i = 1, 3 do joiners[i] = lub.go(function() return f:join() end) end
+    lub.yield()
+    joiners[2]:kill()
+    same({ nil, "killed" }, { joiners[2]:join() })
+    joiners[2] = nil
+    collectgarbage()
+    gate:send(1)
+    same({ 1, 1, 1 }, { f:join(), joiners[1]:join(), (joiners[3]:join()) })
+  end)
+
   everywhere("may be given up for a cancel, and the joined fiber lives on", function()
     local gate = lub.chan()
     local f = lub.go(function() return (gate:recv()) end)
@@ -142,6 +156,21 @@ describe("done", function()
     local from, v = lub.select(g:done(), f:done())
     assert(from == f:done() and v == nil)
     g:kill()
+  end)
+
+  everywhere("is the same channel before and after the end, also when nothing else holds it", function()
+    local gate = lub.chan()
+    local f = lub.go(function() gate:recv() end)
+    local name = tostring(f:done())
+    local names = { [f:done()] = "f" }
+    gate:send(true)
+    f:join()
+    collectgarbage()
+    same("f", names[f:done()])
+    same(true, f:done():closed())
+    assert(tostring(f:done()) ~= name, name) -- which tells that it is closed
+    collectgarbage()
+    same({ nil, "closed" }, { f:done():recv() })
   end)
 
   everywhere("can only be received from", function()

@@ -116,7 +116,7 @@ int main(void) {
   CHECK("all is well afterwards", run(L) == LUA_OK);
 
   lub_worker *w = lw->core;
-  lub_pinned_close(lw);
+  lub_close_fibers(lw);
   lua_close(L);
   lub_pack_free(lw);
   lub_worker_end(w);
