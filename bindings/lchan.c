@@ -9,26 +9,52 @@ static const char *const view_names[] = {"chan", "sender", "receiver"};
 
 /* ---- handles ------------------------------------------------------------------------------------------------ */
 
-/* Handles are interned: one userdata for a channel and view in a worker. */
-void lub_push_chan(lua_State *L, lub_chan *ch, int view) {
-  lworker *lw = lub_lworker(L);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
-  char *key = (char *)ch + view; /* channels are larger than three bytes */
-  if (lua_rawgetp(L, -1, key) == LUA_TUSERDATA) {
-    lua_remove(L, -2);
-    return;
-  }
-  lua_pop(L, 1);
+static lchan *push_box(lua_State *L, lworker *lw, uint8_t view) {
   lchan *box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = (lchan){.view = view};
-  lub_open_chan(L);
+  lub_open_chan(L, lw);
   lua_setmetatable(L, -2);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, -3, key);
-  lub_chan_ref(ch);
-  box->ch = ch;
-  box->magic = LUB_CHAN_MAGIC;
+  return box;
+}
+
+static void *key_of(const lchan *box) {
+  return (char *)box->ch + box->view;
+} /* channels are larger than three bytes */
+
+static void intern(lua_State *L, lworker *lw, int index, lchan *box) {
+  lua_pushvalue(L, index);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
+  lua_insert(L, -2);
+  lua_rawsetp(L, -2, key_of(box));
+  lua_pop(L, 1);
+  box->interned = true;
+}
+
+void lub_intern_chan(lua_State *L, int index, lchan *box) {
+  if (!box->interned && box->ch) intern(L, lub_lworker(L), index, box);
+}
+
+/* One userdata for a channel and view in a worker, as far as it can tell: a handle that never left it is in no table. */
+void lub_push_chan(lua_State *L, lub_chan *ch, uint8_t view) {
+  lworker *lw = lub_lworker(L);
+  const lchan key = {.ch = ch, .view = view};
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
+  int type = lua_rawgetp(L, -1, key_of(&key));
   lua_remove(L, -2);
+  if (type == LUA_TUSERDATA) return;
+  lua_pop(L, 1);
+  lchan *box = push_box(L, lw, view);
+  lub_chan_ref(box->ch = ch);
+  box->magic = LUB_CHAN_MAGIC;
+  intern(L, lw, -1, box);
+}
+
+lchan *lub_push_new_chan(lua_State *L, uint8_t view) { return push_box(L, lub_lworker(L), view); }
+
+void lub_own_chan(lua_State *L, lchan *box) {
+  lworker *lw = lub_lworker(L);
+  box->magic = LUB_CHAN_MAGIC;
+  if (lw->guest) intern(L, lw, -1, box); /* to be found when the sim ends */
 }
 
 static lchan *check_chan(lua_State *L, int arg, const char *function) {
@@ -216,24 +242,26 @@ static int new_chan(lua_State *L) {
   if (!lua_isnoneornil(L, 2) && lua_type(L, 2) != LUA_TSTRING)
     lub_arg_error(L, "chan", 2, "a name (a string)");
   lub_check_surplus(L, 2, "chan");
-  lub_engine *e = lub_lworker(L)->core->engine;
-  lub_chan *ch;
-  if (lub_chan_open(e, (size_t)capacity, lua_tostring(L, 2), &ch))
+  lchan *box = lub_push_new_chan(L, LUB_VIEW_BOTH);
+  if (lub_chan_open(lub_lworker(L)->core->engine, (size_t)capacity, lua_tostring(L, 2), &box->ch))
     return luaL_error(L, "chan: not enough memory for a capacity of %I", (LUAI_UACINT)capacity);
-  lub_value v = lub_of_chan(ch);
-  lub_chan_drop(ch);
-  lub_take(L, &v);
+  lub_own_chan(L, box);
   return 1;
 }
 
-void lub_open_chan(lua_State *L) {
+/* Pushes the channels' metatable. */
+void lub_open_chan(lua_State *L, lworker *lw) {
   static const luaL_Reg methods[] = {
       {"send", chan_send},         {"recv", chan_recv},         {"close", chan_close},
       {"capacity", chan_capacity}, {"closed", chan_closed},     {"name", chan_name},
       {"sender", chan_sender},     {"receiver", chan_receiver}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__len", chan_len}, {"__tostring", chan_tostring}, {"__eq", chan_eq},
                                   {"__gc", chan_gc},   {"__call", chan_iterate},      {NULL, NULL}};
-  if (!luaL_newmetatable(L, LUB_CHAN_MAGIC)) return;
+  if (lw->chan_type) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, lw->chan_type);
+    return;
+  }
+  (void)luaL_newmetatable(L, LUB_CHAN_MAGIC);
   luaL_setfuncs(L, meta, 0);
   luaL_newlib(L, methods);
   lub_open_many(L);
@@ -242,6 +270,8 @@ void lub_open_chan(lua_State *L) {
   lua_setfield(L, -2, "__metatable");
   lub_open_select(L); /* adds << */
   lub_open_time(L);   /* adds stop and reset */
+  lua_pushvalue(L, -1);
+  lw->chan_type = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 const luaL_Reg lub_chan_functions[] = {{"chan", new_chan}, {NULL, NULL}};

@@ -97,16 +97,15 @@ static int fiber_done(lua_State *L) {
   lub_check_surplus(L, 1, ":done");
   f->joined = true;
   if (lua_getiuservalue(L, 1, 3) != LUA_TNIL) return 1;
-  lub_chan *done;
-  if (lub_chan_open(f->owner->core->engine, 0, NULL, &done)) return luaL_error(L, "done: not enough memory");
-  done->whose = f->core.wait.id;
-  lub_value v = lub_of_object(&done->obj, LUB_VIEW_RECV);
-  if (f->ended) (void)lub_chan_close(done);
-  lub_chan_drop(done);
-  lub_take(L, &v);
+  lchan *box = lub_push_new_chan(L, LUB_VIEW_RECV);
+  if (lub_chan_open(f->owner->core->engine, 0, NULL, &box->ch))
+    return luaL_error(L, "done: not enough memory");
+  box->ch->whose = f->core.wait.id;
+  lub_own_chan(L, box);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, 1, 3);
-  if (!f->ended) lub_chan_ref(f->done = done);
+  if (f->ended) (void)lub_chan_close(box->ch);
+  else lub_chan_ref(f->done = box->ch);
   return 1;
 }
 

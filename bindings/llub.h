@@ -28,7 +28,8 @@ enum { LUB_POOL = 64 }; /* coroutines kept for new fibers */
 typedef struct lchan {
   const void *magic; /* LUB_CHAN_MAGIC: what luaL_checkudata finds out for five times the price */
   lub_chan *ch;      /* one reference; NULL after the state began to close */
-  int view;
+  uint8_t view;
+  bool interned; /* it is in the worker's handles */
 } lchan;
 
 typedef struct lcases { /* of a select */
@@ -91,21 +92,21 @@ typedef struct lworker {
   bool held;     /* the yield under way is the engine's, not the script's */
   bool forced;   /* ... and came from the hook */
   bool failed, closed;
-  bool sim;                         /* its engine is a sim's: every operation is a point (lsim.c) */
-  bool guest;                       /* of a sim, in the state of another worker, which waits meanwhile */
-  bool lazy;                        /* the state is ours, and some libraries are not open yet */
-  bool judging;                     /* a policy or an invariant runs: it may not wait */
-  bool judge;                       /* it is the judge's */
-  bool bytecode;                    /* `load` takes binary chunks too */
-  bool warns, in_warning;           /* after warn("@on"); between the pieces of one */
-  bool collected;                   /* for want of memory: finalizers may be due of handles that went */
-  bool script;                      /* a host started it, and may ask for its first result */
-  int64_t closing_ns;               /* when the last close from outside began */
-  uint64_t sliced;                  /* the step of its sim in which a fiber was seen computing */
-  int depth;                        /* of fibers that drive siblings */
-  int anchors, handles, fiber_type; /* references in the registry */
-  int pool[LUB_POOL], npool;        /* where in anchors coroutines lie that ended well */
-  int killed;                       /* ... of the string "killed": a kill must not need memory */
+  bool sim;               /* its engine is a sim's: every operation is a point (lsim.c) */
+  bool guest;             /* of a sim, in the state of another worker, which waits meanwhile */
+  bool lazy;              /* the state is ours, and some libraries are not open yet */
+  bool judging;           /* a policy or an invariant runs: it may not wait */
+  bool judge;             /* it is the judge's */
+  bool bytecode;          /* `load` takes binary chunks too */
+  bool warns, in_warning; /* after warn("@on"); between the pieces of one */
+  bool collected;         /* for want of memory: finalizers may be due of handles that went */
+  bool script;            /* a host started it, and may ask for its first result */
+  int64_t closing_ns;     /* when the last close from outside began */
+  uint64_t sliced;        /* the step of its sim in which a fiber was seen computing */
+  int depth;              /* of fibers that drive siblings */
+  int anchors, handles, fiber_type, chan_type; /* references in the registry */
+  int pool[LUB_POOL], npool;                   /* where in anchors coroutines lie that ended well */
+  int killed;                                  /* ... of the string "killed": a kill must not need memory */
   struct {
     lua_CFunction next, rawget, rawset, getmetatable, setmetatable, load, loadfile, require;
   } base;        /* Lua's own, of a state of ours */
@@ -300,7 +301,12 @@ static inline lchan *lub_check_view(lua_State *L, const char *function, int forb
 void lub_drop_batch(lfiber *f);
 void lub_free_batch(lfiber *f);
 void lub_free_cases(lfiber *f);
-void lub_push_chan(lua_State *L, lub_chan *ch, int view); /* takes one reference of its own */
+void lub_push_chan(lua_State *L, lub_chan *ch, uint8_t view); /* takes one reference of its own */
+/* Pushes a handle for a channel that the caller is about to open, whose reference it takes; then lub_own_chan. */
+lchan *lub_push_new_chan(lua_State *L, uint8_t view);
+void lub_own_chan(lua_State *L, lchan *box);
+/* The handle at index is about to leave the worker: should it come back, it is the same. */
+void lub_intern_chan(lua_State *L, int index, lchan *box);
 void lub_push_worker(lua_State *L, lub_worker *w);
 static inline lfiber *lub_test_fiber(lua_State *L, int arg) {
   lfiber *f = lua_touserdata(L, arg);
@@ -450,7 +456,7 @@ void lub_preload(lua_State *L);
 extern const luaL_Reg lub_chan_functions[], lub_select_functions[], lub_time_functions[],
     lub_fiber_functions[], lub_worker_functions[], lub_heart_functions[];
 /* These two push the handles' metatables, opening them if need be. */
-void lub_open_chan(lua_State *L);
+void lub_open_chan(lua_State *L, lworker *lw);
 void lub_open_worker(lua_State *L);
 void lub_open_select(lua_State *L);
 void lub_open_many(lua_State *L);

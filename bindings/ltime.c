@@ -92,12 +92,10 @@ static int sleep_for(lua_State *L) {
 /* ---- after and tick --------------------------------------------------------------------------------------------- */
 
 static int open_tick(lua_State *L, const char *name, int64_t first_ns, int64_t period_ns) {
-  lub_chan *ch;
-  if (lub_tick_open(lub_lworker(L)->core->engine, name, first_ns, period_ns, &ch))
+  lchan *box = lub_push_new_chan(L, LUB_VIEW_BOTH);
+  if (lub_tick_open(lub_lworker(L)->core->engine, name, first_ns, period_ns, &box->ch))
     return luaL_error(L, "%s: not enough memory", name);
-  lub_value v = lub_of_chan(ch);
-  lub_chan_drop(ch);
-  lub_take(L, &v);
+  lub_own_chan(L, box);
   return 1;
 }
 

@@ -377,7 +377,7 @@ static home find_in_modules(lua_State *L, int index) {
 
 /* Pushes the methods of a handle's type, or something that is no table. */
 static void push_methods(lua_State *L, const char *type) {
-  if (!strcmp(type, LUB_CHAN_MAGIC)) lub_open_chan(L);
+  if (!strcmp(type, LUB_CHAN_MAGIC)) lub_open_chan(L, lub_lworker(L));
   else if (!strcmp(type, LUB_WORKER_TYPE)) lub_open_worker(L);
   else if (luaL_getmetatable(L, type) != LUA_TTABLE) {
     lub_require(L, LUA_IOLIBNAME); /* not open yet in this worker */
@@ -548,7 +548,8 @@ static void pack_number(packer *p, int index) {
 static lub_object *object_of(lua_State *L, int index, uint8_t *flags) {
   lchan *chan = lub_test_chan(L, index);
   if (chan) {
-    *flags = (uint8_t)chan->view;
+    lub_intern_chan(L, index, chan);
+    *flags = chan->view;
     return chan->ch ? &chan->ch->obj : NULL;
   }
   lub_heart *h = lub_test_heart(L, index);

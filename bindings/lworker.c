@@ -285,6 +285,7 @@ lub_status lub_lworker_open_guest(lub_engine *e, lworker *outer, lua_State *L, l
   lw->core->run = run_guest;
   lw->base = outer->base;
   lw->fiber_type = outer->fiber_type;
+  lw->chan_type = outer->chan_type;
   lw->bytecode = outer->bytecode;
   if (!open_state(lw, L)) {
     lw->L = NULL;
@@ -317,6 +318,7 @@ void lub_lworker_end_guest(lworker *lw, lworker *outer) {
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) lub_disown(L);
   lua_pop(L, 1);
   drop_references(L, lw);
+  outer->chan_type = lw->chan_type; /* it may have been the first to ask for it */
   lub_end_policies(L);
   give_state(L, outer);
   if (lw->collected) lua_gc(L, LUA_GCCOLLECT, 0); /* such handles are no longer in the table */

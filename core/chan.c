@@ -12,44 +12,40 @@ static void free_chan(lub_object *o) {
   lub_chan *ch = lub_container(o, lub_chan, obj);
   lub_engine *e = ch->engine;
   lub_assert(lub_list_empty(&ch->recvq) && lub_list_empty(&ch->sendq));
-  if (ch->tick) lub_tick_free(ch->tick);
-  pthread_mutex_lock(&e->lock);
+  if (ch->tick) lub_tick_forget(ch);
+  lub_lock_take(&e->chans_lock);
   lub_list_remove(&ch->link);
-  pthread_mutex_unlock(&e->lock);
+  lub_lock_give(&e->chans_lock);
   for (uint32_t i = 0; i < ch->len; i++) lub_value_drop(&ch->slots[(ch->head + i) % ch->cap]);
-  lub_free(&e->mem, ch->slots);
-  if (*ch->name) lub_free(&e->mem, ch->name);
   lub_free(&e->mem, ch);
 }
 
-lub_status lub_chan_open(lub_engine *e, size_t capacity, const char *name, lub_chan **out) {
+lub_status lub_chan_open_with(lub_engine *e, size_t capacity, const char *name, size_t extra,
+                              lub_chan **out) {
+  /* all of it is made now, so that a capacity beyond memory is refused here and a send cannot fail */
+  size_t n = name && *name ? strlen(name) + 1 : 0, fixed = sizeof(lub_chan) + extra + n;
   if (capacity > LUB_CHAN_MAX) return LUB_INVALID;
-  lub_chan *ch = lub_alloc(&e->mem, sizeof *ch);
+  if (capacity > (SIZE_MAX - fixed) / sizeof(lub_value)) return LUB_NOMEM;
+  lub_chan *ch = lub_alloc(&e->mem, fixed + capacity * sizeof *ch->slots);
   if (!ch) return LUB_NOMEM;
   *ch = (lub_chan){.cap = (uint32_t)capacity, .engine = e, .name = ""};
-  if (name && *name) {
-    size_t n = strlen(name) + 1;
-    if (!(ch->name = lub_alloc(&e->mem, n))) goto no_name;
-    memcpy(ch->name, name, n);
-  }
-  /* the ring is made now, so that a capacity beyond memory is refused here and a send cannot fail */
-  if (capacity && !(ch->slots = lub_alloc(&e->mem, capacity * sizeof *ch->slots))) goto no_slots;
+  ch->slots = (lub_value *)(void *)((char *)(ch + 1) + extra);
+  if (n) ch->name = memcpy(ch->slots + capacity, name, n);
   atomic_init(&ch->obj.refs, 1);
   ch->obj.free = free_chan;
   lub_lock_init(&ch->lock);
   lub_list_init(&ch->recvq);
   lub_list_init(&ch->sendq);
   ch->id = atomic_fetch_add_explicit(&e->chan_ids, 1, memory_order_relaxed) + 1;
-  pthread_mutex_lock(&e->lock);
+  lub_lock_take(&e->chans_lock);
   lub_list_push(&e->chans, &ch->link);
-  pthread_mutex_unlock(&e->lock);
+  lub_lock_give(&e->chans_lock);
   *out = ch;
   return LUB_OK;
-no_slots:
-  if (*ch->name) lub_free(&e->mem, ch->name);
-no_name:
-  lub_free(&e->mem, ch);
-  return LUB_NOMEM;
+}
+
+lub_status lub_chan_open(lub_engine *e, size_t capacity, const char *name, lub_chan **out) {
+  return lub_chan_open_with(e, capacity, name, 0, out);
 }
 
 void lub_chan_ref(lub_chan *ch) { lub_object_ref(&ch->obj); }

@@ -18,15 +18,18 @@ struct lub_chan {
   lub_lock lock;  /* guards every field but obj, cap, name. ORDER LOCKS; two channels by address */
   lub_list recvq; /* lub_waiter.link, oldest first */
   lub_list sendq; /* same, of senders that found no room */
-  lub_link link;  /* in engine->chans; engine.lock */
+  lub_link link;  /* in engine->chans; engine.chans_lock */
   uint64_t id;    /* number in the engine */
   uint64_t last_sender, last_receiver; /* fibers, for the graph of waits */
   uint64_t whose;        /* the fiber whose end closes it, 0: none; written once, before it is shared */
   bool of_worker;        /* it closes when a worker ends; likewise */
-  struct lub_tick *tick; /* the timer that feeds this channel, or NULL; freed with it */
-  char *name;            /* owned; "" without one */
-  lub_value *slots;      /* [cap], a ring from head; owned while queued */
+  struct lub_tick *tick; /* the timer that feeds this channel, behind it in memory, or NULL */
+  const char *name;      /* behind the slots; "" without one */
+  lub_value *slots;      /* [cap], behind the channel: a ring from head; owned while queued */
 };
+
+/* lub_chan_open, with room for `extra` bytes behind the channel, for words. */
+lub_status lub_chan_open_with(lub_engine *e, size_t capacity, const char *name, size_t extra, lub_chan **out);
 
 /* Sends *v, or queues w to send it.
  *   v         taken on LUB_OK and LUB_PARK (into the wait), left with the caller otherwise

@@ -299,6 +299,7 @@ static void init_engine(lub_engine *e, const lub_options *o) {
   lub_list *lists[] = {&e->queue,  &e->preempted, &e->workers,    &e->pinned, &e->sleepers,
                        &e->idlers, &e->spares,    &e->complaints, &e->chans,  &e->turns.frozen};
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) lub_list_init(lists[i]);
+  lub_lock_init(&e->chans_lock);
   lub_timers_init(&e->timers, &e->mem);
   pthread_mutex_init(&e->lock, NULL);
   pthread_condattr_t monotonic;

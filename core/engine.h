@@ -1,6 +1,6 @@
 /* engine.h - one runtime instance: its carriers, timers, names, and who sleeps. No state lives outside it.
  *
- * ORDER LOCKS: timers.lock, then chan.lock (two channels by address), then engine.lock, then place.lock.
+ * ORDER LOCKS: timers.lock, then chan.lock (two channels by address), then engine.lock, then place.lock or chans_lock.
  * Wakes happen with no channel locked; only a timer's fire wakes under timers.lock.
  *
  * Every thread that may act is counted in `awake`: carriers that look for work or run it, pinned workers whose
@@ -58,6 +58,8 @@ struct lub_engine {
   lub_gate *gate;           /* the sim's, or NULL: any thread may act */
   lub_place *places;        /* [nplaces] */
   int nplaces;
+  lub_lock chans_lock;
+  lub_list chans; /* lub_chan.link: all of them; chans_lock */
 
   pthread_mutex_t lock; /* guards everything below */
   pthread_cond_t watch; /* for the watcher */
@@ -68,7 +70,6 @@ struct lub_engine {
   lub_list pinned;      /* lub_worker.pin: those with a thread of their own */
   lub_list sleepers;    /* lub_sleeper.link: host threads and pinned workers that wait */
   lub_list idlers;      /* lub_sleeper.link: carriers with a place and nothing to do, newest last */
-  lub_list chans;       /* lub_chan.link: all of them */
   lub_list complaints;  /* lub_worker.complains, oldest first */
   lub_list spares;      /* lub_sleeper.link: carriers without a place */
   int64_t keeper_ns; /* what the sleeper that waits for the next timer waits for; LUB_NEVER: there is none */

@@ -1,6 +1,6 @@
 /* lock.h - a lock of one word, for what is held over some instructions. Taken when it is free, as it nearly always is,
  * it costs half of a pthread mutex. Whoever finds it held looks again for a while, then sleeps. Not recursive.
- * Floor 1. Used by chan. */
+ * Floor 1. Used by timer, chan, engine. */
 #ifndef LUB_LOCK_H
 #define LUB_LOCK_H
 

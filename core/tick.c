@@ -37,20 +37,13 @@ static const lub_timer_kind tick_kind = {deliver, somebody_listens};
 lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns,
                          lub_chan **out) {
   lub_chan *ch;
-  if (lub_chan_open(e, 1, name, &ch)) return LUB_NOMEM;
-  lub_tick *t = lub_alloc(&e->mem, sizeof *t);
-  if (t) {
-    *t = (lub_tick){.timer = {.kind = &tick_kind}, .ch = ch, .period_ns = period_ns};
-    if (lub_timer_reserve(&e->timers, &t->timer)) {
-      lub_free(&e->mem, t);
-      t = NULL;
-    }
-  }
-  if (!t) {
+  if (lub_chan_open_with(e, 1, name, sizeof(lub_tick), &ch)) return LUB_NOMEM;
+  lub_tick *t = ch->tick = (lub_tick *)(void *)(ch + 1);
+  *t = (lub_tick){.timer = {.kind = &tick_kind}, .ch = ch, .period_ns = period_ns};
+  if (lub_timer_reserve(&e->timers, &t->timer)) {
     lub_chan_drop(ch);
     return LUB_NOMEM;
   }
-  ch->tick = t;
   (void)lub_engine_start_timer(e, &t->timer, lub_engine_now_ns(e) + first_ns);
   *out = ch;
   return LUB_OK;
@@ -81,8 +74,4 @@ bool lub_tick_reset(lub_chan *ch, int64_t span_ns) {
 
 bool lub_tick_is_periodic(const lub_chan *ch) { return ch->tick->period_ns > 0; }
 
-void lub_tick_free(lub_tick *t) {
-  lub_engine *e = t->ch->engine;
-  lub_timer_forget(&e->timers, &t->timer);
-  lub_free(&e->mem, t);
-}
+void lub_tick_forget(lub_chan *ch) { lub_timer_forget(&ch->engine->timers, &ch->tick->timer); }

@@ -17,6 +17,6 @@ bool lub_tick_stop(lub_chan *ch);
 bool lub_tick_reset(lub_chan *ch, int64_t span_ns);
 bool lub_tick_is_periodic(const lub_chan *ch);
 /* The channel's last reference is gone. */
-void lub_tick_free(lub_tick *t);
+void lub_tick_forget(lub_chan *ch);
 
 #endif

@@ -6,13 +6,10 @@ enum { FIRE_BATCH = 64 }; /* timers fired under one hold of the lock, so that st
 void lub_timers_init(lub_timers *ts, const lub_allocator *mem) {
   *ts = (lub_timers){.mem = mem, .weak_ns = -1};
   atomic_init(&ts->next_ns, LUB_NEVER);
-  pthread_mutex_init(&ts->lock, NULL);
+  lub_lock_init(&ts->lock);
 }
 
-void lub_timers_close(lub_timers *ts) {
-  pthread_mutex_destroy(&ts->lock);
-  lub_free(ts->mem, ts->heap);
-}
+void lub_timers_close(lub_timers *ts) { lub_free(ts->mem, ts->heap); }
 
 static void put(lub_timers *ts, uint32_t i, lub_slot s) {
   ts->heap[i] = s;
@@ -67,7 +64,7 @@ static void take(lub_timers *ts, lub_timer *t) {
 lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t) {
   if (t->reserved) return LUB_OK;
   lub_status status = LUB_OK;
-  pthread_mutex_lock(&ts->lock);
+  lub_lock_take(&ts->lock);
   if (ts->reserved == ts->capacity) {
     uint32_t wanted = ts->capacity ? ts->capacity * 2 : 16;
     lub_slot *grown =
@@ -83,39 +80,39 @@ lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t) {
     ts->reserved++;
     t->reserved = true;
   }
-  pthread_mutex_unlock(&ts->lock);
+  lub_lock_give(&ts->lock);
   return status;
 }
 
 void lub_timer_forget(lub_timers *ts, lub_timer *t) {
   if (!t->reserved) return;
-  pthread_mutex_lock(&ts->lock);
+  lub_lock_take(&ts->lock);
   if (t->place) take(ts, t);
   publish_next(ts);
   ts->reserved--;
   t->reserved = false;
-  pthread_mutex_unlock(&ts->lock);
+  lub_lock_give(&ts->lock);
 }
 
 bool lub_timer_start(lub_timers *ts, lub_timer *t, int64_t when_ns, bool *earliest) {
-  pthread_mutex_lock(&ts->lock);
+  lub_lock_take(&ts->lock);
   bool running = t->place != 0;
   if (running) take(ts, t);
   insert(ts, t, when_ns);
   publish_next(ts);
   *earliest = t->place == 1;
-  pthread_mutex_unlock(&ts->lock);
+  lub_lock_give(&ts->lock);
   return running;
 }
 
 bool lub_timer_stop(lub_timers *ts, lub_timer *t) {
-  pthread_mutex_lock(&ts->lock);
+  lub_lock_take(&ts->lock);
   bool running = t->place != 0;
   if (running) {
     take(ts, t);
     publish_next(ts);
   }
-  pthread_mutex_unlock(&ts->lock);
+  lub_lock_give(&ts->lock);
   return running;
 }
 
@@ -124,7 +121,7 @@ void lub_timer_again(lub_timers *ts, lub_timer *t, int64_t when_ns) { insert(ts,
 uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
   uint32_t fired = 0;
   while (lub_timers_next(ts) <= now_ns) {
-    pthread_mutex_lock(&ts->lock);
+    lub_lock_take(&ts->lock);
     for (int i = 0; i < FIRE_BATCH && ts->count && ts->heap[0].when_ns <= now_ns; i++) {
       lub_slot s = ts->heap[0];
       take(ts, s.timer);
@@ -132,7 +129,7 @@ uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
       fired++;
     }
     publish_next(ts);
-    pthread_mutex_unlock(&ts->lock);
+    lub_lock_give(&ts->lock);
   }
   return fired;
 }
@@ -143,7 +140,7 @@ static bool is_weak(lub_timer *t) { return t->kind->could_wake && !t->kind->coul
 uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns) {
   uint32_t n = 0, aside = ts->capacity;
   if (lub_timers_next(ts) > now_ns || ts->weak_ns == now_ns) return 0;
-  pthread_mutex_lock(&ts->lock);
+  lub_lock_take(&ts->lock);
   ts->weak_ns = now_ns;
   while (ts->count && ts->heap[0].when_ns <= now_ns) {
     lub_slot s = ts->heap[0];
@@ -158,7 +155,7 @@ uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns) {
     insert(ts, s.timer, s.when_ns);
   }
   publish_next(ts);
-  pthread_mutex_unlock(&ts->lock);
+  lub_lock_give(&ts->lock);
   return n;
 }
 
@@ -178,16 +175,16 @@ static void look(lub_timers *ts, uint32_t i, search *s) {
 uint32_t lub_timers_due(lub_timers *ts, int64_t now_ns) {
   search s = {.now_ns = now_ns, .k = LUB_DUE_MAX - 1};
   if (lub_timers_next(ts) > now_ns) return 0;
-  pthread_mutex_lock(&ts->lock);
+  lub_lock_take(&ts->lock);
   look(ts, 0, &s);
   if (s.seen == 0) ts->weak_ns = -1; /* one that might have woken somebody does not any more */
-  pthread_mutex_unlock(&ts->lock);
+  lub_lock_give(&ts->lock);
   return s.seen;
 }
 
 void lub_timers_run_one(lub_timers *ts, int64_t now_ns, uint32_t k) {
   search s = {.now_ns = now_ns, .k = k};
-  pthread_mutex_lock(&ts->lock);
+  lub_lock_take(&ts->lock);
   look(ts, 0, &s);
   if (s.found) {
     lub_slot slot = ts->heap[s.found->place - 1];
@@ -195,17 +192,17 @@ void lub_timers_run_one(lub_timers *ts, int64_t now_ns, uint32_t k) {
     slot.timer->kind->fire(slot.timer, slot.when_ns, now_ns);
     publish_next(ts);
   }
-  pthread_mutex_unlock(&ts->lock);
+  lub_lock_give(&ts->lock);
 }
 
 bool lub_timers_could_wake(lub_timers *ts) {
   bool could = false;
-  pthread_mutex_lock(&ts->lock);
+  lub_lock_take(&ts->lock);
   could = ts->sure > 0;
   for (uint32_t i = 0; i < ts->count && !could; i++) {
     lub_timer *t = ts->heap[i].timer;
     could = t->kind->could_wake(t);
   }
-  pthread_mutex_unlock(&ts->lock);
+  lub_lock_give(&ts->lock);
   return could;
 }

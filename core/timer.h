@@ -2,14 +2,14 @@
  * Room in the heap is reserved once for each timer, so that starting one can never fail.
  * A timer's `fire` runs under the timers' lock, on the thread that found it due. It may take channel and
  * scheduler locks (ORDER LOCKS in engine.h), and may start its own timer again with lub_timer_again.
- * Floor 2. Uses base. Used by waits (their longest wait), after and tick. */
+ * Floor 2. Uses lock. Used by waits (their longest wait), after and tick. */
 #ifndef LUB_TIMER_H
 #define LUB_TIMER_H
 
-#include <pthread.h>
 #include <stdbool.h>
 
 #include "base.h"
+#include "lock.h"
 #include "lubdub.h"
 
 typedef struct lub_timer lub_timer;
@@ -31,8 +31,8 @@ typedef struct lub_slot {
 } lub_slot;
 
 typedef struct lub_timers {
-  pthread_mutex_t lock; /* guards the heap and every timer in it */
-  lub_slot *heap;       /* [capacity], of which `count` run */
+  lub_lock lock;  /* guards the heap and every timer in it */
+  lub_slot *heap; /* [capacity], of which `count` run */
   uint32_t count, capacity, reserved;
   uint32_t sure;        /* of those that run: may always wake somebody */
   int64_t weak_ns;      /* all that wake nobody were run at this time; see lub_timers_run_weak */

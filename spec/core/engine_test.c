@@ -153,7 +153,7 @@ static void out_of_memory(int carriers) {
     whole = scenario(&m, carriers, &told);
     leaks = leaks || atomic_load(&m.blocks) != 0;
   }
-  CHECK("every allocation that fails is told", told && n > 12);
+  CHECK("every allocation that fails is told", told && n > 8);
   CHECK("the scenario passes in the end", whole);
   CHECK("nothing leaks", !leaks);
 }
