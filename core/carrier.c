@@ -23,7 +23,7 @@ enum {
   LITTLE_NS = TICK_NS / 10, /* of CPU between two looks: it does not compute */
   LONG_TICKS = 4,           /* a slice of 10 ms is long */
   STARVED_NS = 20000000,    /* without CPU: hearts are told of */
-  QUIET_TICKS = 8,          /* after which the watcher sleeps too */
+  QUIET_LOOKS = 3,          /* with twice the time between them each, after which the watcher sleeps too */
   SPIN = 100,               /* looks around before a carrier sleeps */
   TIMER_TURNS = 8,          /* slices between two looks at the clock */
   FAIR_TURNS = 16,          /* ... before the queue comes before `next` */
@@ -190,8 +190,9 @@ static lub_worker *take_own(lub_engine *e, lub_carrier *c, lub_place *p) {
   return w ? w : pop_global(e, false);
 }
 
+/* Looks around for a while if others run, who may soon have work for two. */
 static lub_worker *search(lub_engine *e, lub_place *p) {
-  int rounds = e->nplaces > 1 ? SPIN : 1;
+  int rounds = atomic_load(&e->idle) + atomic_load(&e->searching) < e->nplaces ? SPIN : 1;
   for (int i = 0; i < rounds; i++) {
     lub_worker *w = pop_global(e, false);
     for (int k = 1; k < e->nplaces && !w; k++) w = steal(p, &e->places[(p - e->places + k) % e->nplaces]);
@@ -488,19 +489,20 @@ static void *watch(void *arg) {
     tell_starved_locked(e);
     keep_timers_locked(e);
     quiet = busy ? 0 : quiet + 1;
-    if (quiet == QUIET_TICKS) {
+    if (quiet == QUIET_LOOKS) {
       atomic_store(&e->watching, true); /* and look once more: pairs with lub_carriers_watch */
       continue;
     }
     int64_t complain_ns = complain_locked(e);
-    bool may_sleep = quiet > QUIET_TICKS && atomic_load(&e->watching); /* nobody has called since */
-    int64_t now_ns = lub_engine_now_ns(e), until_ns = may_sleep ? LUB_NEVER : now_ns + TICK_NS;
+    bool may_sleep = quiet > QUIET_LOOKS && atomic_load(&e->watching); /* nobody has called since */
+    int64_t pause_ns = TICK_NS << (quiet > QUIET_LOOKS ? 0 : quiet);
+    int64_t now_ns = lub_engine_now_ns(e), until_ns = may_sleep ? LUB_NEVER : now_ns + pause_ns;
     atomic_store_explicit(&e->tick_ns, until_ns < LUB_NEVER && e->real_clock ? now_ns : 0,
                           memory_order_relaxed);
     if (!atomic_load(&e->stopping))
       lub_engine_wait_locked(e, &e->watch, complain_ns < until_ns ? complain_ns : until_ns);
     tell_late_locked(e, until_ns);
-    if (quiet > QUIET_TICKS) quiet = 0; /* who woke it may not show as running yet: look some ticks longer */
+    if (quiet > QUIET_LOOKS) quiet = 0; /* who woke it may not show as running yet: look some ticks longer */
     if (quiet == 0) atomic_store(&e->watching, false);
   }
   pthread_mutex_unlock(&e->lock);
