@@ -49,17 +49,9 @@ typedef struct lbatch { /* of a send of many */
  * channel that :done() gives, once it was asked for. The handle needs no finalizer: when a fiber ends, it gives back
  * what it owns. */
 typedef struct lfiber {
-  lub_fiber core; /* first */
+  lub_fiber core; /* first; what every switch touches lies together with it */
   lua_State *co;
-  struct lworker *owner;   /* NULL: of a sim that is over */
-  lub_list joiners;        /* those of its worker that wait for its end */
-  lub_chan *done, *cancel; /* made when first asked for */
-  lcases *cases;           /* kept from one select to the next */
-  lbatch *batch;           /* ... from one send of many to the next, unless it is large */
-  char *why;               /* of the cancel or kill; owned */
-  int ref;                 /* in the worker's anchors, until it ends */
-  int line;                /* of the lub.go that started it */
-  int nargs;               /* of a first resume; -1 when it has begun */
+  int nargs; /* of a first resume; -1 when it has begun */
   int nresults; /* when it has ended: 0; 1: the handle's first user value; more: in a table there. While it is held: the
                    marks on its coroutine's stack */
   bool main, ended, failed, joined, cancelled, kill, killed, closing;
@@ -67,6 +59,14 @@ typedef struct lfiber {
   bool exposed;  /* its coroutine was seen by the script: it is not used again */
   bool drives;   /* it cannot yield: it runs its siblings until `turn` comes */
   bool turn;
+  int ref;                 /* in the worker's anchors, until it ends */
+  int line;                /* of the lub.go that started it */
+  struct lworker *owner;   /* NULL: of a sim that is over */
+  lub_list joiners;        /* those of its worker that wait for its end */
+  lub_chan *done, *cancel; /* made when first asked for */
+  lcases *cases;           /* kept from one select to the next */
+  lbatch *batch;           /* ... from one send of many to the next, unless it is large */
+  char *why;               /* of the cancel or kill; owned */
 } lfiber;
 
 typedef struct lpaths { /* where modules are found: a worker and its children share them until one changes */

@@ -11,21 +11,22 @@ struct lub_tick;
 
 struct lub_chan {
   lub_object obj; /* first: values carry it */
+  lub_lock lock;  /* guards what follows up to last_receiver, but cap. ORDER LOCKS; two channels by address */
   uint32_t cap;   /* slots; written once by open, then read without lock */
-  bool closed;
   uint32_t head, len; /* 0 <= len <= cap */
-  lub_engine *engine;
-  lub_lock lock;  /* guards every field but obj, cap, name. ORDER LOCKS; two channels by address */
-  lub_list recvq; /* lub_waiter.link, oldest first */
-  lub_list sendq; /* same, of senders that found no room */
-  lub_link link;  /* in engine->chans; engine.chans_lock */
-  uint64_t id;    /* number in the engine */
+  bool closed;
+  lub_list recvq;                      /* lub_waiter.link, oldest first */
+  lub_list sendq;                      /* same, of senders that found no room */
+  lub_value *slots;                    /* [cap], behind the channel: a ring from head; owned while queued */
   uint64_t last_sender, last_receiver; /* fibers, for the graph of waits */
-  uint64_t whose;        /* the fiber whose end closes it, 0: none; written once, before it is shared */
-  bool of_worker;        /* it closes when a worker ends; likewise */
+
+  lub_engine *engine;    /* this, and what follows, is written once, before the channel is shared */
+  lub_link link;         /* in engine->chans; engine.chans_lock */
+  uint64_t id;           /* number in the engine */
+  uint64_t whose;        /* the fiber whose end closes it, 0: none */
+  bool of_worker;        /* it closes when a worker ends */
   struct lub_tick *tick; /* the timer that feeds this channel, behind it in memory, or NULL */
   const char *name;      /* behind the slots; "" without one */
-  lub_value *slots;      /* [cap], behind the channel: a ring from head; owned while queued */
 };
 
 /* lub_chan_open, with room for `extra` bytes behind the channel, for words. */

@@ -20,15 +20,16 @@ typedef struct lub_waiter {
   lub_wait *wait;
   lub_chan *ch;    /* NULL: a case that is never ready. No reference: the fiber's stack holds one */
   lub_value value; /* a send's, until it is taken; a receive's, when it has come */
+  uint32_t left;   /* of a send of several, that go on at `many`; 0: `value` alone */
+  bool send;
   union {
-    lub_value *many; /* of a send of several: the next of the `left`, the sender's until they are taken */
+    lub_value *many; /* the sender's until they are taken */
     uint64_t whose;  /* of a join: the fiber */
   };
-  uint32_t left; /* 0: `value` alone */
-  bool send;
 } lub_waiter;
 
 struct lub_wait {
+  lub_timer timer;  /* the longest wait. First: what every wait touches lies together behind it */
   atomic_bool open; /* true: may be claimed */
   uint8_t status;   /* lub_status; the outcome, written by the one who claimed */
   bool parked;      /* between park and finish; the owner's */
@@ -38,7 +39,6 @@ struct lub_wait {
   uint32_t count;   /* waiters */
   lub_waiter *waiters;
   void (*wake)(lub_wait *w); /* after a claim, with no channel locked */
-  lub_timer timer;           /* the longest wait */
   lub_engine *engine;
   lub_life *life;   /* of a fiber that has a heart; or NULL */
   uint64_t id;      /* of the fiber, for the graph of waits; 0: a host thread */
