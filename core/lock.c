@@ -10,7 +10,9 @@
 #include <sched.h>
 #endif
 
-enum { SPIN = 100 };
+/* Of pauses between two looks, which double: a look takes the cache line from whoever holds the lock, who is quickly done and
+ * likely to want it again. */
+enum { FIRST = 64, LAST = 512 };
 
 #ifdef __linux__
 static void sleep_while_contended(lub_lock *l) {
@@ -29,13 +31,13 @@ void lub_lock_wake(lub_lock *l) { (void)l; }
 #endif
 
 void lub_lock_wait(lub_lock *l) {
-  for (int i = 0; i < SPIN; i++) {
+  for (int pauses = FIRST; pauses <= LAST; pauses *= 2) {
     int state = LUB_FREE;
+    for (int i = 0; i < pauses; i++) lub_pause();
     if (atomic_load_explicit(&l->state, memory_order_relaxed) == LUB_FREE &&
         atomic_compare_exchange_strong_explicit(&l->state, &state, LUB_HELD, memory_order_acquire,
                                                 memory_order_relaxed))
       return;
-    lub_pause();
   }
   while (atomic_exchange_explicit(&l->state, LUB_CONTENDED, memory_order_acquire) != LUB_FREE)
     sleep_while_contended(l);
