@@ -99,6 +99,9 @@ static lub_status sign_of_life(lub_heart *h, const char *what) {
   uint64_t beats = get(h->beats);
   lub_status status = LUB_OK;
   if (flags & LUB_HEART_CLOSED) return LUB_CLOSED;
+  __builtin_prefetch(get(h->intervals),
+                     1); /* of many hearts it is far, and reading the clock waits for what was read */
+  __builtin_prefetch(&h->life, 1);
   int64_t now = now_of(h);
   if (beats == 0) status = first_beat(h);
   else if (!(flags & LUB_HEART_UNLEARN)) status = learn(h, (double)(now - get(h->beat_ns)) * 1e-9);
