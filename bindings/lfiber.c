@@ -5,7 +5,7 @@
 
 lfiber *lub_check_fiber(lua_State *L, const char *function) {
   lfiber *f = lub_test_fiber(L, 1);
-  if (!f || !f->owner) lub_arg_error(L, function, 1, "a fiber");
+  if (!f || !f->core.worker) lub_arg_error(L, function, 1, "a fiber");
   return f;
 }
 
@@ -98,7 +98,7 @@ static int fiber_done(lua_State *L) {
   f->joined = true;
   if (lua_getiuservalue(L, 1, 3) != LUA_TNIL) return 1;
   lchan *box = lub_push_new_chan(L, LUB_VIEW_RECV);
-  if (lub_chan_open(f->owner->core->engine, 0, NULL, &box->ch))
+  if (lub_chan_open(f->core.worker->engine, 0, NULL, &box->ch))
     return luaL_error(L, "done: not enough memory");
   box->ch->whose = f->core.wait.id;
   lub_own_chan(L, box);
@@ -162,7 +162,7 @@ static int fiber_tostring(lua_State *L) {
 }
 
 void lub_free_fiber(lfiber *f) {
-  const lub_allocator *mem = &f->owner->core->engine->mem;
+  const lub_allocator *mem = &f->core.worker->engine->mem;
   if (f->done) {
     (void)lub_chan_close(f->done);
     lub_chan_drop(f->done);

@@ -49,7 +49,8 @@ typedef struct lbatch { /* of a send of many */
  * channel that :done() gives, once it was asked for. The handle needs no finalizer: when a fiber ends, it gives back
  * what it owns. */
 typedef struct lfiber {
-  lub_fiber core; /* first; what every switch touches lies together with it */
+  lub_fiber
+      core; /* first; what every switch touches lies together with it. Its worker is NULL when a sim is over */
   lua_State *co;
   int nargs; /* of a first resume; -1 when it has begun */
   int nresults; /* when it has ended: 0; 1: the handle's first user value; more: in a table there. While it is held: the
@@ -61,7 +62,6 @@ typedef struct lfiber {
   bool turn;
   int ref;                 /* in the worker's anchors, until it ends */
   int line;                /* of the lub.go that started it */
-  struct lworker *owner;   /* NULL: of a sim that is over */
   lub_list joiners;        /* those of its worker that wait for its end */
   lub_chan *done, *cancel; /* made when first asked for */
   lcases *cases;           /* kept from one select to the next */

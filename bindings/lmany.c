@@ -18,12 +18,12 @@ void lub_drop_batch(lfiber *f) {
 
 void lub_free_batch(lfiber *f) {
   lub_drop_batch(f);
-  lub_free(&f->owner->core->engine->mem, f->batch);
+  lub_free(&f->core.worker->engine->mem, f->batch);
   f->batch = NULL;
 }
 
 static lbatch *make_room(lua_State *L, lfiber *f, lua_Unsigned n) {
-  const lub_allocator *mem = &f->owner->core->engine->mem;
+  const lub_allocator *mem = &f->core.worker->engine->mem;
   lub_drop_batch(f); /* that of a call that raised */
   if (f->batch) f->batch->count = 0;
   if (f->batch && n <= f->batch->room) return f->batch;

@@ -53,7 +53,7 @@ static void read_handle(lua_State *L, int index, const lub_engine *e, lkey *k) {
   } else if (w && *w && (*w)->engine == e) {
     k->kind = WORKER;
     k->as.id = (*w)->id;
-  } else if (f && f->owner && f->core.worker->engine == e) {
+  } else if (f && f->core.worker && f->core.worker->engine == e) {
     k->kind = FIBER;
     k->as.id = f->core.wait.id;
   }

@@ -157,7 +157,8 @@ static void describe_worker(FILE *out, lworker *lw) {
 
 static int push_traceback(lua_State *L) {
   const lfiber *f = lua_touserdata(L, 1);
-  luaL_traceback(L, f->core.wait.parked || f != f->owner->running ? lub_innermost(f->co) : f->co, NULL, 0);
+  const lworker *lw = f->core.worker->data;
+  luaL_traceback(L, f->core.wait.parked || f != lw->running ? lub_innermost(f->co) : f->co, NULL, 0);
   return 1;
 }
 

@@ -284,7 +284,6 @@ lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
   lua_setiuservalue(L, -3, 1);
   lua_pop(L, 1);
   slice(co, lw);
-  f->owner = lw;
   f->co = co;
   f->nargs = nargs;
   lub_list_init(&f->joiners);
@@ -391,7 +390,7 @@ static void close_from_outside(lworker *lw, lfiber *f) {
 
 static int describe_error(lua_State *L) {
   lfiber *f = lua_touserdata(L, 1);
-  lworker *lw = f->owner;
+  lworker *lw = f->core.worker->data;
   const char *message = luaL_tolstring(f->co, -1, NULL);
   luaL_traceback(L, f->co, message, 0);
   lua_pop(f->co, 1);

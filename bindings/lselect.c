@@ -34,14 +34,14 @@ static void drop_cases(lcases *cs) {
 void lub_free_cases(lfiber *f) {
   if (!f->cases) return;
   drop_cases(f->cases);
-  lub_free(&f->owner->core->engine->mem, f->cases);
+  lub_free(&f->core.worker->engine->mem, f->cases);
   f->cases = NULL;
 }
 
 static lcases *make_room(lua_State *L, lfiber *f, uint32_t n, const char *function) {
   lcases *cs = f->cases;
   if (cs && n <= cs->room) return cs;
-  const lub_allocator *mem = &f->owner->core->engine->mem;
+  const lub_allocator *mem = &f->core.worker->engine->mem;
   size_t room = n < 4 ? 4 : n, nbytes = sizeof *cs + room * sizeof cs->one[0];
   cs = mem->realloc(mem->ud, cs, nbytes + 2 * room * sizeof *cs->order);
   if (!cs) luaL_error(L, "%s: not enough memory for %d cases", function, (int)n);

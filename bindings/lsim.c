@@ -181,7 +181,7 @@ void lub_disown(lua_State *L) {
     if (*w) lub_worker_drop(*w);
     *w = NULL;
   } else if (f) {
-    f->owner = NULL;
+    f->core.worker = NULL;
   } else {
     lub_disown_heart(L);
   }
@@ -191,7 +191,7 @@ bool lub_is_over(lua_State *L, int arg) {
   if (lua_type(L, arg) != LUA_TUSERDATA) return false;
   lub_worker **w = luaL_testudata(L, arg, LUB_WORKER_TYPE);
   const lfiber *f = lub_test_fiber(L, arg);
-  if (w || f) return w ? !*w : !f->owner;
+  if (w || f) return w ? !*w : !f->core.worker;
   const void *const *magic = lua_touserdata(L, arg);
   return lua_rawlen(L, arg) >= sizeof *magic && *magic == LUB_OVER_MAGIC;
 }

@@ -59,7 +59,7 @@ static int pack_results(lua_State *L) {
 static void close_state(lworker *lw) {
   lua_State *L = lw->L;
   /* runs meanwhile: finalizers may still poll and send */
-  lfiber last = {.owner = lw, .kill = true, .killed = true, .closing = true};
+  lfiber last = {.kill = true, .killed = true, .closing = true};
   last.core.worker = lw->core;
   last.core.wait.engine = lw->core->engine;
   lw->running = &last;
