@@ -23,6 +23,7 @@ static int close_engine(lua_State *L) {
   if (o->lw) {
     lub_worker *w = o->lw->core;
     lub_close_fibers(o->lw);
+    lub_free_fiber(o->lw->main); /* finalizers may have used it since */
     lub_pack_free(o->lw);
     lub_worker_end(w);
     lub_worker_drop(w); /* alive no more */

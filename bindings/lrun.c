@@ -362,16 +362,20 @@ static void end_fiber(lworker *lw, lfiber *f) {
   lub_free_fiber(f);
 }
 
+/* Ends the wait of one that will not go on, which was claimed. */
+static void leave_wait(lfiber *f) {
+  lub_wait *w = &f->core.wait;
+  if (!w->parked) return;
+  (void)lub_wait_finish(w);
+  for (uint32_t i = 0; i < w->count; i++) lub_value_drop(&w->waiters[i].value);
+  w->count = 0;
+  lub_drop_batch(f);
+}
+
 /* f is in no queue of its worker. */
 static void close_from_outside(lworker *lw, lfiber *f) {
   lfiber *before = lw->running;
-  if (f->core.wait.parked) {
-    lub_wait *w = &f->core.wait;
-    (void)lub_wait_finish(w);
-    for (uint32_t i = 0; i < w->count; i++) lub_value_drop(&w->waiters[i].value);
-    w->count = 0;
-    lub_drop_batch(f);
-  }
+  leave_wait(f);
   f->closing = f->killed = true;
   lw->running = f;
   bool closing_before = atomic_exchange(&lw->core->closing, true);
@@ -567,6 +571,9 @@ void lub_fiber_close_all(lworker *lw) {
   }
   lub_worker_await_wakes(lw->core, parked);
   lub_worker_forget_ready(lw->core);
+  /* all before the first is closed, which may be the last that holds a channel */
+  for (k = lub_list_first(&lw->core->fibers); k; k = lub_list_next(&lw->core->fibers, k))
+    leave_wait((lfiber *)(void *)lub_container(k, lub_fiber, link));
   while ((k = lub_list_first(&lw->core->fibers)))
     close_from_outside(lw, (lfiber *)(void *)lub_container(k, lub_fiber, link));
 }

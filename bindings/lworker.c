@@ -113,6 +113,7 @@ static void leave(lfiber *f) {
   if (!f || !lub_link_queued(&f->core.link)) return;
   lub_fiber_leave(&f->core);
   f->ended = true;
+  lub_free_fiber(f);
 }
 
 /* The state closes from outside: it is a host's, or os.exit was called. Who runs is below on the C stack, and the main
