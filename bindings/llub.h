@@ -109,9 +109,10 @@ typedef struct lworker {
   int killed;                                  /* ... of the string "killed": a kill must not need memory */
   struct {
     lua_CFunction next, rawget, rawset, getmetatable, setmetatable, load, loadfile, require;
-  } base;        /* Lua's own, of a state of ours */
-  lpaths *paths; /* NULL: Lua's own */
-  lpack pack;    /* the message under construction */
+  } base;          /* Lua's own, of a state of ours */
+  lpaths *paths;   /* NULL: Lua's own */
+  lpack pack;      /* the message under construction */
+  lub_value taken; /* the one that is being pushed; or, if that raised, was: dropped with the next slice */
   lub_random random;
   lub_value result,
       first; /* of an ended worker: its results, or the error; of a script, the first; published by its

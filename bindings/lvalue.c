@@ -952,8 +952,14 @@ void lub_take_any(lua_State *L, lub_value *v) {
     lub_unpack(L, v);
     return;
   }
-  lub_value own = *v; /* the caller's may move while Lua code runs */
+  lub_value own = *v, *taken = &lub_lworker(L)->taken; /* the caller's may move while Lua code runs */
   v->type = LUB_NIL;
+  if (taken->type == LUB_NIL) {
+    *taken = own;
+    lub_unpack(L, taken);
+    lub_value_drop(taken);
+    return;
+  }
   lua_pushcfunction(L, unpack_protected);
   lua_pushlightuserdata(L, &own);
   int status = lua_pcall(L, 1, 1, 0);

@@ -31,6 +31,7 @@ static void free_lworker(lub_worker *w) {
   lworker *lw = w->data;
   lub_value_drop(&lw->result);
   lub_value_drop(&lw->first);
+  lub_value_drop(&lw->taken);
   lub_drop_paths(lw);
   lub_free(&w->engine->mem, lw);
 }
@@ -138,6 +139,7 @@ static void run_worker(lub_worker *w) {
   lworker *lw = w->data;
   lub_here = lw;
   lw->interrupted = NULL;
+  if (lw->taken.type != LUB_NIL) lub_value_drop(&lw->taken);
   lub_look_at_requests(lw);
   lub_fibers_run(lw);
   if (lw->main->ended || lw->failed || atomic_load_explicit(&w->killed, memory_order_relaxed)) {
