@@ -587,19 +587,22 @@ end)
 
 describe("a value that is being received", function()
   it("is not disturbed by finalizers that receive others meanwhile", function()
-    local big, small, inside = lub.chan(1), lub.chan(1), 0
-    local last = { __gc = function()
-      local text = small:recv(0)
-      if text then inside = inside + (text == ("s"):rep(100) and 1 or -1e9) end
-    end }
-    for i = 1, 3000 do
-      setmetatable({}, last)
-      small:send(("s"):rep(100), 0)
-      big:send { i, ("x"):rep(100), { tostring(i) } }
-      local got = big:recv()
-      assert(got[1] == i and got[2] == ("x"):rep(100) and got[3][1] == tostring(i), "it was disturbed")
-    end
-    collectgarbage()
+    local worker = lub.spawn(function() -- whose small heap is collected often
+      local big, small, text, inside = lub.chan(1), lub.chan(1), ("s"):rep(100), 0
+      local last = { __gc = function()
+        local got = small:recv(0)
+        if got then inside = inside + (got == text and 1 or -1e9) end
+      end }
+      for i = 1, 3000 do
+        for _ = 1, 5 do setmetatable({}, last) end
+        big:send { i, ("x"):rep(100), { tostring(i) } }
+        small:send(text, 0) -- so that whoever takes it does so while the next line unpacks
+        local got = big:recv()
+        assert(got[1] == i and got[2] == ("x"):rep(100) and got[3][1] == tostring(i), "it was disturbed")
+      end
+      return inside
+    end)
+    local inside = assert(worker:join())
     assert(inside > 0, inside)
   end)
 end)
