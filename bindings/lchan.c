@@ -17,9 +17,8 @@ static lchan *push_box(lua_State *L, lworker *lw, uint8_t view) {
   return box;
 }
 
-static void *key_of(const lchan *box) {
-  return (char *)box->ch + box->view;
-} /* channels are larger than three bytes */
+/* Channels are larger than three bytes. */
+static void *key_of(const lchan *box) { return (char *)box->ch + box->view; }
 
 static void intern(lua_State *L, lworker *lw, int index, lchan *box) {
   lua_pushvalue(L, index);

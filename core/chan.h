@@ -58,7 +58,7 @@ void lub_chan_replace(lub_chan *ch, lub_value *v);
 void lub_chan_drain(lub_chan *ch);
 
 /* The steps that select shares. The channel is locked; *woken is to be woken after unlock, NULL: nobody.
- * Each does the operation at once, or returns LUB_TIMEOUT without effect; LUB_NOMEM: a ring could not be made. */
+ * Each does the operation at once, or returns LUB_TIMEOUT without effect. */
 static inline bool lub_chan_has_waiter_locked(const lub_list *q) {
   for (lub_link *k = q->root.next; k != &q->root; k = k->next)
     if (atomic_load_explicit(&lub_container(k, lub_waiter, link)->wait->open, memory_order_relaxed))
