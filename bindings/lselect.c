@@ -42,6 +42,7 @@ static lcases *make_room(lua_State *L, lfiber *f, uint32_t n, const char *functi
   lcases *cs = f->cases;
   if (cs && n <= cs->room) return cs;
   const lub_allocator *mem = &f->core.worker->engine->mem;
+  if (cs) drop_cases(cs); /* those of a call that raised */
   size_t room = n < 4 ? 4 : n, nbytes = sizeof *cs + room * sizeof cs->one[0];
   cs = mem->realloc(mem->ud, cs, nbytes + 2 * room * sizeof *cs->order);
   if (!cs) luaL_error(L, "%s: not enough memory for %d cases", function, (int)n);

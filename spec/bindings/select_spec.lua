@@ -400,6 +400,14 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
 end
 
 describe("channel << value", function()
+  it("of a select that is refused is dropped by the next, which may have more cases", function()
+    local ch = lub.chan(8)
+    local long = ("x"):rep(1000) -- the address sanitizer tells of one that is lost
+    helper.raises("argument 2", lub.select, ch << long, "no case")
+    lub.select(ch << 1, ch << 1, ch << 1, ch << 1, ch << 1, ch << 1, ch << 1)
+    assert.equals(1, ch:recv(0))
+  end)
+
   it("sends nothing by itself", function()
     local ch = lub.chan(1)
     local case = ch << 1
