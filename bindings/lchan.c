@@ -18,42 +18,29 @@ static lchan *push_box(lua_State *L, lworker *lw, uint8_t view) {
 }
 
 /* Channels are larger than three bytes. */
-static void *key_of(const lchan *box) { return (char *)box->ch + box->view; }
-
-static void intern(lua_State *L, lworker *lw, int index, lchan *box) {
-  lua_pushvalue(L, index);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
-  lua_insert(L, -2);
-  lua_rawsetp(L, -2, key_of(box));
-  lua_pop(L, 1);
-  box->interned = true;
-}
+static const void *key_of(const lchan *box) { return (const char *)box->ch + box->view; }
 
 void lub_intern_chan(lua_State *L, int index, lchan *box) {
-  if (!box->interned && box->ch) intern(L, lub_lworker(L), index, box);
+  if (box->interned || !box->ch) return;
+  lub_intern(L, lub_lworker(L), index, key_of(box));
+  box->interned = true;
 }
 
 /* One userdata for a channel and view in a worker, as far as it can tell: a handle that never left it is in no table. */
 void lub_push_chan(lua_State *L, lub_chan *ch, uint8_t view) {
   lworker *lw = lub_lworker(L);
-  const lchan key = {.ch = ch, .view = view};
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
-  int type = lua_rawgetp(L, -1, key_of(&key));
-  lua_remove(L, -2);
-  if (type == LUA_TUSERDATA) return;
-  lua_pop(L, 1);
+  if (lub_push_interned(L, lw, key_of(&(lchan){.ch = ch, .view = view}))) return;
   lchan *box = push_box(L, lw, view);
   lub_chan_ref(box->ch = ch);
   box->magic = LUB_CHAN_MAGIC;
-  intern(L, lw, -1, box);
+  lub_intern_chan(L, -1, box);
 }
 
 lchan *lub_push_new_chan(lua_State *L, uint8_t view) { return push_box(L, lub_lworker(L), view); }
 
 void lub_own_chan(lua_State *L, lchan *box) {
-  lworker *lw = lub_lworker(L);
   box->magic = LUB_CHAN_MAGIC;
-  if (lw->guest) intern(L, lw, -1, box); /* to be found when the sim ends */
+  if (lub_must_intern(L, lub_lworker(L))) lub_intern_chan(L, -1, box);
 }
 
 static lchan *check_chan(lua_State *L, int arg, const char *function) {
@@ -197,17 +184,16 @@ static int chan_tostring(lua_State *L) {
   return 1;
 }
 
-static int chan_sender(lua_State *L) {
-  lub_check_surplus(L, 1, ":sender");
-  lub_push_chan(L, lub_check_view(L, ":sender", LUB_VIEW_RECV)->ch, LUB_VIEW_SEND);
+static int push_view(lua_State *L, const char *function, uint8_t view, uint8_t other) {
+  lub_check_surplus(L, 1, function);
+  const lchan *box = lub_check_view(L, function, other);
+  if (box->view == view) lua_pushvalue(L, 1);
+  else lub_push_chan(L, box->ch, view);
   return 1;
 }
 
-static int chan_receiver(lua_State *L) {
-  lub_check_surplus(L, 1, ":receiver");
-  lub_push_chan(L, lub_check_view(L, ":receiver", LUB_VIEW_SEND)->ch, LUB_VIEW_RECV);
-  return 1;
-}
+static int chan_sender(lua_State *L) { return push_view(L, ":sender", LUB_VIEW_SEND, LUB_VIEW_RECV); }
+static int chan_receiver(lua_State *L) { return push_view(L, ":receiver", LUB_VIEW_RECV, LUB_VIEW_SEND); }
 
 static int chan_eq(lua_State *L) {
   lchan *a = lub_test_chan(L, 1), *b = lub_test_chan(L, 2);
@@ -217,13 +203,14 @@ static int chan_eq(lua_State *L) {
 
 static int chan_gc(lua_State *L) {
   lchan *box = lua_touserdata(L, 1);
-  lworker *lw = lub_lworker(L);
+  lworker *lw = lub_known_lworker(L);
   if (!box->ch) return 0;
+  if (box->interned && lw) lub_forget(L, lw, 1, key_of(box));
   /* a parked fiber's stack refers to its channels: one that goes has waiters only when the state closes */
   lub_chan_lock(box->ch);
   bool waited_for = !lub_list_empty(&box->ch->recvq) || !lub_list_empty(&box->ch->sendq);
   lub_chan_unlock(box->ch);
-  if (waited_for && atomic_load(&box->ch->obj.refs) == 1) lub_close_fibers(lw);
+  if (waited_for && lw && atomic_load(&box->ch->obj.refs) == 1) lub_close_fibers(lw);
   lub_chan_drop(box->ch);
   *box = (lchan){0};
   return 0;

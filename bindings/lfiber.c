@@ -35,7 +35,7 @@ int lub_go(lua_State *L) {
   lua_Debug ar;
   if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "lf", &ar)) { /* where: told when somebody asks */
     f->line = ar.currentline;
-    lua_setiuservalue(L, -2, 2);
+    lua_setiuservalue(L, -2, 1);
   }
   lub_fiber_ready(&f->core);
   return 1;
@@ -93,17 +93,24 @@ static int fiber_join(lua_State *L) {
 
 /* f:done() -> a channel that closes when f has ended. */
 static int fiber_done(lua_State *L) {
+  const lworker *lw = lub_lworker(L);
   lfiber *f = lub_check_fiber(L, ":done");
   lub_check_surplus(L, 1, ":done");
   f->joined = true;
-  if (lua_getiuservalue(L, 1, 3) != LUA_TNIL) return 1;
+  if (lua_getiuservalue(L, 1, 2) != LUA_TNIL) return 1;
+  if (f->done) {
+    lub_push_chan(L, f->done, LUB_VIEW_RECV);
+    return 1;
+  }
   lchan *box = lub_push_new_chan(L, LUB_VIEW_RECV);
   if (lub_chan_open(f->core.worker->engine, 0, NULL, &box->ch))
     return luaL_error(L, "done: not enough memory");
   box->ch->whose = f->core.wait.id;
   lub_own_chan(L, box);
-  lua_pushvalue(L, -1);
-  lua_setiuservalue(L, 1, 3);
+  if (f->core.worker == lw->core) { /* a handle made in a sim does not outlive it: that fiber may */
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, 2);
+  }
   if (f->ended) (void)lub_chan_close(box->ch);
   else lub_chan_ref(f->done = box->ch);
   return 1;

@@ -12,7 +12,7 @@ static const char HEART_MAGIC[] = "lub.heart";
 typedef struct heart_box {
   const void *magic;
   lub_heart *heart; /* one reference */
-  char pad;         /* no other handle has this size */
+  bool interned;    /* it was put into the worker's handles */
 } heart_box;
 
 /* ---- handles -------------------------------------------------------------------------------------------- */
@@ -31,7 +31,10 @@ lub_heart *lub_check_heart(lua_State *L, const char *function) {
 
 static int heart_gc(lua_State *L) {
   heart_box *box = lua_touserdata(L, 1);
-  if (box->heart) lub_heart_drop(box->heart);
+  lworker *lw = lub_known_lworker(L);
+  if (!box->heart) return 0;
+  if (box->interned && lw) lub_forget(L, lw, 1, box->heart);
+  lub_heart_drop(box->heart);
   box->heart = NULL;
   return 0;
 }
@@ -54,20 +57,15 @@ static heart_box *push_box(lua_State *L) {
   return box;
 }
 
-void lub_intern_heart(lua_State *L, int index, lub_heart *h) {
-  lua_pushvalue(L, index);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lub_lworker(L)->handles);
-  lua_insert(L, -2);
-  lua_rawsetp(L, -2, h);
-  lua_pop(L, 1);
+void lub_intern_heart(lua_State *L, int index, const lub_heart *h) {
+  heart_box *box = lua_touserdata(L, index);
+  if (box->interned) return;
+  lub_intern(L, lub_lworker(L), index, h);
+  box->interned = true;
 }
 
 void lub_push_heart(lua_State *L, lub_heart *h) {
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lub_lworker(L)->handles);
-  int type = lua_rawgetp(L, -1, h);
-  lua_remove(L, -2);
-  if (type == LUA_TUSERDATA) return;
-  lua_pop(L, 1);
+  if (lub_push_interned(L, lub_lworker(L), h)) return;
   heart_box *box = push_box(L);
   lub_intern_heart(L, -1, h);
   lub_heart_ref(h);
@@ -514,6 +512,7 @@ static int new_heart(lua_State *L) {
   char fiber[64];
   int64_t deadline = 0;
   (void)lub_may_wait(L, lw, &deadline); /* a killed fiber starts nothing */
+  if (f == &lw->nobody) return luaL_error(L, "heart: the worker ends");
   if (lua_isnoneornil(L, 1)) {
     lua_settop(L, 0);
     lua_newtable(L);
@@ -533,7 +532,7 @@ static int new_heart(lua_State *L) {
   lub_status status = lub_heart_make(lw->core->engine, &o, &box->heart);
   lub_heart *h = box->heart;
   if (status == LUB_OK) status = hang(h, take_own(L));
-  if (status == LUB_OK && lw->guest) lub_intern_heart(L, -1, h); /* to be found when the sim ends */
+  if (status == LUB_OK && lub_must_intern(L, lw)) lub_intern_heart(L, -1, h);
   if (status == LUB_OK) status = lub_heart_start(h, h->group ? NULL : &f->core);
   if (status == LUB_BUSY)
     return luaL_error(L, "heart: this fiber has a heart already ('%s')",

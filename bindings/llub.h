@@ -29,7 +29,7 @@ typedef struct lchan {
   const void *magic; /* LUB_CHAN_MAGIC: what luaL_checkudata finds out for five times the price */
   lub_chan *ch;      /* one reference; NULL after the state began to close */
   uint8_t view;
-  bool interned; /* it is in the worker's handles */
+  bool interned; /* it was put into the worker's handles */
 } lchan;
 
 typedef struct lcases { /* of a select */
@@ -45,9 +45,8 @@ typedef struct lbatch { /* of a send of many */
   lub_value values[];
 } lbatch;
 
-/* User values of its handle: the coroutine, or, when it has ended, what is left; the function that called lub.go; the
- * channel that :done() gives, once it was asked for. The handle needs no finalizer: when a fiber ends, it gives back
- * what it owns. */
+/* User values of its handle: the function that called lub.go, or, when it has ended, what is left; the channel that
+ * :done() gives, once it was asked for. The handle needs no finalizer: when a fiber ends, it gives back what it owns. */
 typedef struct lfiber {
   lub_fiber
       core; /* first; what every switch touches lies together with it. Its worker is NULL when a sim is over */
@@ -60,9 +59,9 @@ typedef struct lfiber {
   bool exposed;  /* its coroutine was seen by the script: it is not used again */
   bool drives;   /* it cannot yield: it runs its siblings until `turn` comes */
   bool turn;
-  int ref;                 /* in the worker's anchors, until it ends */
-  int line;                /* of the lub.go that started it */
-  lub_list joiners;        /* those of its worker that wait for its end */
+  int place;        /* in the worker's anchors, until it ends: of the handle; the coroutine's is the next */
+  int line;         /* of the lub.go that started it */
+  lub_list joiners; /* those of its worker that wait for its end */
   lub_chan *done, *cancel; /* made when first asked for */
   lcases *cases;           /* kept from one select to the next */
   lbatch *batch;           /* ... from one send of many to the next, unless it is large */
@@ -80,7 +79,10 @@ typedef struct lworker {
   lub_worker *core;
   lua_State *L;
   const void *registry; /* identity of the state, for lub_lworker */
-  lfiber *running, *main;
+  lfiber *running;      /* never NULL: see nobody */
+  lfiber *main;
+  lfiber
+      nobody; /* runs where no fiber does, as a killed one that closes: finalizers may look and poll, and start nothing */
   const lfiber *interrupted;     /* whom the hook took off in this slice, with which it may have ended */
   lua_State *volatile innermost; /* the coroutine that runs; a signal handler arms its hook */
   lua_State *volatile hooked;    /* whose hook the signal handler armed */
@@ -105,8 +107,9 @@ typedef struct lworker {
   uint64_t sliced;        /* the step of its sim in which a fiber was seen computing */
   int depth;              /* of fibers that drive siblings */
   int anchors, handles, fiber_type, chan_type; /* references in the registry */
-  int pool[LUB_POOL], npool;                   /* where in anchors coroutines lie that ended well */
   int killed;                                  /* ... of the string "killed": a kill must not need memory */
+  int places, free_place;    /* in anchors: the last one; the first free one, where the next lies (0: none) */
+  int pool[LUB_POOL], npool; /* those whose coroutines ended well */
   struct {
     lua_CFunction next, rawget, rawset, getmetatable, setmetatable, load, loadfile, require;
   } base;          /* Lua's own, of a state of ours */
@@ -133,6 +136,10 @@ typedef struct lworker {
 /* A worker's Lua side (lworker.c). */
 extern LUB_THREAD_LOCAL lworker *lub_here;
 lworker *lub_find_lworker(lua_State *L);
+/* NULL: L is no worker's, or no more. */
+lworker *lub_known_lworker(lua_State *L);
+void lub_forget_lworker(lua_State *L);
+/* Raises when L is no worker's any more. */
 static inline lworker *lub_lworker(lua_State *L) {
   lworker *lw = lub_here;
   /* the innermost coroutine runs, so it lives, and no other state has one at its address */
@@ -177,8 +184,10 @@ lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs);
 void lub_fibers_run(lworker *lw);
 void lub_fiber_cancel(lworker *lw, lfiber *f, const char *why);
 void lub_fiber_kill(lworker *lw, lfiber *f, const char *why);
+void lub_free_fiber(lfiber *f);
+/* Ends them all. Those that are below on the C stack, which closes with the state, run none of their handlers. */
 void lub_fiber_close_all(lworker *lw);
-void lub_fiber_push(lua_State *L, lworker *lw, lfiber *f);
+void lub_fiber_push(lua_State *L, lworker *lw, const lfiber *f);
 void lub_meet_requests(lworker *lw);
 static inline void lub_look_at_requests(lworker *lw) {
   if (atomic_load_explicit(&lw->core->requested, memory_order_relaxed)) lub_meet_requests(lw);
@@ -298,6 +307,20 @@ static inline lchan *lub_check_view(lua_State *L, const char *function, int forb
   lchan *box = lub_test_chan(L, 1);
   return box && box->view != forbidden ? box : lub_refuse_view(L, function);
 }
+/* A worker's handles (lhandle.c), by what stands for the object: weak, so that unused ones go. Pushes the one of that key, or
+ * nothing: there is none. */
+bool lub_push_interned(lua_State *L, const lworker *lw, const void *key);
+void lub_intern(lua_State *L, const lworker *lw, int index, const void *key);
+/* The handle at index is being finalized. */
+void lub_forget(lua_State *L, const lworker *lw, int index, const void *key);
+/* Whether a new handle must be in there, to be found when a sim is over or the state closes: its own finalizer may not be
+ * called. */
+bool lub_must_intern(lua_State *L, const lworker *lw);
+/* All that are in there let go of what they have. */
+void lub_disown_all(lua_State *L, const lworker *lw);
+void lub_disown_heart(lua_State *L);
+extern const char LUB_OVER_MAGIC[]; /* of such handles */
+bool lub_is_over(lua_State *L, int arg);
 /* Drops what is in a fiber's batch; or gives the batch back, too; or its cases. */
 void lub_drop_batch(lfiber *f);
 void lub_free_batch(lfiber *f);
@@ -336,7 +359,7 @@ lub_heart *lub_check_heart(lua_State *L, const char *function);
 /* Pushes the handle of h, which takes a reference of its own. There is one in a state, though it is known by its heart
  * only from when it is first sent (lub_intern_heart): before that, h cannot have come back. */
 void lub_push_heart(lua_State *L, lub_heart *h);
-void lub_intern_heart(lua_State *L, int index, lub_heart *h);
+void lub_intern_heart(lua_State *L, int index, const lub_heart *h);
 /* Pushes a snapshot; it is valid until lub_end_snapshot. */
 void lub_push_snapshot(lua_State *L, lub_heart *h, const lub_snapshot *at);
 void lub_end_snapshot(lua_State *L, int index);
@@ -377,12 +400,6 @@ void lub_start_judge(lua_State *L, lworker *lw);
 
 /* Sims (lsim.c). */
 int luaopen_lubdub_simcore(lua_State *L);
-/* The handle on top outlives its sim: it lets go of what it has. */
-void lub_disown(lua_State *L);
-void lub_disown_heart(lua_State *L);
-void lub_free_fiber(lfiber *f);
-extern const char LUB_OVER_MAGIC[]; /* of such handles */
-bool lub_is_over(lua_State *L, int arg);
 /* Before a worker opens in a sim's engine. False without memory. */
 bool lub_sim_attach(lub_engine *e);
 /* Its sim tells, from now on, of turns (see turns.h; at the end of one, w is NULL) and of what each fiber is about to do:
@@ -409,8 +426,8 @@ int lub_sim_slice(const lworker *lw);
 void lub_sim_print_name(lub_engine *e, FILE *out, uint64_t fiber);
 /* Pushes the list of its choices, { kind=, n=, taken= from 1, fiber=, at= }. */
 void lub_sim_push_choices(lua_State *L, lub_engine *e);
-/* A fiber of a sim was born. */
-void lub_sim_born(lworker *lw, lfiber *f);
+/* A fiber of a sim was born, whose handle is on top. */
+void lub_sim_born(lua_State *L, lworker *lw, const lfiber *f);
 /* For traces: a fiber does something, or would have (done is false) but another was chosen. */
 void lub_sim_note(lua_State *L, lworker *lw, const char *function, bool done);
 /* A fiber is at a point. True: there were too many at this instant, it must leave. */

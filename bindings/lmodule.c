@@ -23,12 +23,12 @@ static int close_engine(lua_State *L) {
   if (o->lw) {
     lub_worker *w = o->lw->core;
     lub_close_fibers(o->lw);
-    lub_free_fiber(o->lw->main); /* finalizers may have used it since */
+    if (lub_worker_current() == w) lub_worker_set_current(NULL); /* os.exit while a fiber of it waited */
+    lub_forget_lworker(L);
     lub_pack_free(o->lw);
     lub_worker_end(w);
     lub_worker_drop(w); /* alive no more */
     lub_worker_drop(w);
-    lub_here = NULL;
   }
   *o = (own){0};
   if (!e) return 0;
@@ -129,7 +129,7 @@ static void add_half(lua_State *L) {
 }
 
 int luaopen_lubdub(lua_State *L) {
-  if (!lub_lworker(L)) {
+  if (!lub_known_lworker(L)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
     if (lua_tothread(L, -1) != L) return luaL_error(L, "lubdub: require it first from the main coroutine");
     lua_pop(L, 1);

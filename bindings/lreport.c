@@ -45,7 +45,7 @@ const char *lub_worker_state(lub_worker *w) {
 static const char *state_before(const lworker *lw) {
   lub_worker *w = lw->core;
   if (atomic_load(&w->killed) || atomic_load(&w->cancelled)) return "stopping";
-  if (lw->interrupted || (lw->running && !lw->running->core.wait.parked)) return "busy";
+  if (lw->interrupted || (lw->running != &lw->nobody && !lw->running->core.wait.parked)) return "busy";
   for (lub_link *k = lub_list_first(&w->fibers); k; k = lub_list_next(&w->fibers, k))
     if (!lub_container(k, lub_fiber, link)->wait.parked)
       return atomic_load(&w->steps) ? "runnable" : "starting";
@@ -92,8 +92,8 @@ static void describe_site(FILE *out, lworker *lw, const lfiber *f) {
   lua_Debug ar = {.short_src = "?"};
   lua_State *L = lw->L;
   if (f->main || f->line <= 0) return;
-  lub_fiber_push(L, lw, (lfiber *)(uintptr_t)f);
-  if (lua_getiuservalue(L, -1, 2) == LUA_TFUNCTION) lua_getinfo(L, ">S", &ar);
+  lub_fiber_push(L, lw, f);
+  if (lua_getiuservalue(L, -1, 1) == LUA_TFUNCTION) lua_getinfo(L, ">S", &ar);
   else lua_pop(L, 1);
   lua_pop(L, 1);
   (void)fprintf(out, ", started at %s:%d", ar.short_src, f->line);

@@ -253,19 +253,37 @@ void lub_set_signal(void) {
 
 /* ---- fibers -------------------------------------------------------------------------------------------- */
 
-/* Pushes a coroutine with room for n values; true: from the pool, whose place in the anchors, which lie on top, is *ref. */
-static bool push_coroutine(lua_State *L, lworker *lw, int n, int *ref) {
-  bool pooled = lw->npool > 0;
-  if (pooled) lua_rawgeti(L, -1, *ref = lw->pool[lw->npool - 1]);
+/* A fiber has two places in the anchors, one behind the other, for its handle and its coroutine; the first of free ones
+ * holds the next. (Its handle could hold the coroutine, but debug.getuservalue would show it.)
+ * With the anchors on top: finds places, and pushes the coroutine that is to be there, with room for n values. */
+static int push_coroutine(lua_State *L, const lworker *lw, int n) {
+  int place = lw->npool ? lw->pool[lw->npool - 1] : lw->free_place ? lw->free_place : lw->places + 1;
+  if (lw->npool) lua_rawgeti(L, -1, place + 1);
   else lua_newthread(L);
   if (!lua_checkstack(lua_tothread(L, -1), n)) luaL_error(L, "go: too many arguments");
-  if (pooled) lw->npool--;
-  return pooled;
+  return place;
+}
+
+/* With f's handle, the anchors and its coroutine on top: they are alive until it ends. Pops the last two. */
+static void anchor(lua_State *L, lworker *lw, lfiber *f, int place) {
+  bool free = place == lw->free_place, grows = place > lw->places;
+  if (free) lua_rawgeti(L, -2, place);
+  int next = free ? (int)lua_tointeger(L, -1) : 0;
+  if (free) lua_pop(L, 1);
+  f->co = lua_tothread(L, -1);
+  lua_rawseti(L, -2, place + 1);
+  lua_pushvalue(L, -2);
+  lua_rawseti(L, -2, place);
+  lua_pop(L, 1);
+  f->place = place;
+  if (free) lw->free_place = next;
+  else if (grows) lw->places += 2;
+  else lw->npool--;
 }
 
 lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
-  bool pooled = false;
-  lfiber *f = lua_newuserdatauv(L, sizeof *f, 3);
+  int place = lw->places + 1;
+  lfiber *f = lua_newuserdatauv(L, sizeof *f, 2);
   memset(f, 0, sizeof *f);
   f->ended = true;
   lua_rawgeti(L, LUA_REGISTRYINDEX, lw->fiber_type);
@@ -275,28 +293,35 @@ lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
     lua_pushthread(co);
     if (co != L) lua_xmove(co, L, 1);
   } else {
-    pooled = push_coroutine(L, lw, nargs + 4, &f->ref);
-    co = lua_tothread(L, -1);
+    place = push_coroutine(L, lw, nargs + 4);
   }
-  lua_pushvalue(L, -3); /* alive: anchored until it ends */
-  if (pooled) lua_rawseti(L, -3, f->ref);
-  else f->ref = luaL_ref(L, -3);
-  lua_setiuservalue(L, -3, 1);
-  lua_pop(L, 1);
-  slice(co, lw);
-  f->co = co;
+  anchor(L, lw, f, place);
+  slice(f->co, lw);
   f->nargs = nargs;
   lub_list_init(&f->joiners);
   lub_fiber_init(&f->core, lw->core);
   f->ended = false;
-  if (lw->sim) lub_sim_born(lw, f);
+  if (lw->sim) lub_sim_born(L, lw, f);
   return f;
 }
 
-void lub_fiber_push(lua_State *L, lworker *lw, lfiber *f) {
+void lub_fiber_push(lua_State *L, lworker *lw, const lfiber *f) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
-  lua_rawgeti(L, -1, f->ref);
+  lua_rawgeti(L, -1, f->place);
   lua_remove(L, -2);
+}
+
+/* Calls fn(f) for its result, or the error: in the state's main coroutine, since an error in f's, which has ended, would
+ * have nobody to catch it. Nothing can yield there. */
+static bool call_for(lworker *lw, lfiber *f, lua_CFunction fn) {
+  lua_State *L = lw->L, *innermost = lw->innermost;
+  lub_go_on_in(lw, L);
+  lua_pushcfunction(L, fn);
+  lua_pushlightuserdata(L, f);
+  bool ok = lua_pcall(L, 1, 1, 0) == LUA_OK;
+  lub_go_on_in(lw, innermost);
+  if (has_hook(L) && lw->hooked != L) lua_sethook(L, NULL, 0, 0); /* of a kill that came meanwhile */
+  return ok;
 }
 
 /* Several results, from the top of the coroutine, lie in a table. */
@@ -317,9 +342,7 @@ static void push_rest(lua_State *L, lworker *lw, lfiber *f) {
   } else if (f->nresults == 1) {
     lua_xmove(f->co, L, 1);
   } else {
-    lua_pushcfunction(L, gather_results);
-    lua_pushlightuserdata(L, f);
-    if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
+    if (call_for(lw, f, gather_results)) return;
     f->failed = true; /* no memory for the results: that is the result */
     f->nresults = 0;
     if (!f->killed) lub_lworker_fail(lw, lua_tostring(L, -1));
@@ -332,34 +355,38 @@ static bool is_reusable(const lworker *lw, const lfiber *f) {
          !f->core.wait.armed;
 }
 
-/* With the anchors, f's handle and its coroutine on top: lets go of the handle. */
+/* With the anchors on top: lets go of f, but of a main fiber, whose results the worker's end needs. */
 static void let_go(lua_State *L, lworker *lw, lfiber *f) {
   if (is_reusable(lw, f)) {
     if (lua_gethook(f->co)) lua_sethook(f->co, NULL, 0, 0);
     lua_settop(f->co, 0);
-    lua_rawseti(L, -3, f->ref); /* where the handle was: no memory is needed */
-    lw->pool[lw->npool++] = f->ref;
-    lua_pop(L, 2);
-  } else {
-    lua_pop(L, 2);
-    if (!f->main) luaL_unref(L, -1, f->ref); /* the worker's end needs the main fiber's results */
-    lua_pop(L, 1);
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, -2, f->place);
+    lw->pool[lw->npool++] = f->place;
+  } else if (!f->main) {
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, -2, f->place + 1);
+    lua_pushinteger(L, lw->free_place);
+    lua_rawseti(L, -2, f->place);
+    lw->free_place = f->place;
   }
   f->co = NULL;
 }
 
+/* f runs, though its coroutine has ended: it is alive as long as there are results to be gathered. */
 static void end_fiber(lworker *lw, lfiber *f) {
   lua_State *L = lw->L;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
+  lua_rawgeti(L, -1, f->place);
+  push_rest(L, lw, f);
+  lua_setiuservalue(L, -2, 1);
   f->ended = true;
   lub_fiber_close(&f->core);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
-  lua_rawgeti(L, -1, f->ref);
-  lua_getiuservalue(L, -1, 1);
-  push_rest(L, lw, f);
-  lua_setiuservalue(L, -3, 1);
+  lua_insert(L, -2);
   let_go(L, lw, f);
   lub_wake_joiners(&f->joiners);
   lub_free_fiber(f);
+  lua_pop(L, 2);
 }
 
 /* Ends the wait of one that will not go on, which was claimed. */
@@ -375,36 +402,41 @@ static void leave_wait(lfiber *f) {
 /* f is in no queue of its worker. */
 static void close_from_outside(lworker *lw, lfiber *f) {
   lfiber *before = lw->running;
+  bool chain_before = lw->chain_ok;
   leave_wait(f);
   f->closing = f->killed = true;
   lw->running = f;
+  lw->chain_ok = false;
   bool closing_before = atomic_exchange(&lw->core->closing, true);
   lw->closing_ns = lub_engine_now_ns(lw->core->engine);
   lua_State *innermost_before = lw->innermost;
   lub_close_chain(lw, f->co);
   lub_go_on_in(lw, innermost_before);
   atomic_store(&lw->core->closing, closing_before);
-  lw->running = before;
   lua_settop(f->co, 0);
   lua_pushnil(f->co);
   lua_rawgeti(f->co, LUA_REGISTRYINDEX, lw->killed);
   f->nresults = 2;
   end_fiber(lw, f);
+  lw->chain_ok = chain_before;
+  lw->running = before;
 }
 
 static int describe_error(lua_State *L) {
   lfiber *f = lua_touserdata(L, 1);
   lworker *lw = f->core.worker->data;
-  const char *message = luaL_tolstring(f->co, -1, NULL);
-  luaL_traceback(L, f->co, message, 0);
-  lua_pop(f->co, 1);
+  lua_pushvalue(f->co, -1);
+  lua_xmove(f->co, L, 1);
+  luaL_traceback(L, f->co, luaL_tolstring(L, 2, NULL), 0);
+  lua_replace(L, 2);
+  lua_settop(L, 2);
   lua_pushfstring(L, "%s\n[worker '%s', ", lua_tostring(L, -1), lw->core->name);
   if (f->main) {
     lua_pushfstring(L, "fiber 'main', started at %s]", lw->site);
   } else {
     lua_Debug ar = {.short_src = "?"};
     lub_fiber_push(L, lw, f);
-    if (lua_getiuservalue(L, -1, 2) == LUA_TFUNCTION) lua_getinfo(L, ">S", &ar);
+    if (lua_getiuservalue(L, -1, 1) == LUA_TFUNCTION) lua_getinfo(L, ">S", &ar);
     lua_pushfstring(L, "fiber '%I', started at %s:%d]", (LUAI_UACINT)f->core.wait.id, ar.short_src, f->line);
     lua_replace(L, 4);
     lua_settop(L, 4);
@@ -419,17 +451,12 @@ static void end_failed(lworker *lw, lfiber *f) {
   if (lw->guest && !lw->failed && (f == lw->main || !f->joined)) lub_sim_failed(lw, f->co);
   f->failed = true;
   if (!lua_checkstack(f->co, 4)) lua_settop(f->co, 1);
-  lua_pushcfunction(L, describe_error);
-  lua_pushlightuserdata(L, f);
-  (void)lua_pcall(L, 1, 1, 0);
+  (void)call_for(lw, f, describe_error);
   lua_pushvalue(f->co, -1);
   lua_xmove(f->co, L, 1);
-  lfiber *before = lw->running;
-  lw->running = f;
   lua_State *innermost_before = lw->innermost;
   lub_close_chain(lw, f->co);
   lub_go_on_in(lw, innermost_before);
-  lw->running = before;
   lua_settop(f->co, 0);
   lua_pushnil(f->co);
   lua_xmove(L, f->co, 1);
@@ -439,7 +466,7 @@ static void end_failed(lworker *lw, lfiber *f) {
   lua_pop(L, 1);
 }
 
-/* f has come back from its coroutine otherwise than by parking. */
+/* f, which runs, has come back from its coroutine otherwise than by parking. */
 static void leave_fiber(lworker *lw, lfiber *f, int status) {
   if (status == LUA_OK) {
     end_fiber(lw, f);
@@ -468,11 +495,12 @@ static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   lw->interrupted = NULL;
   lw->chain_ok = true;
   int status = lub_resume(lw, from, f->co, nargs, &f->nresults);
-  lw->chain_ok = chain_before;
-  lw->running = running_before;
+  lw->chain_ok = false; /* what f's end still calls cannot yield */
   bool held = status == LUA_YIELD && lw->held;
   if (held) lw->held = false;
   if (!held || f->kill) leave_fiber(lw, f, status);
+  lw->chain_ok = chain_before;
+  lw->running = running_before;
 }
 
 void lub_fibers_run(lworker *lw) {
@@ -529,7 +557,7 @@ static void drive(lua_State *L, lworker *lw, lfiber *f) {
     else if (next->drives) next->turn = true;
     else run_fiber(L, lw, next);
   }
-  f->drives = false;
+  f->drives = f->turn = false;
   if (--lw->depth == 0) lub_worker_drive(lw->core, false);
   lub_worker_set_current(before);
 }
@@ -559,13 +587,24 @@ void lub_fiber_kill(lworker *lw, lfiber *f, const char *why) {
   if (f->core.wait.parked) (void)lub_wait_abort(&f->core.wait, LUB_KILLED);
 }
 
+/* Whether its coroutine runs, or has resumed another that does; or is that of a host. */
+static bool is_below(const lworker *lw, const lfiber *f) {
+  return f == lw->running || f->drives || (f->main && lw->core->pinned);
+}
+
+static void leave(lfiber *f) {
+  lub_fiber_leave(&f->core);
+  f->ended = true;
+  lub_free_fiber(f);
+}
+
 void lub_fiber_close_all(lworker *lw) {
   lub_link *k;
   size_t parked = 0;
   for (k = lub_list_first(&lw->core->fibers); k; k = lub_list_next(&lw->core->fibers, k)) {
     lfiber *f = (lfiber *)(void *)lub_container(k, lub_fiber, link);
     f->kill = true;
-    if (!f->core.wait.parked) continue;
+    if (!f->core.wait.parked || f->turn) continue;
     (void)lub_wait_abort(&f->core.wait, LUB_KILLED); /* or somebody else has claimed it */
     parked++;
   }
@@ -574,8 +613,11 @@ void lub_fiber_close_all(lworker *lw) {
   /* all before the first is closed, which may be the last that holds a channel */
   for (k = lub_list_first(&lw->core->fibers); k; k = lub_list_next(&lw->core->fibers, k))
     leave_wait((lfiber *)(void *)lub_container(k, lub_fiber, link));
-  while ((k = lub_list_first(&lw->core->fibers)))
-    close_from_outside(lw, (lfiber *)(void *)lub_container(k, lub_fiber, link));
+  while ((k = lub_list_first(&lw->core->fibers))) {
+    lfiber *f = (lfiber *)(void *)lub_container(k, lub_fiber, link);
+    if (is_below(lw, f)) leave(f);
+    else close_from_outside(lw, f);
+  }
 }
 
 void lub_meet_requests(lworker *lw) {

@@ -12,8 +12,6 @@
 #define GUARD 10.0 /* seconds of real time without a turn */
 enum { LIVELOCK = 100000, POINTS_MAX = 500000, STEPS_MAX = 1000000 };
 
-const char LUB_OVER_MAGIC[] = "lub.over";
-
 typedef struct born { /* a fiber: its name is its parent's, and which of its children it is */
   uint32_t parent, ordinal, children;
 } born;
@@ -68,15 +66,10 @@ static bool make_room(lsim *s, size_t id) {
   return true;
 }
 
-void lub_sim_born(lworker *lw, lfiber *f) {
+void lub_sim_born(lua_State *L, lworker *lw, const lfiber *f) {
   lsim *s = sim_of(lw);
   size_t id = f->core.wait.id, parent = s->engine->turns.current;
-  if (lw->guest) { /* to be found when the sim ends */
-    lua_rawgeti(lw->L, LUA_REGISTRYINDEX, lw->handles);
-    lub_fiber_push(lw->L, lw, f);
-    lua_rawsetp(lw->L, -2, f);
-    lua_pop(lw->L, 1);
-  }
+  if (lw->guest) lub_intern(L, lw, -1, f); /* to be found when the sim ends */
   if (!make_room(s, id > parent ? id : parent)) return;
   s->fibers[id].parent = (uint32_t)parent;
   s->fibers[id].ordinal = ++s->fibers[parent].children;
@@ -166,34 +159,6 @@ int lub_sim_slice(const lworker *lw) { return lw->sim ? sim_of(lw)->slice : 0; }
 
 void lub_sim_print_name(lub_engine *e, FILE *out, uint64_t fiber) {
   print_name(lub_sim_binding(e->sim), out, fiber);
-}
-
-/* ---- what outlives it -------------------------------------------------------------------------------------------- */
-
-void lub_disown(lua_State *L) {
-  lchan *chan = lub_test_chan(L, -1);
-  lub_worker **w = luaL_testudata(L, -1, LUB_WORKER_TYPE);
-  lfiber *f = lub_test_fiber(L, -1);
-  if (chan) {
-    if (chan->ch) lub_chan_drop(chan->ch);
-    *chan = (lchan){.magic = LUB_OVER_MAGIC};
-  } else if (w) {
-    if (*w) lub_worker_drop(*w);
-    *w = NULL;
-  } else if (f) {
-    f->core.worker = NULL;
-  } else {
-    lub_disown_heart(L);
-  }
-}
-
-bool lub_is_over(lua_State *L, int arg) {
-  if (lua_type(L, arg) != LUA_TUSERDATA) return false;
-  lub_worker **w = luaL_testudata(L, arg, LUB_WORKER_TYPE);
-  const lfiber *f = lub_test_fiber(L, arg);
-  if (w || f) return w ? !*w : !f->core.worker;
-  const void *const *magic = lua_touserdata(L, arg);
-  return lua_rawlen(L, arg) >= sizeof *magic && *magic == LUB_OVER_MAGIC;
 }
 
 static const char ERRORS[] = "lub.sim.error";

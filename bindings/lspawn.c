@@ -13,19 +13,14 @@ lub_worker *lub_check_worker(lua_State *L, const char *function) {
 
 void lub_push_worker(lua_State *L, lub_worker *w) {
   lworker *lw = lub_lworker(L);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
-  if (lua_rawgetp(L, -1, w) != LUA_TUSERDATA) {
-    lua_pop(L, 1);
-    lub_worker **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    lub_open_worker(L);
-    lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, -3, w);
-    lub_worker_ref(w);
-    *box = w;
-  }
-  lua_remove(L, -2);
+  if (lub_push_interned(L, lw, w)) return;
+  lub_worker **box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = NULL;
+  lub_open_worker(L);
+  lua_setmetatable(L, -2);
+  lub_intern(L, lw, -1, w);
+  lub_worker_ref(w);
+  *box = w;
 }
 
 /* ---- spawn ----------------------------------------------------------------------------------------------------- */

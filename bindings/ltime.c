@@ -12,7 +12,10 @@
 void lub_arg_error(lua_State *L, const char *function, int arg, const char *expected) {
   const char *got = lua_isnone(L, arg) ? "nothing" : luaL_typename(L, arg);
   bool method = *function == ':';
-  if (lub_is_over(L, arg)) got = "one of a sim that is over";
+  if (lub_is_over(L, arg)) {
+    const lworker *lw = lub_known_lworker(L);
+    got = lw && !lw->closed ? "one of a sim that is over" : "one that was closed with its state";
+  }
   if (lua_type(L, arg) == LUA_TNUMBER) {
     lua_pushfstring(L, "%s %s", got, luaL_tolstring(L, arg, NULL));
     got = lua_tostring(L, -1);

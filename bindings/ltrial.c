@@ -149,7 +149,8 @@ int luaopen_lubdub_trial(lua_State *L) {
   static const luaL_Reg methods[] = {{"beat", beat}, {"unit", unit}, {"rest", rest},       {"park", park},
                                      {"wake", wake}, {"look", look}, {"suspect", suspect}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"new", new_trial}, {NULL, NULL}};
-  if (!lub_lworker(L)) luaL_requiref(L, "lubdub", luaopen_lubdub, 0); /* values cross in a worker only */
+  if (!lub_known_lworker(L))
+    luaL_requiref(L, "lubdub", luaopen_lubdub, 0); /* values cross in a worker only */
   luaL_newmetatable(L, TYPE);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");

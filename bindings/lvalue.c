@@ -952,9 +952,10 @@ void lub_take_any(lua_State *L, lub_value *v) {
     lub_unpack(L, v);
     return;
   }
-  lub_value own = *v, *taken = &lub_lworker(L)->taken; /* the caller's may move while Lua code runs */
+  lworker *lw = lub_lworker(L);
+  lub_value own = *v, *taken = &lw->taken; /* the caller's may move while Lua code runs */
   v->type = LUB_NIL;
-  if (taken->type == LUB_NIL) {
+  if (taken->type == LUB_NIL && !lw->core->pinned) { /* a host's state has no slices */
     *taken = own;
     lub_unpack(L, taken);
     lub_value_drop(taken);

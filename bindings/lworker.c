@@ -8,12 +8,24 @@ static char KEY;
 
 LUB_THREAD_LOCAL lworker *lub_here;
 
-lworker *lub_find_lworker(lua_State *L) {
+lworker *lub_known_lworker(lua_State *L) {
   if (lub_here && lub_here->registry == lua_topointer(L, LUA_REGISTRYINDEX)) return lub_here;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &KEY);
   lub_here = lua_touserdata(L, -1);
   lua_pop(L, 1);
   return lub_here;
+}
+
+void lub_forget_lworker(lua_State *L) {
+  lua_pushnil(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY); /* which is there: no memory is needed */
+  lub_here = NULL;
+}
+
+lworker *lub_find_lworker(lua_State *L) {
+  lworker *lw = lub_known_lworker(L);
+  if (!lw) luaL_error(L, "lubdub: this state has closed its engine");
+  return lw;
 }
 
 void lub_lworker_fail(lworker *lw, const char *error) {
@@ -29,6 +41,8 @@ void lub_lworker_fail(lworker *lw, const char *error) {
 
 static void free_lworker(lub_worker *w) {
   lworker *lw = w->data;
+  lub_free_cases(&lw->nobody);
+  lub_free_batch(&lw->nobody);
   lub_value_drop(&lw->result);
   lub_value_drop(&lw->first);
   lub_value_drop(&lw->taken);
@@ -59,19 +73,11 @@ static int pack_results(lua_State *L) {
 
 static void close_state(lworker *lw) {
   lua_State *L = lw->L;
-  /* runs meanwhile: finalizers may still poll and send */
-  lfiber last = {.kill = true, .killed = true, .closing = true};
-  last.core.worker = lw->core;
-  last.core.wait.engine = lw->core->engine;
-  lw->running = &last;
   lw->innermost = NULL;
   lub_here = lw;
   lua_close(L);
   lub_here = NULL;
   lw->L = NULL;
-  lub_free_cases(&last);
-  lub_free_batch(&last);
-  lw->running = NULL;
   lub_pack_free(lw);
 }
 
@@ -110,38 +116,35 @@ void lub_lworker_abandon(lworker *lw) {
   lub_worker_drop(w);
 }
 
-static void leave(lfiber *f) {
-  if (!f || !lub_link_queued(&f->core.link)) return;
-  lub_fiber_leave(&f->core);
-  f->ended = true;
-  lub_free_fiber(f);
-}
-
-/* The state closes from outside: it is a host's, or os.exit was called. Who runs is below on the C stack, and the main
- * fiber of a host is its host's; the others end. Finalizers come in any order, so the first that finds something still
- * waiting calls this; later calls do nothing. */
+/* The state closes from outside: it is a host's, or os.exit was called. Finalizers come in any order, so the first that
+ * finds something still waiting calls this; later calls do nothing. */
 void lub_close_fibers(lworker *lw) {
   if (lw->closed) return;
   lw->closed = true;
-  leave(lw->running);
-  if (lw->core->pinned) leave(lw->main);
   lub_fiber_close_all(lw);
+  lw->running = &lw->nobody;
 }
 
 static int close_fibers(lua_State *L) {
-  lub_close_fibers(lua_touserdata(L, lua_upvalueindex(1)));
+  lworker *lw = lua_touserdata(L, lua_upvalueindex(1));
+  lub_close_fibers(lw);
+  lub_disown_all(L, lw);
   return 0;
 }
 
 /* ---- slices ----------------------------------------------------------------------------------------------- */
 
-static void run_worker(lub_worker *w) {
-  lworker *lw = w->data;
+static void run_slice(lworker *lw) {
   lub_here = lw;
   lw->interrupted = NULL;
   if (lw->taken.type != LUB_NIL) lub_value_drop(&lw->taken);
   lub_look_at_requests(lw);
   lub_fibers_run(lw);
+}
+
+static void run_worker(lub_worker *w) {
+  lworker *lw = w->data;
+  run_slice(lw);
   if (lw->main->ended || lw->failed || atomic_load_explicit(&w->killed, memory_order_relaxed)) {
     end_worker(lw);
   } else {
@@ -154,29 +157,30 @@ static void run_worker(lub_worker *w) {
 /* ---- the beginning ----------------------------------------------------------------------------------------- */
 
 /* A table whose metatable has this field, which is popped. */
-static int new_table(lua_State *L, const char *field) {
+static void new_table(lua_State *L, const char *field, int *ref) {
   lua_createtable(L, 0, 1);
   lua_insert(L, -2);
   lua_setfield(L, -2, field);
   lua_newtable(L);
+  lua_pushvalue(L, -1);
+  *ref = luaL_ref(L, LUA_REGISTRYINDEX); /* from here on it can be found by drop_references */
   lua_insert(L, -2);
   lua_setmetatable(L, -2);
-  return luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pop(L, 1);
 }
 
 static int set_up(lua_State *L) {
   lworker *lw = lua_touserdata(L, 1);
   lua_settop(L, 0);
   lua_pushlightuserdata(L, lw);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY);
+  lua_pushcclosure(L, close_fibers, 1);
+  new_table(L, "__gc", &lw->anchors); /* the first with a finalizer: when the state closes, the last called */
+  lua_pushliteral(L, "v");
+  new_table(L, "__mode", &lw->handles);
+  lua_pushlightuserdata(L, lw);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY); /* from here on finalizers find it */
   lw->registry = lua_topointer(L, LUA_REGISTRYINDEX);
   lub_here = lw;
-  lua_pushlightuserdata(L, lw);
-  lua_pushcclosure(L, close_fibers, 1);
-  lw->anchors =
-      new_table(L, "__gc"); /* the first to have a finalizer: when the state closes, the last to be called */
-  lua_pushliteral(L, "v");
-  lw->handles = new_table(L, "__mode"); /* by channel and view; weak, so that unused ones go */
   lua_pushliteral(L, "killed");
   lw->killed = luaL_ref(L, LUA_REGISTRYINDEX);
   if (lw->guest) {
@@ -207,6 +211,19 @@ static bool open_state(lworker *lw, lua_State *host) {
   return ok;
 }
 
+/* A state goes on without lw. */
+static void drop_references(lua_State *L, const lworker *lw) {
+  const int refs[] = {lw->anchors, lw->handles, lw->killed};
+  if (lw->anchors) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
+    lua_pushnil(L);
+    lua_setmetatable(L, -2); /* it goes later, without its finalizer */
+    lua_pop(L, 1);
+  }
+  for (size_t i = 0; i < sizeof refs / sizeof *refs; i++)
+    if (refs[i]) luaL_unref(L, LUA_REGISTRYINDEX, refs[i]);
+}
+
 static int use_key(lua_State *L) {
   lua_pushvalue(L, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY);
@@ -234,6 +251,10 @@ static lub_status make_lworker(lub_engine *e, const char *name, bool pinned, lwo
     return LUB_NOMEM;
   }
   lw->core = w;
+  lw->running = &lw->nobody;
+  lw->nobody.kill = lw->nobody.killed = lw->nobody.closing = true;
+  lw->nobody.core.worker = w;
+  lw->nobody.core.wait.engine = e;
   lw->sim = e->sim != NULL;
   w->data = lw;
   w->free_data = free_lworker;
@@ -256,7 +277,11 @@ lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, co
     if (!ok) lua_pop(host, 1);
   }
   if (!ok) {
-    if (host) lw->L = NULL;
+    if (host) {
+      drop_references(host, lw);
+      if (lub_known_lworker(host)) lub_forget_lworker(host);
+      lw->L = NULL;
+    }
     lub_lworker_abandon(lw);
     return LUB_NOMEM;
   }
@@ -266,13 +291,7 @@ lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, co
 
 /* ---- guests ---------------------------------------------------------------------------------------------------- */
 
-static void run_guest(lub_worker *w) {
-  lworker *lw = w->data;
-  lub_here = lw;
-  lw->interrupted = NULL;
-  lub_look_at_requests(lw);
-  lub_fibers_run(lw);
-}
+static void run_guest(lub_worker *w) { run_slice(w->data); }
 
 static void give_state(lua_State *L, lworker *lw) {
   lua_pushcfunction(L, use_key);
@@ -291,6 +310,7 @@ lub_status lub_lworker_open_guest(lub_engine *e, lworker *outer, lua_State *L, l
   lw->chan_type = outer->chan_type;
   lw->bytecode = outer->bytecode;
   if (!open_state(lw, L)) {
+    drop_references(L, lw);
     lw->L = NULL;
     give_state(L, outer);
     lub_lworker_abandon(lw);
@@ -298,15 +318,6 @@ lub_status lub_lworker_open_guest(lub_engine *e, lworker *outer, lua_State *L, l
   }
   *out = lw;
   return LUB_OK;
-}
-
-static void drop_references(lua_State *L, const lworker *lw) {
-  const int refs[] = {lw->anchors, lw->handles, lw->killed};
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
-  lua_pushnil(L);
-  lua_setmetatable(L, -2); /* it goes later, without its finalizer */
-  lua_pop(L, 1);
-  for (size_t i = 0; i < sizeof refs / sizeof *refs; i++) luaL_unref(L, LUA_REGISTRYINDEX, refs[i]);
 }
 
 void lub_lworker_end_guest(lworker *lw, lworker *outer) {
@@ -317,9 +328,7 @@ void lub_lworker_end_guest(lworker *lw, lworker *outer) {
   lub_worker_set_current(w); /* so that the guard finds handlers that do not end */
   lub_fiber_close_all(lw);
   lub_worker_set_current(NULL);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
-  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) lub_disown(L);
-  lua_pop(L, 1);
+  lub_disown_all(L, lw);
   drop_references(L, lw);
   outer->chan_type = lw->chan_type; /* it may have been the first to ask for it */
   lub_end_policies(L);
