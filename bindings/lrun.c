@@ -510,10 +510,8 @@ void lub_fibers_run(lworker *lw) {
   while ((f = (lfiber *)(void *)lub_worker_next(w))) {
     run_fiber(lw->L, lw, f);
     if (lw->main->ended || lw->failed) break;
-    if (lub_worker_must_leave(w)) {
-      lub_look_at_requests(lw);
-      break;
-    }
+    lub_look_at_requests(lw);
+    if (lub_worker_must_leave(w)) break;
   }
 }
 

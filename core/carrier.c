@@ -291,6 +291,7 @@ static void *carry(void *arg) {
   while ((w = find_work(c))) {
     atomic_store(&c->current, w);
     lub_carriers_watch(c->engine);
+    atomic_store_explicit(&c->over, false, memory_order_relaxed);
     lub_carriers_run_slice(w);
     /* the watcher may see them late */
     atomic_store_explicit(&c->slices, c->slices + 1, memory_order_relaxed);
@@ -435,6 +436,7 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   c->moved |= used_ns > (c->signalled ? LITTLE_NS : 0);
   c->signalled = c->moved && e->opts.preempt_signal && c->ticks % LONG_TICKS == 0;
   if (c->signalled) {
+    atomic_store_explicit(&c->over, true, memory_order_relaxed);
     (void)pthread_kill(c->thread, e->opts.preempt_signal);
     c->moved = false;
   }
@@ -529,6 +531,10 @@ void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
     if (atomic_load(&e->carriers[i].current) == w && (!e->threads || e->carriers[i].sleeper != NULL))
       (void)pthread_kill(e->carriers[i].thread, e->opts.preempt_signal);
   pthread_mutex_unlock(&e->lock);
+}
+
+bool lub_carriers_slice_is_over(void) {
+  return !self || atomic_load_explicit(&self->over, memory_order_relaxed);
 }
 
 /* ---- host-run engines -------------------------------------------------------------------------------------- */

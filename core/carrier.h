@@ -28,6 +28,7 @@ typedef struct lub_carrier {
   lub_place *_Atomic place;     /* NULL: a spare. Taken away by the watcher, under engine.lock */
   atomic_uint slices;           /* counts slices; the watcher tells a long one by its not moving */
   lub_worker *_Atomic current;  /* NULL between slices */
+  atomic_bool over;             /* the slice is to end: the watcher has found it long */
   struct lub_sleeper *sleeper;  /* its own, NULL before and after its life; engine.lock */
   uint32_t turns;               /* its own */
   uint32_t seen_slices, ticks;  /* the watcher's */
@@ -62,7 +63,9 @@ bool lub_carriers_have_work_locked(lub_engine *e);
 void lub_carriers_watch(lub_engine *e);
 /* Whether w, which runs, is inside a C call that has lasted for 10 ms. Any thread. */
 bool lub_carriers_in_c(lub_engine *e, lub_worker *w);
-/* Makes whoever runs w leave soon. Any thread. */
+/* Interrupts whoever runs w, which looks at its requests then. Any thread. */
 void lub_carriers_interrupt(lub_engine *e, lub_worker *w);
+/* Whether the calling thread's slice is to end. In a signal handler. */
+bool lub_carriers_slice_is_over(void);
 
 #endif

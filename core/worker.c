@@ -31,7 +31,8 @@ void lub_interrupted(void) {
       atomic_load_explicit(&w->requested, memory_order_relaxed) ||
       atomic_load_explicit(&w->closing, memory_order_relaxed) || lub_engine_others_wait(w->engine);
   if (!others_wait) return; /* alone, it may run as long as it likes */
-  atomic_store_explicit(&w->preempt, true, memory_order_relaxed);
+  /* who is only asked something keeps its slice: it would be behind the others, however little it has had */
+  if (lub_carriers_slice_is_over()) atomic_store_explicit(&w->preempt, true, memory_order_relaxed);
   w->interrupt(w);
 }
 

@@ -121,7 +121,7 @@ lub_fiber *lub_worker_next(lub_worker *w);
 /* Whether the slice should end at once. */
 static inline bool lub_worker_must_leave(lub_worker *w) {
   return atomic_load_explicit(&w->preempt, memory_order_relaxed) ||
-         atomic_load_explicit(&w->requested, memory_order_relaxed);
+         atomic_load_explicit(&w->killed, memory_order_relaxed);
 }
 /* Whether another fiber of w is ready. */
 bool lub_worker_has_ready(lub_worker *w);

@@ -2,6 +2,7 @@
  * tested by themselves. A worker here sums what it receives until its channel closes, and sends the sum. */
 #include "worker.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "engine.h"
@@ -265,6 +266,67 @@ static void queued_behind_a_stuck_one(void) {
   (void)lub_engine_close(e);
 }
 
+/* ---- interrupted ------------------------------------------------------------------------------------------- */
+
+typedef struct loop { /* a worker that computes until it was interrupted */
+  atomic_bool runs, interrupted, leaves;
+} loop;
+
+static void on_signal(int sig) {
+  (void)sig;
+  lub_interrupted();
+}
+
+static void note_interrupt(lub_worker *w) { atomic_store(&((loop *)w->data)->interrupted, true); }
+
+static void loop_on(lub_worker *w) {
+  loop *l = w->data;
+  atomic_store(&l->runs, true);
+  while (!atomic_load(&l->interrupted)) continue;
+  atomic_store(&l->leaves, lub_worker_must_leave(w));
+  (void)lub_worker_decide(w, LUB_ENDED);
+  lub_worker_end(w);
+}
+
+static lub_worker *start_loop(lub_engine *e, loop *l) {
+  lub_worker *w;
+  *l = (loop){.runs = false};
+  if (lub_worker_open(e, "loop", false, &w)) abort();
+  w->data = l;
+  w->run = loop_on;
+  w->interrupt = note_interrupt;
+  lub_worker_start(w);
+  return w;
+}
+
+static bool left(lub_worker *w, loop *l) {
+  bool ended = lub_worker_join(w, 20) == LUB_OK;
+  lub_worker_drop(w);
+  return ended && atomic_load(&l->leaves);
+}
+
+/* Otherwise it would come behind all that compute, each time that somebody asks. */
+static void asked(void) {
+  lub_options o = {.carriers = 1, .preempt_signal = SIGURG};
+  struct sigaction act = {.sa_handler = on_signal};
+  lub_engine *e;
+  lub_chan *report;
+  loop one, two;
+  (void)sigaction(SIGURG, &act, NULL);
+  if (lub_engine_open(&o, &e)) abort();
+  lub_worker *w = start_loop(e, &one);
+  while (!atomic_load(&one.runs)) sched_yield();
+  if (lub_worker_ask(w, NULL, &report)) abort();
+  CHECK("a worker that is asked what it does is interrupted, and keeps its slice", !left(w, &one));
+  lub_chan_drop(report);
+  w = start_loop(e, &one);
+  lub_worker *behind = start_loop(e, &two);
+  CHECK("one that computes while another waits must leave", left(w, &one));
+  lub_worker_kill(behind, "test");
+  CHECK("and one that is killed", left(behind, &two));
+  CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
+}
+
 /* ---- on the host's own thread ------------------------------------------------------------------------------ */
 
 static void stepped(void) {
@@ -389,6 +451,7 @@ int main(void) {
     crowd(carriers[i]);
   }
   queued_behind_a_stuck_one();
+  asked();
   stepped();
   killed_before_its_start();
   waited_for_in_a_step();
