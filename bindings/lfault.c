@@ -148,7 +148,7 @@ static bool wakes_nobody(lub_timer *t) {
   return false;
 }
 
-static const lub_timer_kind arrival = {arrives, wakes_nobody};
+static const lub_timer_kind arrival = {.fire = arrives, .could_wake = wakes_nobody};
 
 static void free_letter(lfaults *f, letter *m) {
   lub_timer_forget(&f->engine->timers, &m->timer);

@@ -246,7 +246,7 @@ static bool could_wake(lub_timer *t) {
   return !lub_state_is_parked((lub_state)atomic_load(&h->life.state)) || (u && atomic_load(&u->since_ns));
 }
 
-static const lub_timer_kind tick_kind = {tick, could_wake};
+static const lub_timer_kind tick_kind = {.fire = tick, .could_wake = could_wake};
 
 /* ---- asking --------------------------------------------------------------------------------------------------- */
 

@@ -9,11 +9,15 @@ void lub_timers_init(lub_timers *ts, const lub_allocator *mem) {
   lub_lock_init(&ts->lock);
 }
 
-void lub_timers_close(lub_timers *ts) { lub_free(ts->mem, ts->heap); }
+void lub_timers_close(lub_timers *ts) {
+  lub_free(ts->mem, ts->heap);
+  lub_free(ts->mem, ts->timers);
+  lub_free(ts->mem, ts->places);
+}
 
 static void put(lub_timers *ts, uint32_t i, lub_slot s) {
   ts->heap[i] = s;
-  s.timer->place = i + 1;
+  ts->places[s.id] = i + 1;
 }
 
 static void sift_up(lub_timers *ts, uint32_t i, lub_slot s) {
@@ -43,40 +47,58 @@ static void publish_next(lub_timers *ts) {
   atomic_store_explicit(&ts->next_ns, ts->count ? ts->heap[0].when_ns : LUB_NEVER, memory_order_relaxed);
 }
 
-static void insert(lub_timers *ts, lub_timer *t, int64_t when_ns) {
+static void insert(lub_timers *ts, const lub_timer *t, int64_t when_ns) {
   lub_assert(t->reserved && ts->count < ts->capacity);
   ts->sure += !t->kind->could_wake;
   if (t->kind->could_wake && when_ns <= ts->weak_ns) ts->weak_ns = -1; /* not all any more */
   uint32_t i = ts->count++;
-  sift_up(ts, i, (lub_slot){when_ns, t});
+  sift_up(ts, i, (lub_slot){when_ns, t->id});
 }
 
-static void take(lub_timers *ts, lub_timer *t) {
-  uint32_t i = t->place - 1;
+static void take(lub_timers *ts, const lub_timer *t) {
+  uint32_t i = ts->places[t->id] - 1;
   lub_slot last = ts->heap[--ts->count];
-  t->place = 0;
+  ts->places[t->id] = 0;
   ts->sure -= !t->kind->could_wake;
   if (i == ts->count) return;
   if (i > 0 && last.when_ns < ts->heap[(i - 1) / 4].when_ns) sift_up(ts, i, last);
   else sift_down(ts, i, last);
 }
 
+static bool is_running(const lub_timers *ts, const lub_timer *t) {
+  return t->reserved && ts->places[t->id] != 0;
+}
+
+/* An array may be longer than `capacity` says. */
+static bool stretch(lub_timers *ts, void **array, size_t nbytes) {
+  void *grown = ts->mem->realloc(ts->mem->ud, *array, nbytes);
+  if (grown) *array = grown;
+  return grown != NULL;
+}
+
+static bool grow(lub_timers *ts) {
+  uint32_t wanted = ts->capacity ? ts->capacity * 2 : 16;
+  void *heap = ts->heap, *timers = ts->timers, *places = ts->places;
+  bool ok = wanted > ts->capacity && stretch(ts, &heap, wanted * sizeof *ts->heap) &&
+            stretch(ts, &timers, wanted * sizeof *ts->timers) &&
+            stretch(ts, &places, wanted * sizeof *ts->places);
+  ts->heap = heap;
+  ts->timers = timers;
+  ts->places = places;
+  for (uint32_t id = wanted; ok && id-- > ts->capacity; ts->free = id + 1) ts->places[id] = ts->free;
+  if (ok) ts->capacity = wanted;
+  return ok;
+}
+
 lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t) {
   if (t->reserved) return LUB_OK;
-  lub_status status = LUB_OK;
   lub_lock_take(&ts->lock);
-  if (ts->reserved == ts->capacity) {
-    uint32_t wanted = ts->capacity ? ts->capacity * 2 : 16;
-    lub_slot *grown =
-        wanted > ts->capacity ? ts->mem->realloc(ts->mem->ud, ts->heap, wanted * sizeof *grown) : NULL;
-    if (grown) {
-      ts->heap = grown;
-      ts->capacity = wanted;
-    } else {
-      status = LUB_NOMEM;
-    }
-  }
+  lub_status status = ts->free || grow(ts) ? LUB_OK : LUB_NOMEM;
   if (status == LUB_OK) {
+    t->id = ts->free - 1;
+    ts->free = ts->places[t->id];
+    ts->places[t->id] = 0;
+    ts->timers[t->id] = t;
     ts->reserved++;
     t->reserved = true;
   }
@@ -87,8 +109,10 @@ lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t) {
 void lub_timer_forget(lub_timers *ts, lub_timer *t) {
   if (!t->reserved) return;
   lub_lock_take(&ts->lock);
-  if (t->place) take(ts, t);
+  if (is_running(ts, t)) take(ts, t);
   publish_next(ts);
+  ts->places[t->id] = ts->free;
+  ts->free = t->id + 1;
   ts->reserved--;
   t->reserved = false;
   lub_lock_give(&ts->lock);
@@ -96,18 +120,18 @@ void lub_timer_forget(lub_timers *ts, lub_timer *t) {
 
 bool lub_timer_start(lub_timers *ts, lub_timer *t, int64_t when_ns, bool *earliest) {
   lub_lock_take(&ts->lock);
-  bool running = t->place != 0;
+  bool running = is_running(ts, t);
   if (running) take(ts, t);
   insert(ts, t, when_ns);
   publish_next(ts);
-  *earliest = t->place == 1;
+  *earliest = ts->places[t->id] == 1;
   lub_lock_give(&ts->lock);
   return running;
 }
 
 bool lub_timer_stop(lub_timers *ts, lub_timer *t) {
   lub_lock_take(&ts->lock);
-  bool running = t->place != 0;
+  bool running = is_running(ts, t);
   if (running) {
     take(ts, t);
     publish_next(ts);
@@ -124,8 +148,9 @@ uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
     lub_lock_take(&ts->lock);
     for (int i = 0; i < FIRE_BATCH && ts->count && ts->heap[0].when_ns <= now_ns; i++) {
       lub_slot s = ts->heap[0];
-      take(ts, s.timer);
-      s.timer->kind->fire(s.timer, s.when_ns, now_ns);
+      lub_timer *t = ts->timers[s.id];
+      take(ts, t);
+      t->kind->fire(t, s.when_ns, now_ns);
       fired++;
     }
     publish_next(ts);
@@ -144,15 +169,16 @@ uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns) {
   ts->weak_ns = now_ns;
   while (ts->count && ts->heap[0].when_ns <= now_ns) {
     lub_slot s = ts->heap[0];
-    bool weak = is_weak(s.timer);
-    take(ts, s.timer);
-    if (weak) s.timer->kind->fire(s.timer, s.when_ns, now_ns);
+    lub_timer *t = ts->timers[s.id];
+    bool weak = is_weak(t);
+    take(ts, t);
+    if (weak) t->kind->fire(t, s.when_ns, now_ns);
     else ts->heap[--aside] = s;
     n += weak;
   }
   while (aside < ts->capacity) {
     lub_slot s = ts->heap[aside++];
-    insert(ts, s.timer, s.when_ns);
+    insert(ts, ts->timers[s.id], s.when_ns);
   }
   publish_next(ts);
   lub_lock_give(&ts->lock);
@@ -168,7 +194,8 @@ typedef struct search { /* for the k-th timer that is due and not weak */
 /* What is due lies at the top of the heap. */
 static void look(lub_timers *ts, uint32_t i, search *s) {
   if (s->found || i >= ts->count || ts->heap[i].when_ns > s->now_ns) return;
-  if (!is_weak(ts->heap[i].timer) && s->seen++ == s->k) s->found = ts->heap[i].timer;
+  lub_timer *t = ts->timers[ts->heap[i].id];
+  if (!is_weak(t) && s->seen++ == s->k) s->found = t;
   for (uint32_t c = 1; c <= 4; c++) look(ts, i * 4 + c, s);
 }
 
@@ -187,9 +214,9 @@ void lub_timers_run_one(lub_timers *ts, int64_t now_ns, uint32_t k) {
   lub_lock_take(&ts->lock);
   look(ts, 0, &s);
   if (s.found) {
-    lub_slot slot = ts->heap[s.found->place - 1];
-    take(ts, slot.timer);
-    slot.timer->kind->fire(slot.timer, slot.when_ns, now_ns);
+    int64_t when_ns = ts->heap[ts->places[s.found->id] - 1].when_ns;
+    take(ts, s.found);
+    s.found->kind->fire(s.found, when_ns, now_ns);
     publish_next(ts);
   }
   lub_lock_give(&ts->lock);
@@ -200,7 +227,7 @@ bool lub_timers_could_wake(lub_timers *ts) {
   lub_lock_take(&ts->lock);
   could = ts->sure > 0;
   for (uint32_t i = 0; i < ts->count && !could; i++) {
-    lub_timer *t = ts->heap[i].timer;
+    lub_timer *t = ts->timers[ts->heap[i].id];
     could = t->kind->could_wake(t);
   }
   lub_lock_give(&ts->lock);

@@ -21,19 +21,24 @@ typedef struct lub_timer_kind {
 
 struct lub_timer {
   const lub_timer_kind *kind;
-  uint32_t place; /* index in the heap + 1; 0: not running */
+  uint32_t id; /* of the room that is reserved for it */
   bool reserved;
 };
 
 typedef struct lub_slot {
   int64_t when_ns;
-  lub_timer *timer;
+  uint32_t id;
 } lub_slot;
 
+/* What moves in the heap is found by number: 100,000 timers lie scattered in memory, their places close together. */
 typedef struct lub_timers {
-  lub_lock lock;  /* guards the heap and every timer in it */
-  lub_slot *heap; /* [capacity], of which `count` run */
+  lub_lock lock;      /* guards the heap and every timer in it */
+  lub_slot *heap;     /* [capacity], of which `count` run */
+  lub_timer **timers; /* [capacity], by id */
+  uint32_t *
+      places; /* by id: index in the heap + 1; 0: not running. Of an id that is not reserved: the next such + 1 */
   uint32_t count, capacity, reserved;
+  uint32_t free;        /* the first id that is not reserved, + 1; 0: there is none */
   uint32_t sure;        /* of those that run: may always wake somebody */
   int64_t weak_ns;      /* all that wake nobody were run at this time; see lub_timers_run_weak */
   atomic_llong next_ns; /* the earliest deadline, LUB_NEVER without one; read without lock as a hint */
