@@ -456,7 +456,7 @@ static bool watch_all_locked(lub_engine *e) {
 /* No sleeper waits for the next timer: who did was woken for something else, or it was started since by a thread that
  * still runs. */
 static void keep_timers_locked(lub_engine *e) {
-  if (lub_timers_next(&e->timers) >= e->keeper_ns) return;
+  if (lub_engine_next_timer(e) >= e->keeper_ns) return;
   lub_engine_stir_locked(e, NULL);
   lub_engine_awake_locked(e);
   pthread_mutex_unlock(&e->lock);

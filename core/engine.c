@@ -8,6 +8,11 @@
 
 #include "chan.h"
 
+enum {
+  MANY = 16,          /* timers at once: more are due soon */
+  GATHER_NS = 200000, /* ... and wait for each other */
+};
+
 static const char *const texts[] = {
 #define LUB_STATUS_TEXT(name, text) text,
     LUB_STATUS_MAP(LUB_STATUS_TEXT)
@@ -63,7 +68,7 @@ void lub_engine_wait_locked(lub_engine *e, pthread_cond_t *c, int64_t deadline_n
 
 /* If nobody keeps the next timer, somebody else who sleeps looks at them again. */
 void lub_engine_stir_locked(lub_engine *e, const lub_sleeper *self) {
-  if (lub_timers_next(&e->timers) >= e->keeper_ns) return;
+  if (lub_engine_next_timer(e) >= e->keeper_ns) return;
   lub_link *k = lub_list_first(lub_list_empty(&e->idlers) ? &e->sleepers : &e->idlers);
   if (k && self && k == &self->link) k = lub_list_next(&e->sleepers, k);
   if (k) pthread_cond_signal(&lub_container(k, lub_sleeper, link)->wakeup);
@@ -93,9 +98,18 @@ void lub_engine_ask_judge(lub_engine *e) {
 
 uint32_t lub_engine_run_timers(lub_engine *e) {
   if (lub_timers_next(&e->timers) == LUB_NEVER) return 0;
-  uint32_t fired = lub_timers_run(&e->timers, lub_engine_now_ns(e));
+  int64_t now_ns = lub_engine_now_ns(e);
+  uint32_t fired = lub_timers_run(&e->timers, now_ns);
+  if (fired >= MANY && e->real_clock)
+    atomic_store_explicit(&e->gather_ns, now_ns + GATHER_NS, memory_order_relaxed);
   lub_engine_ask_judge(e);
   return fired;
+}
+
+int64_t lub_engine_next_timer(lub_engine *e) {
+  int64_t next = lub_timers_next(&e->timers);
+  int64_t gather = atomic_load_explicit(&e->gather_ns, memory_order_relaxed);
+  return next < gather ? gather : next;
 }
 
 /* ---- who sleeps, and the deadlock --------------------------------------------------------------------- */
@@ -114,7 +128,7 @@ void lub_sleeper_close(lub_sleeper *s) { pthread_cond_destroy(&s->wakeup); }
 void lub_sleep_locked(lub_engine *e, lub_sleeper *s, int64_t until_ns) {
   bool keeper = false;
   while (!s->woken) {
-    int64_t next = lub_timers_next(&e->timers), now = lub_engine_now_ns(e);
+    int64_t next = lub_engine_next_timer(e), now = lub_engine_now_ns(e);
     keeper = next < e->keeper_ns;
     if ((keeper && next <= now) || until_ns <= now) return;
     if (keeper) e->keeper_ns = next;

@@ -41,6 +41,7 @@ struct lub_engine {
   lub_allocator mem;
   lub_options opts;
   lub_timers timers;
+  atomic_llong gather_ns; /* no sleeper wakes for timers before */
   bool real_clock;
   atomic_ullong chan_ids, worker_ids, fiber_ids;
   atomic_int waiting;   /* workers in `queue` and `preempted`: read without lock as a hint */
@@ -154,6 +155,9 @@ void lub_engine_enter(lub_engine *e, lub_life *l, lub_state state);
 bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns);
 /* Fires what is due; returns how many. The calling thread counts as awake. */
 uint32_t lub_engine_run_timers(lub_engine *e);
+/* When a sleeper is to wake for the next, LUB_NEVER without one: where there are many, later than it is due, so that each
+ * time several are fired. */
+int64_t lub_engine_next_timer(lub_engine *e);
 
 /* Logs the errors that nobody has joined and whose time has come; `all`: every one. Returns when to call it again. */
 int64_t lub_engine_complain(lub_engine *e, bool all);

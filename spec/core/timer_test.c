@@ -1,5 +1,6 @@
 /* timer_test.c - the heap of deadlines by itself; then after and tick on a clock that the test moves. */
 #include "engine.h"
+#include "memory.h"
 #include "random.h"
 #include "test.h"
 #include "tick.h"
@@ -97,6 +98,78 @@ static void from_inside(void) {
   lub_timer_forget(&heap, &x.timer);
 }
 
+/* Against a list: any order of any calls. */
+static void any_order(void) {
+  enum { FEW = 40, CALLS = 200000 };
+  static entry all[FEW];
+  static int64_t due[FEW]; /* of those that run; 0: it does not */
+  int64_t time = 0;
+  bool earliest, same = true;
+  lub_random r;
+  lub_random_seed(&r, 7);
+  again = 0;
+  for (int i = 0; i < CALLS && same; i++) {
+    int k = (int)lub_random_below(&r, FEW);
+    entry *x = &all[k];
+    x->timer.kind = k % 4 ? &noting : &idle;
+    int64_t first = LUB_NEVER;
+    switch (lub_random_below(&r, 8)) {
+      case 0:
+        lub_timer_forget(&heap, &x->timer);
+        due[k] = 0;
+        break;
+      case 1:
+        same &= lub_timer_stop(&heap, &x->timer) == (due[k] != 0);
+        due[k] = 0;
+        break;
+      case 2:
+        for (int j = 0; j < FEW; j++) all[j].fired = 0;
+        time += lub_random_below(&r, 20);
+        latest = 0;
+        in_order = true;
+        (void)lub_timers_run(&heap, time);
+        for (int j = 0; j < FEW; j++) {
+          bool was_due = due[j] && due[j] <= time;
+          same &= all[j].fired == was_due;
+          if (was_due) due[j] = 0;
+        }
+        same &= in_order;
+        break;
+      default:
+        same &= lub_timer_reserve(&heap, &x->timer) == LUB_OK;
+        same &= lub_timer_start(&heap, &x->timer, time + 1 + k, &earliest) == (due[k] != 0);
+        due[k] = time + 1 + k;
+    }
+    for (int j = 0; j < FEW; j++)
+      if (due[j] && due[j] < first) first = due[j];
+    same &= lub_timers_next(&heap) == first;
+  }
+  CHECK("timers run as a list of them says", same);
+  CHECK("the room of forgotten ones is used again", heap.capacity <= TIMERS * 2);
+  for (int k = 0; k < FEW; k++) lub_timer_forget(&heap, &all[k].timer);
+  CHECK("and nothing can wake anybody", heap.reserved == 0 && !lub_timers_could_wake(&heap));
+}
+
+static void no_room(void) {
+  memory m = {0};
+  lub_allocator mem = {memory_realloc, &m};
+  lub_timers few;
+  lub_timer t = {.kind = &noting};
+  bool told = true, earliest;
+  lub_timers_init(&few, &mem);
+  for (int n = 0; n < 3; n++) {
+    memory_set(&m, n, 1);
+    told &= lub_timer_reserve(&few, &t) == LUB_NOMEM && !t.reserved && !lub_timer_stop(&few, &t);
+  }
+  CHECK("a timer for which there is no memory is refused", told);
+  memory_set(&m, 100, 0);
+  CHECK("and has room when there is", lub_timer_reserve(&few, &t) == LUB_OK);
+  CHECK("and starts", !lub_timer_start(&few, &t, 1, &earliest) && earliest);
+  lub_timer_forget(&few, &t);
+  lub_timers_close(&few);
+  CHECK("nothing leaks", atomic_load(&m.blocks) == 0);
+}
+
 /* ---- after and tick ------------------------------------------------------------------------------------- */
 
 static int64_t now;
@@ -185,6 +258,38 @@ static void deadlines_of_waits(void) {
 
 /* ---- in real time ------------------------------------------------------------------------------------------ */
 
+/* Each wake of a thread costs more than ten timers: where there are many, they wait for each other. */
+static bool come_together(lub_engine *real, int64_t span, bool *in_time) {
+  enum { MANY = 100 };
+  lub_chan *chs[MANY + 1];
+  lub_value after, v;
+  double last = 0;
+  int64_t due = lub_engine_now_ns(real) + span;
+  for (int i = 0; i <= MANY; i++) {
+    int64_t first = due - lub_engine_now_ns(real) + (i == MANY ? SECOND / 10000 : 0);
+    (void)lub_tick_open(real, "after", first, 0, &chs[i]);
+  }
+  *in_time = lub_engine_now_ns(real) < due;
+  (void)lub_chan_recv(chs[MANY], &after, 60); /* first, so that this thread is not woken between the others */
+  for (int i = 0; i < MANY; i++) {
+    (void)lub_chan_recv(chs[i], &v, 60);
+    if (v.as.n > last) last = v.as.n;
+  }
+  for (int i = 0; i <= MANY; i++) lub_chan_drop(chs[i]);
+  return after.as.n == last || after.as.n - last > 0.000199;
+}
+
+static void many_at_once(void) {
+  lub_engine *real;
+  bool together = false, in_time = false;
+  if (lub_engine_open(NULL, &real)) abort();
+  /* no promise: the watcher may look at the timers just then */
+  for (int tries = 3; tries > 0 && !together; tries--, in_time = false)
+    for (int64_t span = SECOND / 100; !in_time; span *= 2) together = come_together(real, span, &in_time);
+  CHECK("one that is due just after many comes with them, or 0.2 ms later", together);
+  (void)lub_engine_close(real);
+}
+
 static void real_time(void) {
   lub_engine *real;
   lub_chan *ch;
@@ -212,6 +317,8 @@ int main(void) {
   lub_timers_init(&heap, &mem);
   order_of_deadlines();
   from_inside();
+  any_order();
+  no_room();
   lub_timers_close(&heap);
   now = 100LL * SECOND;
   if (lub_engine_open(&virtual, &e)) return 2;
@@ -220,5 +327,6 @@ int main(void) {
   deadlines_of_waits();
   CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
   real_time();
+  many_at_once();
   return TEST_END();
 }
