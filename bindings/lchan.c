@@ -22,6 +22,7 @@ static const void *key_of(const lchan *box) { return (const char *)box->ch + box
 
 void lub_intern_chan(lua_State *L, int index, lchan *box) {
   if (box->interned || !box->ch) return;
+  lub_chan_share(box->ch);
   lub_intern(L, lub_lworker(L), index, key_of(box));
   box->interned = true;
 }
@@ -231,6 +232,7 @@ static int new_chan(lua_State *L) {
   lchan *box = lub_push_new_chan(L, LUB_VIEW_BOTH);
   if (lub_chan_open(lub_lworker(L)->core->engine, (size_t)capacity, lua_tostring(L, 2), &box->ch))
     return luaL_error(L, "chan: not enough memory for a capacity of %I", (LUAI_UACINT)capacity);
+  lub_chan_keep(box->ch);
   lub_own_chan(L, box);
   return 1;
 }

@@ -171,6 +171,19 @@ void lub_chan_drain(lub_chan *ch) {
 
 /* ---- waiting ------------------------------------------------------------------------------------------ */
 
+/* For an operation on one channel. A rendezvous takes the lock though nobody else has the channel: without, it takes 5 %
+ * longer (two fibers' round trip 244 ns, not 230; where a locked instruction comes before a fiber's switch, the switch is
+ * quicker). */
+static bool goes_without_lock(const lub_chan *ch) { return ch->local && ch->cap > 0; }
+
+static void enter(lub_chan *ch) {
+  if (!goes_without_lock(ch)) lub_lock_take(&ch->lock);
+}
+
+static void leave(lub_chan *ch) {
+  if (!goes_without_lock(ch)) lub_lock_give(&ch->lock);
+}
+
 static void queue_waiter(lub_list *q, lub_wait *w, lub_waiter *one, lub_chan *ch, bool send) {
   one->wait = w;
   one->ch = ch;
@@ -188,13 +201,13 @@ static lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t 
   if (w->life) tell(w, ch, send);
   lub_wait_open(w);
   queue_waiter(send ? &ch->sendq : &ch->recvq, w, one, ch, send);
-  lub_chan_unlock(ch);
+  leave(ch);
   if (deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   return LUB_PARK;
 }
 
 static lub_status done(lub_chan *ch, lub_status status, lub_wait *woken) {
-  lub_chan_unlock(ch);
+  leave(ch);
   if (woken) woken->wake(woken);
   return status;
 }
@@ -202,7 +215,7 @@ static lub_status done(lub_chan *ch, lub_status status, lub_wait *woken) {
 lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline) {
   lub_wait *woken;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
-  lub_chan_lock(ch);
+  enter(ch);
   lub_status status = lub_chan_try_send_locked(ch, v, w->id, &woken);
   if (status != LUB_TIMEOUT || deadline == 0) return done(ch, status, woken);
   one->value = *v;
@@ -243,7 +256,7 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
   one->left = n;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_list_init(&woken);
-  lub_chan_lock(ch);
+  enter(ch);
   while (one->left) {
     status = lub_chan_try_send_locked(ch, one->many, w->id, &receiver);
     if (status != LUB_OK) break;
@@ -253,7 +266,7 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
     if (!receiver) fill_room(ch, one);
   }
   if (status == LUB_TIMEOUT && deadline) status = queue_one(w, one, ch, deadline, true);
-  else lub_chan_unlock(ch);
+  else leave(ch);
   wake_all(&woken);
   return status;
 }
@@ -261,7 +274,7 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline) {
   lub_wait *woken;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
-  lub_chan_lock(ch);
+  enter(ch);
   lub_status status = lub_chan_try_recv_locked(ch, out, w->id, &woken);
   if (status != LUB_TIMEOUT || deadline == 0) return done(ch, status, woken);
   return queue_one(w, one, ch, deadline, false);

@@ -15,6 +15,7 @@ struct lub_chan {
   uint32_t cap;   /* slots; written once by open, then read without lock */
   uint32_t head, len; /* 0 <= len <= cap */
   bool closed;
+  bool local;                          /* see lub_chan_keep; its worker's, until it is false */
   lub_list recvq;                      /* lub_waiter.link, oldest first */
   lub_list sendq;                      /* same, of senders that found no room */
   lub_value *slots;                    /* [cap], behind the channel: a ring from head; owned while queued */
@@ -31,6 +32,14 @@ struct lub_chan {
 
 /* lub_chan_open, with room for `extra` bytes behind the channel, for words. */
 lub_status lub_chan_open_with(lub_engine *e, size_t capacity, const char *name, size_t extra, lub_chan **out);
+
+/* Of a channel that nobody but the caller has: until lub_chan_share, all that use it are fibers of one worker, one at a
+ * time, and it takes no lock. (A timer may end their waits meanwhile: it claims the wait, and leaves the channel alone.) */
+static inline void lub_chan_keep(lub_chan *ch) { ch->local = true; }
+/* Before others get it. From that worker. */
+static inline void lub_chan_share(lub_chan *ch) {
+  if (ch->local) ch->local = false; /* a shared one's is read by others */
+}
 
 /* Sends *v, or queues w to send it.
  *   v         taken on LUB_OK and LUB_PARK (into the wait), left with the caller otherwise
@@ -74,7 +83,11 @@ static inline bool lub_chan_is_ready_locked(const lub_chan *ch, bool send) {
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken);
 lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, lub_wait **woken);
 
-static inline void lub_chan_lock(lub_chan *ch) { lub_lock_take(&ch->lock); }
-static inline void lub_chan_unlock(lub_chan *ch) { lub_lock_give(&ch->lock); }
+static inline void lub_chan_lock(lub_chan *ch) {
+  if (!ch->local) lub_lock_take(&ch->lock);
+}
+static inline void lub_chan_unlock(lub_chan *ch) {
+  if (!ch->local) lub_lock_give(&ch->lock);
+}
 
 #endif

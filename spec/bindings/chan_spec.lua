@@ -925,6 +925,60 @@ describe("a channel under load", function()
     assert.equals(50005000, sum)
   end)
 
+  for _, capacity in ipairs(helper.capacities) do
+    it("may be given to another worker while fibers wait on it, capacity " .. capacity, function()
+      for round = 1, helper.rounds(60) do
+        local ch, back, received, sum = lub.chan(capacity), lub.chan(), 0, 0
+        local function note(v)
+          received = received + 1
+          sum = sum + v
+        end
+        -- the first three wait before anybody else has it, the others come while the worker uses it
+        local takers = {
+          function() note(ch:recv()) end,
+          function() note((select(2, lub.select(ch, back)))) end,
+          function() note(ch:recv(helper.long)) end,
+          function() for _, v in ipairs(ch:recv_many(1)) do note(v) end end,
+          function() note((select(2, lub.prefer(ch, helper.long)))) end,
+        }
+        local fibers = {}
+        for i = 1, 3 do fibers[i] = helper.go(takers[i]) end
+        local late = helper.go(function() return ch:recv(round % 2 == 0 and 0.0001 or 0) end)
+        local sender = lub.spawn(function(out, n)
+          for i = 1, n do out:send(i) end
+          return n
+        end, ch, 20)
+        for i = 4, 5 do fibers[i] = lub.go(takers[i]) end
+        for _, fiber in ipairs(fibers) do assert(select("#", fiber:join(helper.long)) == 0) end
+        local early = late:join(helper.long)
+        if early then note(early) end
+        while received < 20 do note(ch:recv(helper.long)) end
+        assert.equals(210, sum)
+        assert.equals(20, (sender:join(helper.long)))
+        assert.equals(0, #ch)
+      end
+    end)
+
+    it("may be given away with values and blocked senders in it, capacity " .. capacity, function()
+      for _ = 1, helper.rounds(60) do
+        local ch, out = lub.chan(capacity), lub.chan(200)
+        local senders = {}
+        for i = 1, 100 do
+          senders[i] = lub.go(function()
+            if i % 3 == 0 then return lub.select(ch << i) end
+            if i % 3 == 1 then return ch:send_many { i } end
+            return ch:send(i)
+          end)
+        end
+        lub.yield()
+        local w = lub.spawn(function(input, output) for _ = 1, 100 do output:send(input:recv()) end end, ch, out)
+        for _, sender in ipairs(senders) do assert(sender:join(helper.long)) end
+        assert(select("#", w:join(helper.long)) == 0)
+        for i = 1, 100 do assert.equals(i, out:recv(0)) end
+      end
+    end)
+  end
+
   it("answers pings between two workers", function()
     local ping, pong = lub.chan(), lub.chan()
     local w = lub.spawn(function(input, output)
