@@ -206,7 +206,7 @@ static int chan_gc(lua_State *L) {
   lchan *box = lua_touserdata(L, 1);
   lworker *lw = lub_known_lworker(L);
   if (!box->ch) return 0;
-  if (box->interned && lw) lub_forget(L, lw, 1, key_of(box));
+  if (box->interned && lw) lub_forget(L, lw, key_of(box));
   /* a parked fiber's stack refers to its channels: one that goes has waiters only when the state closes */
   lub_chan_lock(box->ch);
   bool waited_for = !lub_list_empty(&box->ch->recvq) || !lub_list_empty(&box->ch->sendq);

@@ -20,11 +20,10 @@ void lub_intern(lua_State *L, const lworker *lw, int index, const void *key) {
 }
 
 /* The collector has taken it out before, but a finalizer that sent it since may have put it back. */
-void lub_forget(lua_State *L, const lworker *lw, int index, const void *key) {
-  index = lua_absindex(L, index);
+void lub_forget(lua_State *L, const lworker *lw, const void *key) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
   lua_rawgetp(L, -1, key);
-  if (lua_rawequal(L, -1, index)) {
+  if (lua_rawequal(L, -1, 1)) {
     lua_pushnil(L);
     lua_rawsetp(L, -3, key);
   }

@@ -33,7 +33,7 @@ static int heart_gc(lua_State *L) {
   heart_box *box = lua_touserdata(L, 1);
   lworker *lw = lub_known_lworker(L);
   if (!box->heart) return 0;
-  if (box->interned && lw) lub_forget(L, lw, 1, box->heart);
+  if (box->interned && lw) lub_forget(L, lw, box->heart);
   lub_heart_drop(box->heart);
   box->heart = NULL;
   return 0;

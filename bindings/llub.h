@@ -311,8 +311,8 @@ static inline lchan *lub_check_view(lua_State *L, const char *function, int forb
  * nothing: there is none. */
 bool lub_push_interned(lua_State *L, const lworker *lw, const void *key);
 void lub_intern(lua_State *L, const lworker *lw, int index, const void *key);
-/* The handle at index is being finalized. */
-void lub_forget(lua_State *L, const lworker *lw, int index, const void *key);
+/* The handle at 1 is being finalized. */
+void lub_forget(lua_State *L, const lworker *lw, const void *key);
 /* Whether a new handle must be in there, to be found when a sim is over or the state closes: its own finalizer may not be
  * called. */
 bool lub_must_intern(lua_State *L, const lworker *lw);

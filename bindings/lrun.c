@@ -253,36 +253,40 @@ void lub_set_signal(void) {
 
 /* ---- fibers -------------------------------------------------------------------------------------------- */
 
-/* A fiber has two places in the anchors, one behind the other, for its handle and its coroutine; the first of free ones
- * holds the next. (Its handle could hold the coroutine, but debug.getuservalue would show it.)
- * With the anchors on top: finds places, and pushes the coroutine that is to be there, with room for n values. */
-static int push_coroutine(lua_State *L, const lworker *lw, int n) {
-  int place = lw->npool ? lw->pool[lw->npool - 1] : lw->free_place ? lw->free_place : lw->places + 1;
-  if (lw->npool) lua_rawgeti(L, -1, place + 1);
+/* With the anchors on top: pushes a coroutine with room for n values; true: the pool's last. */
+static bool push_coroutine(lua_State *L, const lworker *lw, int n) {
+  bool pooled = lw->npool > 0;
+  if (pooled) lua_rawgeti(L, -1, lw->pool[lw->npool - 1] + 1);
   else lua_newthread(L);
   if (!lua_checkstack(lua_tothread(L, -1), n)) luaL_error(L, "go: too many arguments");
-  return place;
+  return pooled;
 }
 
-/* With f's handle, the anchors and its coroutine on top: they are alive until it ends. Pops the last two. */
-static void anchor(lua_State *L, lworker *lw, lfiber *f, int place) {
-  bool free = place == lw->free_place, grows = place > lw->places;
-  if (free) lua_rawgeti(L, -2, place);
-  int next = free ? (int)lua_tointeger(L, -1) : 0;
-  if (free) lua_pop(L, 1);
+/* A fiber has two places in the anchors, one behind the other, for its handle and its coroutine; the first of free ones
+ * holds the next. (Its handle could hold the coroutine, but debug.getuservalue would show it.)
+ * With f's handle, the anchors and its coroutine on top: they are alive until it ends. Pops the last two. The places are
+ * chosen only now: before, a finalizer may have started a fiber. */
+static void anchor(lua_State *L, lworker *lw, lfiber *f, bool pooled) {
+  bool reuses = !pooled && lw->free_place;
+  int next = 0;
+  f->place = pooled ? lw->pool[lw->npool - 1] : reuses ? lw->free_place : lw->places + 1;
   f->co = lua_tothread(L, -1);
-  lua_rawseti(L, -2, place + 1);
+  if (reuses) {
+    lua_rawgeti(L, -2, f->place);
+    next = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_rawseti(L, -2, f->place + 1);
   lua_pushvalue(L, -2);
-  lua_rawseti(L, -2, place);
+  lua_rawseti(L, -2, f->place);
   lua_pop(L, 1);
-  f->place = place;
-  if (free) lw->free_place = next;
-  else if (grows) lw->places += 2;
-  else lw->npool--;
+  if (pooled) lw->npool--;
+  else if (reuses) lw->free_place = next;
+  else lw->places += 2;
 }
 
 lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
-  int place = lw->places + 1;
+  bool pooled = false;
   lfiber *f = lua_newuserdatauv(L, sizeof *f, 2);
   memset(f, 0, sizeof *f);
   f->ended = true;
@@ -293,9 +297,9 @@ lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
     lua_pushthread(co);
     if (co != L) lua_xmove(co, L, 1);
   } else {
-    place = push_coroutine(L, lw, nargs + 4);
+    pooled = push_coroutine(L, lw, nargs + 4);
   }
-  anchor(L, lw, f, place);
+  anchor(L, lw, f, pooled);
   slice(f->co, lw);
   f->nargs = nargs;
   lub_list_init(&f->joiners);

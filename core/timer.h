@@ -35,10 +35,9 @@ typedef struct lub_timers {
   lub_lock lock;      /* guards the heap and every timer in it */
   lub_slot *heap;     /* [capacity], of which `count` run */
   lub_timer **timers; /* [capacity], by id */
-  uint32_t *
-      places; /* by id: index in the heap + 1; 0: not running. Of an id that is not reserved: the next such + 1 */
+  uint32_t *places;   /* by id: index in the heap + 1, or 0; of one that is free: the next free one + 1 */
   uint32_t count, capacity, reserved;
-  uint32_t free;        /* the first id that is not reserved, + 1; 0: there is none */
+  uint32_t free;        /* the first id that is not reserved + 1; 0: there is none */
   uint32_t sure;        /* of those that run: may always wake somebody */
   int64_t weak_ns;      /* all that wake nobody were run at this time; see lub_timers_run_weak */
   atomic_llong next_ns; /* the earliest deadline, LUB_NEVER without one; read without lock as a hint */

@@ -734,12 +734,7 @@ while not exists(third) do end]], "appears $1; kill -QUIT $pid; shows orders; sh
 end)
 
 describe("a script in a stock Lua", function()
-  local function stock(text)
-    local path = helper.file(text)
-    local code, out, err = shell(helper.lua .. " " .. path)
-    os.remove(path)
-    return code, out, err, path
-  end
+  local stock = helper.stock
 
   it("learns of a deadlock by an error, where it waits", function()
     local code, _, err, path = stock [[

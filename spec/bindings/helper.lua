@@ -133,4 +133,12 @@ function helper.script(text, args)
   return code, out, err, path
 end
 
+--- The same in a stock Lua.
+function helper.stock(text)
+  local path = helper.file(text)
+  local code, out, err = helper.shell(helper.lua .. " " .. path)
+  os.remove(path)
+  return code, out, err, path
+end
+
 return helper

@@ -300,9 +300,9 @@ static lub_worker *start_loop(lub_engine *e, loop *l) {
 }
 
 static bool left(lub_worker *w, loop *l) {
-  bool ended = lub_worker_join(w, 20) == LUB_OK;
+  CHECK("it was interrupted, and has ended", lub_worker_join(w, 20) == LUB_OK);
   lub_worker_drop(w);
-  return ended && atomic_load(&l->leaves);
+  return atomic_load(&l->leaves);
 }
 
 /* Otherwise it would come behind all that compute, each time that somebody asks. */
