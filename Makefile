@@ -73,7 +73,7 @@ SCRIPTS := $(shell find scripts -name '*.lua' ! -path 'scripts/examples/*')
 program  = $(patsubst spec/%.c,$(B)/tests/%,$(wildcard $(1)))
 CORETEST := $(call program,spec/core/*_test.c)
 LUATEST := $(call program,spec/bindings/*_test.c spec/host/*.c)
-BENCHES := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c)) $(B)/bench/peers/c/bench
+BENCHES := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c)) $(B)/bench/peers/c/bench $(B)/bench/peers/bare/bare
 
 LIBRARIES := $(B)/liblubdub.a $(B)/liblubdub.so
 PROGRAMS := $(LIBRARIES) $(B)/lubdub $(B)/lubdub.so $(B)/liblubdub-lua.a $(B)/liblubdub-lua.so $(PROGRAMS_SAN)
@@ -134,7 +134,7 @@ help: ## this list
 	$(V)sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 # ---- lint ----
-C_FILES := $(wildcard core/*.[ch] bindings/*.[ch] spec/*/*.[ch] spec/bench/peers/c/*.[ch])
+C_FILES := $(wildcard core/*.[ch] bindings/*.[ch] spec/*/*.[ch] spec/bench/peers/*/*.[ch])
 TIDY    := $(patsubst %,tidy-%,$(filter-out %.h,$(C_FILES)))
 
 lint: ## luacheck, clang-format, cppcheck, clang-tidy; silent when all is well
@@ -330,6 +330,10 @@ $(B)/bench/%: spec/bench/%.c $(B)/liblubdub.a
 $(B)/bench/peers/c/bench: $(wildcard spec/bench/peers/c/*.[ch]) $(B)/.flags
 	$(V)mkdir -p $(@D)
 	$(V)$(CC) $(FLAGS) $(filter %.c,$^) $(LDFLAGS) -o $@ $(LIBS)
+
+$(B)/bench/peers/bare/bare: $(wildcard spec/bench/peers/bare/*.[ch]) $(LUA_OBJ) $(LUA_A) $(B)/.flags
+	$(V)mkdir -p $(@D)
+	$(V)$(CC) $(FLAGS) $(LUA_INC) $(filter %.c,$^) $(LDFLAGS) -o $@ $(LUA_OBJ) $(or $(LUA_A),$(LUA_LIBS)) -ldl $(LIBS)
 
 $(B)/same_time.so: spec/build/same_time.c $(B)/.flags
 	$(V)$(LINK) $(WARN) -fPIC -shared $< -o $@

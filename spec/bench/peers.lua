@@ -101,6 +101,17 @@ local function coroutines()
   }
 end
 
+-- make bench builds it. It has one thread.
+local function bare()
+  local path = build .. "/bench/peers/bare/bare"
+  local command = quote(path) .. " " .. quote(here .. "/peers/bare/run.lua")
+  if not process.exists(path) then return nil, "the bare binding is not built: make bench" end
+  return {
+    name = "bare", title = "bare", version = "(the least that Lua in C can do)", has = list(command), alone = true,
+    command = function(id, n) return ("%s %s %d"):format(command, id, n) end,
+  }
+end
+
 -- No distribution packages Lua states on threads with channels between them.
 local function states()
   return nil, "luaproc, Lanes and effil are not measured: Debian packages none of them for Lua 5.4"
@@ -109,7 +120,7 @@ end
 --- -> the peers found, and a line for each that was not
 function peers.find()
   local found, missing = {}, {}
-  for _, look in ipairs { go, erlang, pthreads, coroutines, states } do
+  for _, look in ipairs { go, erlang, pthreads, coroutines, bare, states } do
     local peer, why = look()
     if peer then found[#found + 1] = peer else missing[#missing + 1] = why end
   end

@@ -21,11 +21,13 @@ end
 --- Fills in row.median, min, max.
 function stats.summarize(row) row.median, row.min, row.max = median(row.samples) end
 
--- "~": so near the floor counts as met, whatever the target.
-local function verdict(got, limit, floor)
+local NEAR <const> = 1.25
+
+-- "~": so near what Lua itself costs counts as met, whatever the target.
+local function verdict(got, limit, near)
   if not got then return nil end
   if got <= limit then return "yes" end
-  return floor and floor <= 1.25 and "~" or false
+  return near and "~" or false
 end
 
 --- Fills in row.median, min, max, floor.ratio, peers.*.ratio and row.goals: { of, limit, got, met }. Erlang is to be
@@ -41,11 +43,12 @@ function stats.judge(row)
   local got = { value = row.median, floor = row.floor.ratio, go = beside "go", erlang = beside "erlang" }
   local target = { value = row.target.value, floor = row.target.floor, go = row.target.go,
     erlang = got.erlang and not row.mailbox and 1 or nil }
+  local near = math.min(got.floor or math.huge, beside "bare" or math.huge) <= NEAR
   row.goals = {}
   for _, of in ipairs { "value", "floor", "go", "erlang" } do
     local limit = target[of]
     if limit then
-      row.goals[#row.goals + 1] = { of = of, limit = limit, got = got[of], met = verdict(got[of], limit, got.floor) }
+      row.goals[#row.goals + 1] = { of = of, limit = limit, got = got[of], met = verdict(got[of], limit, near) }
     end
   end
 end
