@@ -162,8 +162,8 @@ static void post(lfaults *f, lub_heart *h, lub_sign sign, const lub_value *v, in
   letter *m = lub_alloc(f->mem, sizeof *m);
   if (!m) return;
   lub_heart_ref(h);
-  *m = (letter){.timer = {.kind = &arrival}, .heart = h, .sign = sign, .has_value = v != NULL};
-  if ((v && lub_value_copy(v, &m->value)) || lub_timer_reserve(&f->engine->timers, &m->timer)) {
+  *m = (letter){.heart = h, .sign = sign, .has_value = v != NULL};
+  if ((v && lub_value_copy(v, &m->value)) || lub_timer_reserve(&f->engine->timers, &m->timer, &arrival)) {
     free_letter(f, m);
     return;
   }

@@ -3,6 +3,8 @@
 
 #include "llub.h"
 
+const char LUB_FIBER_MAGIC[] = "lub.fiber";
+
 lfiber *lub_check_fiber(lua_State *L, const char *function) {
   lfiber *f = lub_test_fiber(L, 1);
   if (!f || !f->core.worker) lub_arg_error(L, function, 1, "a fiber");
@@ -64,7 +66,7 @@ int lub_join(lua_State *L, lub_chan *done, lua_CFunction push) {
 
 static int push_results(lua_State *L) {
   lfiber *f = lua_touserdata(L, 1);
-  int n = f->nresults;
+  int n = f->nvalues;
   luaL_checkstack(L, n + 4, "too many results");
   lua_getiuservalue(L, 1, 1);
   if (n == 0) return 0;
@@ -86,9 +88,24 @@ static int fiber_join(lua_State *L) {
   lub_fiber *self = &lw->running->core;
   lub_status refused = lub_may_wait(L, lw, &deadline);
   if (!deadline) return lub_push_reason(L, refused && wanted ? refused : LUB_TIMEOUT);
-  if (lub_wait_join(&self->wait, &self->one, &f->joiners, f->core.wait.id, deadline) != LUB_PARK)
+  lextra *x = lub_fiber_extra(f);
+  if (!x || lub_wait_join(&self->wait, &self->one, &x->joiners, f->core.wait.id, deadline) != LUB_PARK)
     return lub_push_reason(L, LUB_NOMEM);
   return lub_park(L, lw, (lua_KContext)push_results, joined);
+}
+
+static char DONES; /* what :done() gave, by the fiber; weak */
+
+static void push_dones(lua_State *L) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &DONES) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &DONES);
 }
 
 /* f:done() -> a channel that closes when f has ended. */
@@ -97,9 +114,14 @@ static int fiber_done(lua_State *L) {
   lfiber *f = lub_check_fiber(L, ":done");
   lub_check_surplus(L, 1, ":done");
   f->joined = true;
-  if (lua_getiuservalue(L, 1, 2) != LUA_TNIL) return 1;
-  if (f->done) {
-    lub_push_chan(L, f->done, LUB_VIEW_RECV);
+  lua_settop(L, 1);
+  push_dones(L);
+  lua_pushvalue(L, 1);
+  if (lua_rawget(L, 2) != LUA_TNIL) return 1;
+  lextra *x = f->ended ? NULL : lub_fiber_extra(f);
+  if (!f->ended && !x) return luaL_error(L, "done: not enough memory");
+  if (x && x->done) {
+    lub_push_chan(L, x->done, LUB_VIEW_RECV);
     return 1;
   }
   lchan *box = lub_push_new_chan(L, LUB_VIEW_RECV);
@@ -108,11 +130,12 @@ static int fiber_done(lua_State *L) {
   box->ch->whose = f->core.wait.id;
   lub_own_chan(L, box);
   if (f->core.worker == lw->core) { /* a handle made in a sim does not outlive it: that fiber may */
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, 1, 2);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, 2);
   }
-  if (f->ended) (void)lub_chan_close(box->ch);
-  else lub_chan_ref(f->done = box->ch);
+  if (x) lub_chan_ref(x->done = box->ch);
+  else (void)lub_chan_close(box->ch);
   return 1;
 }
 
@@ -168,18 +191,31 @@ static int fiber_tostring(lua_State *L) {
   return 1;
 }
 
+lextra *lub_fiber_extra(lfiber *f) {
+  if (f->extra) return f->extra;
+  lextra *x = f->extra = lub_alloc(&f->core.worker->engine->mem, sizeof *x);
+  if (!x) return NULL;
+  *x = (lextra){.done = NULL};
+  lub_list_init(&x->joiners);
+  return x;
+}
+
 void lub_free_fiber(lfiber *f) {
   const lub_allocator *mem = &f->core.worker->engine->mem;
-  if (f->done) {
-    (void)lub_chan_close(f->done);
-    lub_chan_drop(f->done);
+  lextra *x = f->extra;
+  f->extra = NULL;
+  if (!x) return;
+  if (x->done) {
+    (void)lub_chan_close(x->done);
+    lub_chan_drop(x->done);
   }
-  if (f->cancel) lub_chan_drop(f->cancel);
-  lub_free_cases(f);
-  lub_free_batch(f);
-  lub_free(mem, f->why);
-  f->done = f->cancel = NULL;
-  f->why = NULL;
+  if (x->cancel) lub_chan_drop(x->cancel);
+  if (x->cases) lub_drop_cases(x->cases);
+  lub_drop_batch(x->batch);
+  lub_free(mem, x->cases);
+  lub_free(mem, x->batch);
+  lub_free(mem, x->why);
+  lub_free(mem, x);
 }
 
 void lub_open_fiber_methods(lua_State *L) {
@@ -209,13 +245,12 @@ static int cancelled(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lfiber *f = lw->running;
   lub_check_surplus(L, 0, "cancelled");
-  if (!f->cancel) {
-    if (lub_chan_open(lw->core->engine, 0, "cancelled", &f->cancel))
-      return luaL_error(L, "cancelled: not enough memory");
-    if (f->cancelled) (void)lub_chan_close(f->cancel);
-  }
-  lub_push_chan(L, f->cancel, LUB_VIEW_RECV);
-  if (f->cancelled) lua_pushstring(L, f->why ? f->why : "");
+  lextra *x = lub_fiber_extra(f);
+  if (!x || (!x->cancel && lub_chan_open(lw->core->engine, 0, "cancelled", &x->cancel)))
+    return luaL_error(L, "cancelled: not enough memory");
+  if (f->cancelled) (void)lub_chan_close(x->cancel); /* unless it is */
+  lub_push_chan(L, x->cancel, LUB_VIEW_RECV);
+  if (f->cancelled) lua_pushstring(L, x->why ? x->why : "");
   else lua_pushnil(L);
   return 2;
 }

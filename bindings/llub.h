@@ -45,27 +45,30 @@ typedef struct lbatch { /* of a send of many */
   lub_value values[];
 } lbatch;
 
-/* User values of its handle: the function that called lub.go, or, when it has ended, what is left; the channel that
- * :done() gives, once it was asked for. The handle needs no finalizer: when a fiber ends, it gives back what it owns. */
+typedef struct lextra { /* what most fibers do without; owned */
+  lub_list joiners;     /* those of its worker that wait for its end */
+  lub_chan *done, *cancel;
+  lcases *cases; /* kept from one select to the next */
+  lbatch *batch; /* ... from one send of many to the next, unless it is large */
+  char *why;     /* of the cancel or kill */
+} lextra;
+
+/* User value of its handle: the function that called lub.go, or, when it has ended, what is left. The handle needs no
+ * finalizer: when a fiber ends, it gives back what it owns. */
 typedef struct lfiber {
-  lub_fiber
-      core; /* first; what every switch touches lies together with it. Its worker is NULL when a sim is over */
+  lub_fiber core; /* first. Its worker is NULL when a sim is over */
   lua_State *co;
-  int nargs; /* of a first resume; -1 when it has begun */
-  int nresults; /* when it has ended: 0; 1: the handle's first user value; more: in a table there. While it is held: the
-                   marks on its coroutine's stack */
-  bool main, ended, failed, joined, cancelled, kill, killed, closing;
-  bool at_point; /* it left at a point, and comes back to the operation there */
-  bool exposed;  /* its coroutine was seen by the script: it is not used again */
-  bool drives;   /* it cannot yield: it runs its siblings until `turn` comes */
-  bool turn;
-  int place;        /* in the worker's anchors, until it ends: of the handle; the coroutine's is the next */
-  int line;         /* of the lub.go that started it */
-  lub_list joiners; /* those of its worker that wait for its end */
-  lub_chan *done, *cancel; /* made when first asked for */
-  lcases *cases;           /* kept from one select to the next */
-  lbatch *batch;           /* ... from one send of many to the next, unless it is large */
-  char *why;               /* of the cancel or kill; owned */
+  int nvalues; /* on top of its coroutine: arguments, until it has begun; marks, while it is held. When it has ended, its
+                  results: 0; 1: the handle's user value; more: in a table there */
+  bool begun : 1, main : 1, ended : 1, failed : 1, joined : 1, cancelled : 1, kill : 1, killed : 1, closing : 1;
+  bool at_point : 1; /* it left at a point, and comes back to the operation there */
+  bool exposed : 1;  /* its coroutine was seen by the script: it is not used again */
+  bool drives : 1;   /* it cannot yield: it runs its siblings until `turn` comes */
+  bool turn : 1;
+  int place;         /* in the worker's anchors, until it ends: of the handle; the coroutine's is the next */
+  int line;          /* of the lub.go that started it */
+  lextra *extra;     /* NULL: see lub_fiber_extra */
+  const void *magic; /* LUB_FIBER_MAGIC */
 } lfiber;
 
 typedef struct lpaths { /* where modules are found: a worker and its children share them until one changes */
@@ -180,6 +183,8 @@ void lub_drop_paths(lworker *lw);
 /* Makes a fiber. Pushes its handle. co: its coroutine, on which a function and nargs arguments lie; NULL: the caller puts
  * them there, for which there is room. */
 lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs);
+/* Makes it when it is first asked for; NULL without memory. */
+lextra *lub_fiber_extra(lfiber *f);
 /* Runs ready fibers until none is left, or the slice is to end. */
 void lub_fibers_run(lworker *lw);
 void lub_fiber_cancel(lworker *lw, lfiber *f, const char *why);
@@ -322,9 +327,8 @@ void lub_disown_heart(lua_State *L);
 extern const char LUB_OVER_MAGIC[]; /* of such handles */
 bool lub_is_over(lua_State *L, int arg);
 /* Drops what is in a fiber's batch; or gives the batch back, too; or its cases. */
-void lub_drop_batch(lfiber *f);
-void lub_free_batch(lfiber *f);
-void lub_free_cases(lfiber *f);
+void lub_drop_batch(lbatch *b);
+void lub_drop_cases(lcases *cs);
 void lub_push_chan(lua_State *L, lub_chan *ch, uint8_t view); /* takes one reference of its own */
 /* Pushes a handle for a channel that the caller is about to open, whose reference it takes; then lub_own_chan. */
 lchan *lub_push_new_chan(lua_State *L, uint8_t view);
@@ -332,9 +336,10 @@ void lub_own_chan(lua_State *L, lchan *box);
 /* The handle at index is about to leave the worker: should it come back, it is the same. */
 void lub_intern_chan(lua_State *L, int index, lchan *box);
 void lub_push_worker(lua_State *L, lub_worker *w);
+extern const char LUB_FIBER_MAGIC[];
 static inline lfiber *lub_test_fiber(lua_State *L, int arg) {
   lfiber *f = lua_touserdata(L, arg);
-  return f && lua_rawlen(L, arg) == sizeof *f && f->core.wait.wake == lub_fiber_wake ? f : NULL;
+  return f && lua_rawlen(L, arg) == sizeof *f && f->magic == LUB_FIBER_MAGIC ? f : NULL;
 }
 lfiber *lub_check_fiber(lua_State *L, const char *function);
 lub_worker *lub_check_worker(lua_State *L, const char *function);

@@ -11,27 +11,22 @@ enum {
 
 /* ---- sending ------------------------------------------------------------------------------------------------ */
 
-void lub_drop_batch(lfiber *f) {
-  lbatch *b = f->batch;
+void lub_drop_batch(lbatch *b) {
   for (uint32_t i = 0; b && i < b->count; i++) lub_value_drop(&b->values[i]);
-}
-
-void lub_free_batch(lfiber *f) {
-  lub_drop_batch(f);
-  lub_free(&f->core.worker->engine->mem, f->batch);
-  f->batch = NULL;
 }
 
 static lbatch *make_room(lua_State *L, lfiber *f, lua_Unsigned n) {
   const lub_allocator *mem = &f->core.worker->engine->mem;
-  lub_drop_batch(f); /* that of a call that raised */
-  if (f->batch) f->batch->count = 0;
-  if (f->batch && n <= f->batch->room) return f->batch;
-  lbatch *b = n > UINT32_MAX ? NULL : mem->realloc(mem->ud, f->batch, sizeof *b + n * sizeof b->values[0]);
+  lextra *x = lub_fiber_extra(f);
+  lbatch *b = x ? x->batch : NULL;
+  lub_drop_batch(b); /* that of a call that raised */
+  if (b) b->count = 0;
+  if (b && n <= b->room) return b;
+  b = !x || n > UINT32_MAX ? NULL : mem->realloc(mem->ud, b, sizeof *b + n * sizeof b->values[0]);
   if (!b) luaL_error(L, "send_many: not enough memory for %I values", (LUAI_UACINT)n);
   b->room = (uint32_t)n;
   b->count = 0;
-  return f->batch = b;
+  return x->batch = b;
 }
 
 /* Packs the element on top, number i, of this type. */
@@ -59,15 +54,19 @@ static lbatch *pack_elements(lua_State *L, lfiber *f) {
 
 /* The batch is done with. Gives how many of it were sent. */
 static uint32_t leave_batch(lfiber *f) {
-  uint32_t sent = f->batch->count - f->core.one.left;
-  if (f->core.one.left) lub_drop_batch(f);
-  f->batch->count = 0;
-  if (f->batch->room > KEEP) lub_free_batch(f);
+  lbatch *b = f->extra->batch;
+  uint32_t left = f->core.one.several.left, sent = b->count - left;
+  if (left) lub_drop_batch(b);
+  b->count = 0;
+  if (b->room > KEEP) {
+    lub_free(&f->core.worker->engine->mem, b);
+    f->extra->batch = NULL;
+  }
   return sent;
 }
 
 static int push_sent(lua_State *L, lfiber *f, const lub_chan *ch, lub_status status) {
-  uint32_t n = f->batch->count, sent = leave_batch(f);
+  uint32_t n = f->extra->batch->count, sent = leave_batch(f);
   switch (status) {
     case LUB_OK: lua_pushinteger(L, sent); return 1;
     case LUB_CLOSED:
@@ -87,7 +86,7 @@ static int sent(lua_State *L, int s, lua_KContext ctx) {
   lfiber *f = lw->running;
   lub_status status = lub_wait_finish(&f->core.wait);
   if (lub_must_raise(status)) {
-    lub_drop_batch(f);
+    lub_drop_batch(f->extra->batch);
     status = lub_finish(L, lw);
   }
   return push_sent(L, f, (lub_chan *)ctx, status);
@@ -112,9 +111,8 @@ static int chan_send_many(lua_State *L) {
 
 /* ---- receiving ---------------------------------------------------------------------------------------------- */
 
-typedef struct taken { /* from ch, by the fiber with this id, and not in the table yet: values[at..n) */
+typedef struct taken { /* from ch, and not in the table yet: values[at..n) */
   lub_chan *ch;
-  uint64_t by;
   size_t most, at, n;
   lub_value values[CHUNK];
 } taken;
@@ -137,7 +135,7 @@ static int fill_table(lua_State *L) {
     }
     t->at = 0;
     size_t more = t->most - came;
-    t->n = more ? lub_chan_take(t->ch, t->values, more < CHUNK ? more : CHUNK, t->by) : 0;
+    t->n = more ? lub_chan_take(t->ch, t->values, more < CHUNK ? more : CHUNK) : 0;
   } while (t->n);
   lua_pushboolean(L, came > 0);
   return 2;
@@ -146,7 +144,7 @@ static int fill_table(lua_State *L) {
 /* Pushes a table of at most `most` values, of which *first is one if it is not NULL. False: nobody had any, and nothing
  * is pushed. */
 static bool push_taken(lua_State *L, lub_chan *ch, size_t most, lub_value *first) {
-  taken t = {.ch = ch, .by = lub_lworker(L)->running->core.wait.id, .most = most};
+  taken t = {.ch = ch, .most = most};
   if (first) {
     t.values[t.n++] = *first;
     first->type = LUB_NIL;

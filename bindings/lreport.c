@@ -18,7 +18,7 @@ const char *lub_fiber_state(const lworker *lw, const lfiber *f) {
   if (f->closing) return "stopping";
   if (f == lw->running) return "busy";
   if (f->kill) return f->drives ? "zombie" : "stopping";
-  if (!w->parked) return f->nargs >= 0 ? "starting" : "runnable";
+  if (!w->parked) return f->begun ? "runnable" : "starting";
   if (!atomic_load(&f->core.wait.open)) return "runnable";
   return w->count == 1 && w->waiters[0].send ? "blocked_send" : "idle";
 }
@@ -57,13 +57,13 @@ static const char *state_before(const lworker *lw) {
 /* The fiber whose end this waits for, or 0. */
 static uint64_t joined_by(const lub_waiter *one) {
   if (one->ch) return one->ch->whose;
-  return lub_link_queued(&one->link) ? one->whose : 0;
+  return lub_link_queued(&one->link) ? (uint64_t)one->value.as.i : 0;
 }
 
 static void describe_wait(FILE *out, const lfiber *f) {
   const lub_wait *w = &f->core.wait;
   if (!w->parked) return;
-  double age = (double)(lub_engine_now_ns(w->engine) - w->since_ns) / 1e9;
+  double age = (double)(lub_engine_now_ns(f->core.worker->engine) - w->since_ns) / 1e9;
   const char *before = ", waits: ";
   if (w->count == 0) (void)fprintf(out, ", sleeps");
   for (uint32_t i = 0; i < w->count; i++) {

@@ -287,8 +287,9 @@ static void anchor(lua_State *L, lworker *lw, lfiber *f, bool pooled) {
 
 lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
   bool pooled = false;
-  lfiber *f = lua_newuserdatauv(L, sizeof *f, 2);
+  lfiber *f = lua_newuserdatauv(L, sizeof *f, 1);
   memset(f, 0, sizeof *f);
+  f->magic = LUB_FIBER_MAGIC;
   f->ended = true;
   lua_rawgeti(L, LUA_REGISTRYINDEX, lw->fiber_type);
   lua_setmetatable(L, -2);
@@ -301,8 +302,7 @@ lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
   }
   anchor(L, lw, f, pooled);
   slice(f->co, lw);
-  f->nargs = nargs;
-  lub_list_init(&f->joiners);
+  f->nvalues = nargs;
   lub_fiber_init(&f->core, lw->core);
   f->ended = false;
   if (lw->sim) lub_sim_born(L, lw, f);
@@ -331,7 +331,7 @@ static bool call_for(lworker *lw, lfiber *f, lua_CFunction fn) {
 /* Several results, from the top of the coroutine, lie in a table. */
 static int gather_results(lua_State *L) {
   lfiber *f = lua_touserdata(L, 1);
-  int n = f->nresults;
+  int n = f->nvalues;
   luaL_checkstack(L, n + 4, "too many results");
   lua_createtable(L, n, 0);
   lua_xmove(f->co, L, n);
@@ -341,14 +341,14 @@ static int gather_results(lua_State *L) {
 
 /* Pushes what is left of f. */
 static void push_rest(lua_State *L, lworker *lw, lfiber *f) {
-  if (f->nresults == 0) {
+  if (f->nvalues == 0) {
     lua_pushnil(L);
-  } else if (f->nresults == 1) {
+  } else if (f->nvalues == 1) {
     lua_xmove(f->co, L, 1);
   } else {
     if (call_for(lw, f, gather_results)) return;
     f->failed = true; /* no memory for the results: that is the result */
-    f->nresults = 0;
+    f->nvalues = 0;
     if (!f->killed) lub_lworker_fail(lw, lua_tostring(L, -1));
   }
 }
@@ -388,7 +388,7 @@ static void end_fiber(lworker *lw, lfiber *f) {
   lub_fiber_close(&f->core);
   lua_insert(L, -2);
   let_go(L, lw, f);
-  lub_wake_joiners(&f->joiners);
+  if (f->extra) lub_wake_joiners(&f->extra->joiners);
   lub_free_fiber(f);
   lua_pop(L, 2);
 }
@@ -400,7 +400,7 @@ static void leave_wait(lfiber *f) {
   (void)lub_wait_finish(w);
   for (uint32_t i = 0; i < w->count; i++) lub_value_drop(&w->waiters[i].value);
   w->count = 0;
-  lub_drop_batch(f);
+  if (f->extra) lub_drop_batch(f->extra->batch);
 }
 
 /* f is in no queue of its worker. */
@@ -420,7 +420,7 @@ static void close_from_outside(lworker *lw, lfiber *f) {
   lua_settop(f->co, 0);
   lua_pushnil(f->co);
   lua_rawgeti(f->co, LUA_REGISTRYINDEX, lw->killed);
-  f->nresults = 2;
+  f->nvalues = 2;
   end_fiber(lw, f);
   lw->chain_ok = chain_before;
   lw->running = before;
@@ -464,7 +464,7 @@ static void end_failed(lworker *lw, lfiber *f) {
   lua_settop(f->co, 0);
   lua_pushnil(f->co);
   lua_xmove(L, f->co, 1);
-  f->nresults = 2;
+  f->nvalues = 2;
   if (f == lw->main || !f->joined) lub_lworker_fail(lw, lua_tostring(L, -1));
   end_fiber(lw, f);
   lua_pop(L, 1);
@@ -489,16 +489,16 @@ static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   }
   lfiber *running_before = lw->running;
   bool chain_before = lw->chain_ok;
-  int nargs = f->nargs;
-  if (nargs < 0) {
+  int nargs = f->nvalues;
+  if (f->begun) {
+    if (nargs) lua_pop(f->co, nargs); /* the marks */
     nargs = 0;
-    if (f->nresults) lua_pop(f->co, f->nresults); /* the marks */
   }
-  f->nargs = -1;
+  f->begun = true;
   lw->running = f;
   lw->interrupted = NULL;
   lw->chain_ok = true;
-  int status = lub_resume(lw, from, f->co, nargs, &f->nresults);
+  int status = lub_resume(lw, from, f->co, nargs, &f->nvalues);
   lw->chain_ok = false; /* what f's end still calls cannot yield */
   bool held = status == LUA_YIELD && lw->held;
   if (held) lw->held = false;
@@ -567,18 +567,19 @@ static void drive(lua_State *L, lworker *lw, lfiber *f) {
 static void remember_why(lworker *lw, lfiber *f, const char *why) {
   const lub_allocator *mem = &lw->core->engine->mem;
   size_t n = strlen(why) + 1;
-  char *copy = n > 1 ? lub_alloc(mem, n) : NULL;
+  lextra *x = n > 1 ? lub_fiber_extra(f) : NULL;
+  char *copy = x ? lub_alloc(mem, n) : NULL;
   if (!copy) return;
   memcpy(copy, why, n);
-  lub_free(mem, f->why);
-  f->why = copy;
+  lub_free(mem, x->why);
+  x->why = copy;
 }
 
 void lub_fiber_cancel(lworker *lw, lfiber *f, const char *why) {
   if (f->ended || f->cancelled) return;
   f->cancelled = true;
   remember_why(lw, f, why);
-  if (f->cancel) (void)lub_chan_close(f->cancel);
+  if (f->extra && f->extra->cancel) (void)lub_chan_close(f->extra->cancel);
   if (f->core.wait.parked) (void)lub_wait_abort(&f->core.wait, LUB_CANCELLED);
 }
 

@@ -25,39 +25,33 @@ static int chan_case(lua_State *L) {
   return 1;
 }
 
-static void drop_cases(lcases *cs) {
+void lub_drop_cases(lcases *cs) {
   for (uint32_t i = 0; cs->sends && i < cs->count; i++) lub_value_drop(&cs->one[i].value);
   cs->sends = false;
   cs->count = 0;
 }
 
-void lub_free_cases(lfiber *f) {
-  if (!f->cases) return;
-  drop_cases(f->cases);
-  lub_free(&f->core.worker->engine->mem, f->cases);
-  f->cases = NULL;
-}
-
 static lcases *make_room(lua_State *L, lfiber *f, uint32_t n, const char *function) {
-  lcases *cs = f->cases;
+  lextra *x = lub_fiber_extra(f);
+  lcases *cs = x ? x->cases : NULL;
   if (cs && n <= cs->room) return cs;
   const lub_allocator *mem = &f->core.worker->engine->mem;
-  if (cs) drop_cases(cs); /* those of a call that raised */
+  if (cs) lub_drop_cases(cs); /* those of a call that raised */
   size_t room = n < 4 ? 4 : n, nbytes = sizeof *cs + room * sizeof cs->one[0];
-  cs = mem->realloc(mem->ud, cs, nbytes + 2 * room * sizeof *cs->order);
+  cs = x ? mem->realloc(mem->ud, cs, nbytes + 2 * room * sizeof *cs->order) : NULL;
   if (!cs) luaL_error(L, "%s: not enough memory for %d cases", function, (int)n);
   cs->room = (uint32_t)room;
   cs->count = cs->ordered = 0;
   cs->sends = false;
   cs->order = (uint32_t *)(void *)((char *)cs + nbytes);
-  return f->cases = cs;
+  return x->cases = cs;
 }
 
 /* from, value, index */
 static int push_selected(lua_State *L, lfiber *f, lub_status status, uint32_t at) {
-  lcases *cs = f->cases;
+  lcases *cs = f->extra->cases;
   if (status != LUB_OK && status != LUB_CLOSED) {
-    drop_cases(cs);
+    lub_drop_cases(cs);
     return status == LUB_NOMEM ? luaL_error(L, "select: not enough memory to wait")
                                : lub_push_reason(L, status);
   }
@@ -67,7 +61,7 @@ static int push_selected(lua_State *L, lfiber *f, lub_status status, uint32_t at
   lub_chan *ch = one->ch;
   lub_value v = one->value;
   one->value.type = LUB_NIL;
-  drop_cases(cs);
+  lub_drop_cases(cs);
   if (send) {
     lub_value_drop(&v);
     if (status == LUB_CLOSED) return luaL_error(L, "send on closed channel '%s'", ch->name);
@@ -89,7 +83,7 @@ static int selected(lua_State *L, int s, lua_KContext ctx) {
   lfiber *f = lw->running;
   lub_status status = lub_wait_finish(&f->core.wait);
   if (lub_must_raise(status)) {
-    drop_cases(f->cases);
+    lub_drop_cases(f->extra->cases);
     status = lub_finish(L, lw);
   }
   return push_selected(L, f, status, f->core.wait.index);
@@ -142,7 +136,7 @@ static int64_t read_wait(lua_State *L, lworker *lw, int arg, int *number, const 
 static int64_t read_cases(lua_State *L, lworker *lw, lcases *cs, int n, const char *function) {
   int64_t deadline = LUB_NEVER;
   int number = 0;
-  drop_cases(cs); /* those of a call that raised */
+  lub_drop_cases(cs); /* those of a call that raised */
   for (int i = 1; i <= n; i++) {
     cs->one[i - 1] = (lub_waiter){.ch = NULL};
     cs->count = (uint32_t)i;

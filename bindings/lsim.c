@@ -384,15 +384,15 @@ static void set_report(lua_State *L, lsim *s) {
 
 static void set_results(lua_State *L, lsim *s, int handle) {
   const lfiber *f = s->body->main;
-  if (f->nresults > 1) {
+  if (f->nvalues > 1) {
     lua_getiuservalue(L, handle, 1);
   } else {
     lua_createtable(L, 1, 1);
     lua_getiuservalue(L, handle, 1);
-    if (f->nresults == 1) lua_rawseti(L, -2, 1);
+    if (f->nvalues == 1) lua_rawseti(L, -2, 1);
     else lua_pop(L, 1);
   }
-  lua_pushinteger(L, f->nresults);
+  lua_pushinteger(L, f->nvalues);
   lua_setfield(L, -2, "n");
   lua_setfield(L, -2, "values");
 }

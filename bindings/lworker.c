@@ -41,8 +41,7 @@ void lub_lworker_fail(lworker *lw, const char *error) {
 
 static void free_lworker(lub_worker *w) {
   lworker *lw = w->data;
-  lub_free_cases(&lw->nobody);
-  lub_free_batch(&lw->nobody);
+  lub_free_fiber(&lw->nobody);
   lub_value_drop(&lw->result);
   lub_value_drop(&lw->first);
   lub_value_drop(&lw->taken);
@@ -58,7 +57,7 @@ static bool is_plain(lua_State *L, int index) {
 static int pack_results(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lub_fiber_push(L, lw, lw->main);
-  int n = lw->main->nresults;
+  int n = lw->main->nvalues;
   lua_getiuservalue(L, 1, 1);
   if (n > 1) {
     luaL_checkstack(L, n + 8, "too many results");
@@ -234,7 +233,7 @@ static int adopt_main(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lfiber *f = lub_fiber_new(L, lw, lw->L, 0);
   f->main = f->exposed = true;
-  f->nargs = -1;
+  f->begun = true;
   lw->main = lw->running = f;
   lw->innermost = lw->L;
   return 0;
@@ -254,7 +253,7 @@ static lub_status make_lworker(lub_engine *e, const char *name, bool pinned, lwo
   lw->running = &lw->nobody;
   lw->nobody.kill = lw->nobody.killed = lw->nobody.closing = true;
   lw->nobody.core.worker = w;
-  lw->nobody.core.wait.engine = e;
+  lw->nobody.core.wait.id = UINT64_MAX; /* it is a fiber, though none that waits */
   lw->sim = e->sim != NULL;
   w->data = lw;
   w->free_data = free_lworker;

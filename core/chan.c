@@ -77,14 +77,15 @@ bool lub_chan_closed(lub_chan *ch) {
 
 /* ---- the steps ---------------------------------------------------------------------------------------- */
 
-static void take_value(lub_chan *ch, lub_waiter *sender, lub_value *out) {
-  lub_value *v = sender->left ? sender->many : &sender->value;
+static bool is_several(const lub_waiter *sender) { return sender->value.type == LUB_SEVERAL; }
+
+static void take_value(lub_waiter *sender, lub_value *out) {
+  lub_value *v = is_several(sender) ? sender->several.at : &sender->value;
   *out = *v;
   v->type = LUB_NIL;
-  ch->last_sender = sender->wait->id;
-  if (!sender->left) return;
-  sender->many++;
-  sender->left--;
+  if (v == &sender->value) return;
+  sender->several.at++;
+  sender->several.left--;
 }
 
 /* The value of the oldest blocked send; false: there is none. One that has more to send stays where it is, unclaimed: its
@@ -93,11 +94,11 @@ static bool take_sent(lub_chan *ch, lub_value *out, lub_wait **over) {
   lub_link *k;
   while ((k = lub_list_pop(&ch->sendq))) {
     lub_waiter *sender = lub_container(k, lub_waiter, link);
-    bool more = sender->left > 1;
+    bool more = is_several(sender) && sender->several.left > 1;
     if (more ? !atomic_load(&sender->wait->open) : !lub_wait_claim(sender->wait)) continue; /* stale */
     if (more) lub_list_push_first(&ch->sendq, k);
     else *over = lub_waiter_settle(sender, LUB_OK);
-    take_value(ch, sender, out);
+    take_value(sender, out);
     return true;
   }
   return false;
@@ -108,25 +109,23 @@ static void put(lub_chan *ch, const lub_value *v) {
   ch->slots[i >= ch->cap ? i - ch->cap : i] = *v;
 }
 
-lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken) {
+lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, lub_wait **woken) {
   *woken = NULL;
   if (ch->closed) return LUB_CLOSED;
   lub_waiter *receiver = lub_waiter_take(&ch->recvq);
   if (receiver) {
     receiver->value = *v;
     *woken = lub_waiter_settle(receiver, LUB_OK);
-    ch->last_receiver = (*woken)->id;
   } else if (ch->len < ch->cap) {
     put(ch, v);
   } else {
     return LUB_TIMEOUT;
   }
   v->type = LUB_NIL;
-  ch->last_sender = by;
   return LUB_OK;
 }
 
-lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, lub_wait **woken) {
+lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, lub_wait **woken) {
   *woken = NULL;
   if (ch->len > 0) {
     *out = ch->slots[ch->head];
@@ -139,7 +138,6 @@ lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, l
   } else if (!take_sent(ch, out, woken)) {
     return LUB_TIMEOUT;
   }
-  ch->last_receiver = by;
   return LUB_OK;
 }
 
@@ -147,11 +145,11 @@ void lub_chan_replace(lub_chan *ch, lub_value *v) {
   lub_value old = {0};
   lub_wait *woken, *none;
   lub_chan_lock(ch);
-  lub_status status = lub_chan_try_send_locked(ch, v, 0, &woken);
-  if (status == LUB_TIMEOUT && lub_chan_try_recv_locked(ch, &old, 0, &none) == LUB_OK)
-    (void)lub_chan_try_send_locked(ch, v, 0, &woken);
+  lub_status status = lub_chan_try_send_locked(ch, v, &woken);
+  if (status == LUB_TIMEOUT && lub_chan_try_recv_locked(ch, &old, &none) == LUB_OK)
+    (void)lub_chan_try_send_locked(ch, v, &woken);
   lub_chan_unlock(ch);
-  if (woken) woken->wake(woken);
+  if (woken) lub_wait_wake(woken);
   lub_value_drop(&old);
   lub_value_drop(v);
 }
@@ -162,27 +160,14 @@ void lub_chan_drain(lub_chan *ch) {
   lub_status status;
   do {
     lub_chan_lock(ch);
-    status = lub_chan_try_recv_locked(ch, &v, 0, &woken);
+    status = lub_chan_try_recv_locked(ch, &v, &woken);
     lub_chan_unlock(ch);
-    if (woken) woken->wake(woken);
+    if (woken) lub_wait_wake(woken);
     if (status == LUB_OK) lub_value_drop(&v);
   } while (status == LUB_OK);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------------ */
-
-/* For an operation on one channel. A rendezvous takes the lock though nobody else has the channel: without, it takes 5 %
- * longer (two fibers' round trip 244 ns, not 230; where a locked instruction comes before a fiber's switch, the switch is
- * quicker). */
-static bool goes_without_lock(const lub_chan *ch) { return ch->local && ch->cap > 0; }
-
-static void enter(lub_chan *ch) {
-  if (!goes_without_lock(ch)) lub_lock_take(&ch->lock);
-}
-
-static void leave(lub_chan *ch) {
-  if (!goes_without_lock(ch)) lub_lock_give(&ch->lock);
-}
 
 static void queue_waiter(lub_list *q, lub_wait *w, lub_waiter *one, lub_chan *ch, bool send) {
   one->wait = w;
@@ -191,7 +176,7 @@ static void queue_waiter(lub_list *q, lub_wait *w, lub_waiter *one, lub_chan *ch
   lub_list_push(q, &one->link);
 }
 
-static void tell(const lub_wait *w, const lub_chan *ch, bool send) {
+static void tell(lub_wait *w, const lub_chan *ch, bool send) {
   lub_wish wish = ch->whose || ch->of_worker ? LUB_TO_JOIN : send ? LUB_TO_SEND : LUB_TO_RECV;
   lub_wait_tell(w, send ? LUB_STATE_BLOCKED_SEND : LUB_STATE_IDLE, wish, ch->name);
 }
@@ -201,25 +186,24 @@ static lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t 
   if (w->life) tell(w, ch, send);
   lub_wait_open(w);
   queue_waiter(send ? &ch->sendq : &ch->recvq, w, one, ch, send);
-  leave(ch);
+  lub_chan_unlock(ch);
   if (deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   return LUB_PARK;
 }
 
 static lub_status done(lub_chan *ch, lub_status status, lub_wait *woken) {
-  leave(ch);
-  if (woken) woken->wake(woken);
+  lub_chan_unlock(ch);
+  if (woken) lub_wait_wake(woken);
   return status;
 }
 
 lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline) {
   lub_wait *woken;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
-  enter(ch);
-  lub_status status = lub_chan_try_send_locked(ch, v, w->id, &woken);
+  lub_chan_lock(ch);
+  lub_status status = lub_chan_try_send_locked(ch, v, &woken);
   if (status != LUB_TIMEOUT || deadline == 0) return done(ch, status, woken);
   one->value = *v;
-  one->left = 0;
   v->type = LUB_NIL;
   return queue_one(w, one, ch, deadline, true);
 }
@@ -232,18 +216,20 @@ static void wake_all(lub_list *woken) {
   lub_link *k;
   while ((k = lub_list_pop(woken))) {
     lub_wait *w = lub_container(k, lub_waiter, link)->wait;
-    w->wake(w);
+    lub_wait_wake(w);
   }
 }
 
 /* Nobody waits to receive: what has room goes into it. */
 static void fill_room(lub_chan *ch, lub_waiter *sender) {
-  uint32_t room = ch->cap - ch->len, n = sender->left < room ? sender->left : room;
-  for (lub_value *end = sender->many + n; sender->many < end; sender->many++) {
-    put(ch, sender->many);
-    sender->many->type = LUB_NIL;
+  uint32_t room = ch->cap - ch->len, left = sender->several.left, n = left < room ? left : room;
+  lub_value *v = sender->several.at, *end = v + n;
+  for (; v < end; v++) {
+    put(ch, v);
+    v->type = LUB_NIL;
   }
-  sender->left -= n;
+  sender->several.at = end;
+  sender->several.left = left - n;
 }
 
 lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, uint32_t n,
@@ -251,22 +237,22 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
   lub_list woken;
   lub_wait *receiver;
   lub_status status = LUB_OK;
-  one->value.type = LUB_NIL;
-  one->many = v;
-  one->left = n;
+  one->several.type = LUB_SEVERAL;
+  one->several.at = v;
+  one->several.left = n;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_list_init(&woken);
-  enter(ch);
-  while (one->left) {
-    status = lub_chan_try_send_locked(ch, one->many, w->id, &receiver);
+  lub_chan_lock(ch);
+  while (one->several.left) {
+    status = lub_chan_try_send_locked(ch, one->several.at, &receiver);
     if (status != LUB_OK) break;
     push_woken(&woken, receiver);
-    one->many++;
-    one->left--;
+    one->several.at++;
+    one->several.left--;
     if (!receiver) fill_room(ch, one);
   }
   if (status == LUB_TIMEOUT && deadline) status = queue_one(w, one, ch, deadline, true);
-  else leave(ch);
+  else lub_chan_unlock(ch);
   wake_all(&woken);
   return status;
 }
@@ -274,8 +260,8 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline) {
   lub_wait *woken;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
-  enter(ch);
-  lub_status status = lub_chan_try_recv_locked(ch, out, w->id, &woken);
+  lub_chan_lock(ch);
+  lub_status status = lub_chan_try_recv_locked(ch, out, &woken);
   if (status != LUB_TIMEOUT || deadline == 0) return done(ch, status, woken);
   return queue_one(w, one, ch, deadline, false);
 }
@@ -291,13 +277,13 @@ static size_t empty_ring(lub_chan *ch, lub_value *out, size_t n) {
   return n;
 }
 
-size_t lub_chan_take(lub_chan *ch, lub_value *out, size_t n, uint64_t by) {
+size_t lub_chan_take(lub_chan *ch, lub_value *out, size_t n) {
   lub_list woken;
   lub_wait *sender;
   size_t got = 0;
   lub_list_init(&woken);
   lub_chan_lock(ch);
-  while (got < n && lub_chan_try_recv_locked(ch, &out[got], by, &sender) == LUB_OK) {
+  while (got < n && lub_chan_try_recv_locked(ch, &out[got], &sender) == LUB_OK) {
     got++;
     push_woken(&woken, sender);
     if (lub_list_empty(&ch->sendq)) got += empty_ring(ch, out + got, n - got);
@@ -312,7 +298,7 @@ size_t lub_chan_there(lub_chan *ch, size_t most) {
   size_t n = ch->len;
   for (lub_link *k = lub_list_first(&ch->sendq); k && n < most; k = lub_list_next(&ch->sendq, k)) {
     const lub_waiter *sender = lub_container(k, lub_waiter, link);
-    n += sender->left ? sender->left : 1;
+    n += is_several(sender) ? sender->several.left : 1;
   }
   lub_chan_unlock(ch);
   return n < most ? n : most;
@@ -383,7 +369,7 @@ lub_status lub_chan_send_many(lub_chan *ch, lub_value *v, size_t n, double wait,
   lub_host_wait_init(&h, ch->engine);
   status = lub_wait_send_many(&h.wait, &one, ch, v, (uint32_t)n, lub_engine_deadline(ch->engine, wait));
   if (status == LUB_PARK) status = lub_host_wait_block(&h);
-  *sent = n - one.left;
+  *sent = n - one.several.left;
   lub_host_wait_close(&h);
   lub_gate_leave(ch->engine);
   return status;
@@ -399,7 +385,7 @@ lub_status lub_chan_recv_many(lub_chan *ch, lub_value *out, size_t n, double wai
   status = lub_wait_recv(&h.wait, &one, ch, out, lub_engine_deadline(ch->engine, wait));
   if (status == LUB_PARK && (status = lub_host_wait_block(&h)) == LUB_OK) *out = one.value;
   lub_host_wait_close(&h);
-  if (status == LUB_OK) *got = n > 1 ? 1 + lub_chan_take(ch, out + 1, n - 1, 0) : 1;
+  if (status == LUB_OK) *got = n > 1 ? 1 + lub_chan_take(ch, out + 1, n - 1) : 1;
   lub_gate_leave(ch->engine);
   return status;
 }

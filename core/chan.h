@@ -11,15 +11,15 @@ struct lub_tick;
 
 struct lub_chan {
   lub_object obj; /* first: values carry it */
-  lub_lock lock;  /* guards what follows up to last_receiver, but cap. ORDER LOCKS; two channels by address */
-  uint32_t cap;   /* slots; written once by open, then read without lock */
-  uint32_t head, len; /* 0 <= len <= cap */
+  lub_lock lock;  /* guards what follows up to slots, but cap. ORDER LOCKS; two channels by address */
   bool closed;
-  bool local;                          /* see lub_chan_keep; its worker's, until it is false */
-  lub_list recvq;                      /* lub_waiter.link, oldest first */
-  lub_list sendq;                      /* same, of senders that found no room */
-  lub_value *slots;                    /* [cap], behind the channel: a ring from head; owned while queued */
-  uint64_t last_sender, last_receiver; /* fibers, for the graph of waits */
+  bool local;       /* see lub_chan_keep; its worker's, until it is false */
+  uint32_t cap;     /* slots; written once by open, then read without lock */
+  uint32_t len;     /* 0 <= len <= cap */
+  lub_list recvq;   /* lub_waiter.link, oldest first */
+  lub_list sendq;   /* same, of senders that found no room */
+  uint32_t head;    /* what a rendezvous touches lies before it, together */
+  lub_value *slots; /* [cap], behind the channel: a ring from head; owned while queued */
 
   lub_engine *engine;    /* this, and what follows, is written once, before the channel is shared */
   lub_link link;         /* in engine->chans; engine.chans_lock */
@@ -48,7 +48,7 @@ static inline void lub_chan_share(lub_chan *ch) {
  *   threads   w's owner; takes ch->lock; wakes at most one wait, after unlock */
 lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline);
 /* Sends v[0..n), in order, or queues w to send those that find no room: they stay together, nobody's values come between.
- *   v         the caller's: must stay until w is finished. What was sent is nil then; one->left says how many were not
+ *   v         the caller's: must stay until w is finished. What was sent is nil then; one->several.left says how many were not
  *   returns   LUB_OK all sent | LUB_PARK | LUB_CLOSED | LUB_TIMEOUT | LUB_NOMEM none sent
  *   threads   as above; wakes each receiver that it serves, after unlock */
 lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, uint32_t n,
@@ -56,7 +56,7 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
 /* Receives into *out, or queues w to receive. LUB_CLOSED: closed and drained. Otherwise as above. */
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline);
 /* Receives as many as can be had without waiting, at most n; returns how many. Takes ch->lock once. */
-size_t lub_chan_take(lub_chan *ch, lub_value *out, size_t n, uint64_t by);
+size_t lub_chan_take(lub_chan *ch, lub_value *out, size_t n);
 /* How many that would be, as things are; waits that are over may be counted too. */
 size_t lub_chan_there(lub_chan *ch, size_t most);
 
@@ -80,8 +80,8 @@ static inline bool lub_chan_is_ready_locked(const lub_chan *ch, bool send) {
   if (send) return ch->len < ch->cap || lub_chan_has_waiter_locked(&ch->recvq);
   return ch->len > 0 || lub_chan_has_waiter_locked(&ch->sendq);
 }
-lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, uint64_t by, lub_wait **woken);
-lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, uint64_t by, lub_wait **woken);
+lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, lub_wait **woken);
+lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, lub_wait **woken);
 
 static inline void lub_chan_lock(lub_chan *ch) {
   if (!ch->local) lub_lock_take(&ch->lock);

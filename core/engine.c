@@ -147,7 +147,7 @@ static bool fail_sleeper_locked(lub_engine *e, lub_sleeper *s) {
   if (!s->wait || !lub_wait_claim(s->wait)) return false;
   s->wait->status = LUB_DEADLOCK;
   lub_engine_awake_locked(e);
-  if (!s->wait->host) {
+  if (s->wait->id) {
     lub_fiber *f = lub_container(s->wait, lub_fiber, wait);
     lub_fiber_inbox(f);
     atomic_store(&f->worker->state, LUB_RUNNING);
@@ -179,7 +179,7 @@ void lub_engine_asleep_locked(lub_engine *e) {
   for (lub_link *k = lub_list_first(&e->sleepers); k; k = lub_list_next(&e->sleepers, k)) {
     lub_sleeper *s = lub_container(k, lub_sleeper, link);
     /* all threads of the host: what the first does then is not known to the engine, and the others would sleep on */
-    if (s->wait && s->wait->host) told |= fail_sleeper_locked(e, s);
+    if (s->wait && !s->wait->id) told |= fail_sleeper_locked(e, s);
   }
   for (lub_link *k = lub_list_first(&e->sleepers); k && !told; k = lub_list_next(&e->sleepers, k))
     told = fail_sleeper_locked(e, lub_container(k, lub_sleeper, link));
@@ -203,9 +203,8 @@ void lub_engine_release(lub_engine *e) {
 
 /* ---- host threads ----------------------------------------------------------------------------------------- */
 
-static void wake_host(lub_wait *w) {
-  lub_host_wait *h = (lub_host_wait *)(void *)w;
-  lub_engine *e = w->engine;
+void lub_host_wait_wake(lub_host_wait *h) {
+  lub_engine *e = h->engine;
   pthread_mutex_lock(&e->lock);
   lub_engine_awake_locked(e);
   lub_sleeper_wake_locked(&h->sleeper);
@@ -213,13 +212,13 @@ static void wake_host(lub_wait *w) {
 }
 
 void lub_host_wait_init(lub_host_wait *h, lub_engine *e) {
-  *h = (lub_host_wait){.wait = {.engine = e, .wake = wake_host, .host = true}};
+  *h = (lub_host_wait){.engine = e};
   lub_sleeper_init(&h->sleeper, &h->wait);
 }
 
 /* The thread counts as awake from here to its sleep, and from its wake to the end of this function. */
 lub_status lub_host_wait_block(lub_host_wait *h) {
-  lub_engine *e = h->wait.engine;
+  lub_engine *e = h->engine;
   lub_sleeper *s = &h->sleeper;
   pthread_mutex_lock(&e->lock);
   if (!s->woken) {
@@ -244,7 +243,7 @@ lub_status lub_host_wait_block(lub_host_wait *h) {
 }
 
 void lub_host_wait_close(lub_host_wait *h) {
-  lub_timer_forget(&h->wait.engine->timers, &h->wait.timer);
+  lub_timer_forget(&h->engine->timers, &h->wait.timer);
   lub_sleeper_close(&h->sleeper);
 }
 

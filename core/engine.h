@@ -122,14 +122,16 @@ static inline void lub_sleeper_wake_locked(lub_sleeper *s) {
 }
 
 typedef struct lub_host_wait {
-  lub_wait wait; /* first */
+  lub_wait wait;
   lub_sleeper sleeper;
+  lub_engine *engine;
 } lub_host_wait;
 
 void lub_host_wait_init(lub_host_wait *h, lub_engine *e);
 /* Blocks until woken; returns the outcome. */
 lub_status lub_host_wait_block(lub_host_wait *h);
 void lub_host_wait_close(lub_host_wait *h);
+void lub_host_wait_wake(lub_host_wait *h);
 
 int64_t lub_engine_now_ns(lub_engine *e);
 /* The same within some milliseconds, for a fraction of the price: as of the last look of the watcher, or, while it sleeps,

@@ -493,7 +493,7 @@ static bool is_span(double s) { return s >= 0 && s <= LONGEST; }
 static lub_status prepare(lub_heart *h, const lub_heart_options *o) {
   bool plain = !o->policy && !(o->startup > 0) && !(o->estimate > 0) && !h->engine->opts.record;
   lub_extras *x = plain ? NULL : extras_of(h);
-  if (lub_timer_reserve(&h->engine->timers, &h->tick) || (!x && !plain)) return LUB_NOMEM;
+  if (lub_timer_reserve(&h->engine->timers, &h->tick, &lub_judge_tick) || (!x && !plain)) return LUB_NOMEM;
   if (x) {
     x->policy = o->policy;
     x->ud = o->ud;

@@ -227,9 +227,9 @@ static void tick(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   lub_value v = lub_bool(true);
   lub_wait *woken;
   lub_chan_lock(j->bell); /* full: it has rung already */
-  (void)lub_chan_try_send_locked(j->bell, &v, 0, &woken);
+  (void)lub_chan_try_send_locked(j->bell, &v, &woken);
   lub_chan_unlock(j->bell);
-  if (woken) woken->wake(woken);
+  if (woken) lub_wait_wake(woken);
 }
 
 /* Alone it wakes nobody that waits: what is parked is alive. Of one that is inside a unit of work, or runs, its policy may
@@ -246,7 +246,7 @@ static bool could_wake(lub_timer *t) {
   return !lub_state_is_parked((lub_state)atomic_load(&h->life.state)) || (u && atomic_load(&u->since_ns));
 }
 
-static const lub_timer_kind tick_kind = {.fire = tick, .could_wake = could_wake};
+const lub_timer_kind lub_judge_tick = {.fire = tick, .could_wake = could_wake};
 
 /* ---- asking --------------------------------------------------------------------------------------------------- */
 
@@ -517,7 +517,6 @@ void lub_judge_watch(lub_heart *h) {
   lub_extras *x = lub_heart_extras(h);
   int64_t now = lub_engine_now_ns(h->engine);
   double first = x && x->startup > 0 && x->startup < h->interval ? x->startup : h->interval;
-  h->tick.kind = &tick_kind;
   lub_heart_ref(h);
   pthread_mutex_lock(&j->lock);
   j->ids++;

@@ -56,6 +56,7 @@ lub_judge *lub_judge_of(lub_engine *e);
 
 /* Starts to watch an open heart; stops; its memory goes. */
 void lub_judge_watch(lub_heart *h);
+extern const lub_timer_kind lub_judge_tick; /* what the timers of hearts do */
 void lub_judge_forget(lub_heart *h);
 void lub_judge_leave(lub_heart *h);
 /* Nothing in from_ns..to_ns was h's fault, nor will be grace_ns more: every age is that much less. That is no sign of

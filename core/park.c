@@ -10,26 +10,25 @@ static void deadline_passed(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   lub_wait *w = lub_container(t, lub_wait, timer);
   if (!lub_wait_claim(w)) return;
   w->status = LUB_TIMEOUT;
-  w->wake(w);
+  lub_wait_wake(w);
 }
 
 static const lub_timer_kind deadline_kind = {.fire = deadline_passed};
 
 lub_status lub_wait_reserve(lub_wait *w) {
-  w->timer.kind = &deadline_kind;
-  return lub_timer_reserve(&w->engine->timers, &w->timer);
+  return lub_timer_reserve(&lub_wait_engine(w)->timers, &w->timer, &deadline_kind);
 }
 
-void lub_wait_tell(const lub_wait *w, lub_state state, lub_wish wish, const char *name) {
+void lub_wait_tell(lub_wait *w, lub_state state, lub_wish wish, const char *name) {
   if (!w->life) return;
   lub_life_wait_for(w->life, wish, name);
-  lub_engine_enter(w->engine, w->life, state);
+  lub_engine_enter(lub_wait_engine(w), w->life, state);
 }
 
 void lub_wait_arm(lub_wait *w, int64_t deadline) {
   bool earliest; /* nobody need be told: the thread that parks keeps its timers, or the watcher does */
   w->armed = true;
-  (void)lub_timer_start(&w->engine->timers, &w->timer, deadline, &earliest);
+  (void)lub_timer_start(&lub_wait_engine(w)->timers, &w->timer, deadline, &earliest);
 }
 
 lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
@@ -42,7 +41,7 @@ lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
 
 lub_status lub_wait_join(lub_wait *w, lub_waiter *one, lub_list *joiners, uint64_t whose, int64_t deadline) {
   if (lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
-  *one = (lub_waiter){.wait = w, .whose = whose};
+  *one = (lub_waiter){.wait = w, .value = lub_int((int64_t)whose)};
   lub_wait_tell(w, LUB_STATE_IDLE, LUB_TO_JOIN, NULL);
   lub_wait_open(w);
   lub_list_push(joiners, &one->link);
@@ -54,12 +53,12 @@ void lub_wake_joiners(lub_list *joiners) {
   lub_waiter *one;
   while ((one = lub_waiter_take(joiners))) {
     lub_wait *w = lub_waiter_settle(one, LUB_CLOSED);
-    w->wake(w);
+    lub_wait_wake(w);
   }
 }
 
 void lub_wait_disarm(lub_wait *w) {
-  (void)lub_timer_stop(&w->engine->timers, &w->timer);
+  (void)lub_timer_stop(&lub_wait_engine(w)->timers, &w->timer);
   w->armed = false;
 }
 
@@ -75,6 +74,6 @@ void lub_wait_leave_queues(lub_wait *w) {
 bool lub_wait_abort(lub_wait *w, lub_status status) {
   if (!lub_wait_claim(w)) return false;
   w->status = (uint8_t)status;
-  w->wake(w);
+  lub_wait_wake(w);
   return true;
 }

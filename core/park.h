@@ -6,22 +6,30 @@
 #include "engine.h"
 #include "waiter.h"
 
+static inline lub_engine *lub_wait_engine(lub_wait *w) {
+  return w->id ? lub_container(w, lub_fiber, wait)->worker->engine : lub_container(w, lub_host_wait, wait)->engine;
+}
+/* After a claim, with no channel locked. w may be gone then. */
+static inline void lub_wait_wake(lub_wait *w) {
+  if (w->id) lub_fiber_ready(lub_container(w, lub_fiber, wait));
+  else lub_host_wait_wake(lub_container(w, lub_host_wait, wait));
+}
 /* Makes room for w's timer. LUB_NOMEM. */
 lub_status lub_wait_reserve(lub_wait *w);
 /* Prepares w for waiting; LUB_NOMEM when its timer finds no room. */
 static inline lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline) {
-  if (deadline != LUB_NEVER && !w->timer.reserved && lub_wait_reserve(w)) return LUB_NOMEM;
+  if (deadline != LUB_NEVER && !lub_timer_has_room(&w->timer) && lub_wait_reserve(w)) return LUB_NOMEM;
   w->waiters = waiters;
   w->count = count;
   return LUB_OK;
 }
 /* Tells the heart, before lub_wait_open, if there is one: the state it waits in, what for, and the channel's name or
  * NULL. */
-void lub_wait_tell(const lub_wait *w, lub_state state, lub_wish wish, const char *name);
+void lub_wait_tell(lub_wait *w, lub_state state, lub_wish wish, const char *name);
 /* From here on w may be claimed. Before it is queued anywhere, or with the channels locked. */
 static inline void lub_wait_open(lub_wait *w) {
   w->parked = true;
-  w->since_ns = lub_engine_coarse_ns(w->engine);
+  w->since_ns = lub_engine_coarse_ns(lub_wait_engine(w));
   /* release: pairs with the acquire in lub_wait_claim */
   atomic_store_explicit(&w->open, true, memory_order_release);
 }

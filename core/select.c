@@ -55,9 +55,9 @@ static void unlock_all(const lub_waiter *ws, const uint32_t *order, uint32_t n) 
   }
 }
 
-static lub_status try_case(lub_wait *w, lub_waiter *one, lub_wait **woken) {
-  return one->send ? lub_chan_try_send_locked(one->ch, &one->value, w->id, woken)
-                   : lub_chan_try_recv_locked(one->ch, &one->value, w->id, woken);
+static lub_status try_case(lub_waiter *one, lub_wait **woken) {
+  return one->send ? lub_chan_try_send_locked(one->ch, &one->value, woken)
+                   : lub_chan_try_recv_locked(one->ch, &one->value, woken);
 }
 
 /* Of those that are ready, in their order. Returns how many. */
@@ -77,9 +77,9 @@ static uint32_t choose_one(lub_engine *e, lub_random *r, uint32_t nready) {
 static lub_status try_ready(lub_wait *w, lub_waiter *ws, uint32_t *ready, uint32_t nready, lub_random *r,
                             uint32_t *index, lub_wait **woken) {
   for (; nready > 0; nready--) {
-    uint32_t k = choose_one(w->engine, r, nready);
+    uint32_t k = choose_one(lub_wait_engine(w), r, nready);
     *index = ready[k];
-    lub_status status = try_case(w, &ws[ready[k]], woken);
+    lub_status status = try_case(&ws[ready[k]], woken);
     if (status != LUB_TIMEOUT) return status;
     memmove(&ready[k], &ready[k + 1], (nready - k - 1) * sizeof *ready);
   }
@@ -107,7 +107,7 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
   if (park) queue_all(w, ws, n);
   unlock_all(ws, order, n);
   if (park && deadline != LUB_NEVER) lub_wait_arm(w, deadline);
-  if (woken) woken->wake(woken);
+  if (woken) lub_wait_wake(woken);
   return park ? LUB_PARK : status;
 }
 

@@ -19,9 +19,9 @@ static void deliver(lub_timer *timer, int64_t due_ns, int64_t now_ns) {
     lub_timer_again(&t->ch->engine->timers, timer, next);
   }
   lub_chan_lock(t->ch);
-  (void)lub_chan_try_send_locked(t->ch, &now, 0, &woken);
+  (void)lub_chan_try_send_locked(t->ch, &now, &woken);
   lub_chan_unlock(t->ch);
-  if (woken) woken->wake(woken);
+  if (woken) lub_wait_wake(woken);
 }
 
 static bool somebody_listens(lub_timer *timer) {
@@ -39,8 +39,8 @@ lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int6
   lub_chan *ch;
   if (lub_chan_open_with(e, 1, name, sizeof(lub_tick), &ch)) return LUB_NOMEM;
   lub_tick *t = ch->tick = (lub_tick *)(void *)(ch + 1);
-  *t = (lub_tick){.timer = {.kind = &tick_kind}, .ch = ch, .period_ns = period_ns};
-  if (lub_timer_reserve(&e->timers, &t->timer)) {
+  *t = (lub_tick){.ch = ch, .period_ns = period_ns};
+  if (lub_timer_reserve(&e->timers, &t->timer, &tick_kind)) {
     lub_chan_drop(ch);
     return LUB_NOMEM;
   }
@@ -55,7 +55,7 @@ static bool drain(lub_chan *ch) {
   lub_wait *woken;
   bool any = false;
   lub_chan_lock(ch);
-  for (; lub_chan_try_recv_locked(ch, &stale, 0, &woken) == LUB_OK; any = true) lub_value_drop(&stale);
+  for (; lub_chan_try_recv_locked(ch, &stale, &woken) == LUB_OK; any = true) lub_value_drop(&stale);
   lub_chan_unlock(ch);
   return any;
 }

@@ -11,7 +11,7 @@ void lub_timers_init(lub_timers *ts, const lub_allocator *mem) {
 
 void lub_timers_close(lub_timers *ts) {
   lub_free(ts->mem, ts->heap);
-  lub_free(ts->mem, ts->timers);
+  lub_free(ts->mem, ts->rooms);
   lub_free(ts->mem, ts->places);
 }
 
@@ -47,26 +47,30 @@ static void publish_next(lub_timers *ts) {
   atomic_store_explicit(&ts->next_ns, ts->count ? ts->heap[0].when_ns : LUB_NEVER, memory_order_relaxed);
 }
 
-static void insert(lub_timers *ts, const lub_timer *t, int64_t when_ns) {
-  lub_assert(t->reserved && ts->count < ts->capacity);
-  ts->sure += !t->kind->could_wake;
-  if (t->kind->could_wake && when_ns <= ts->weak_ns) ts->weak_ns = -1; /* not all any more */
-  uint32_t i = ts->count++;
-  sift_up(ts, i, (lub_slot){when_ns, t->id});
+static void insert(lub_timers *ts, uint32_t id, int64_t when_ns) {
+  lub_assert(id && ts->count < ts->capacity);
+  bool always_wakes = !ts->rooms[id].kind->could_wake;
+  ts->sure += always_wakes;
+  if (!always_wakes && when_ns <= ts->weak_ns) ts->weak_ns = -1; /* not all any more */
+  sift_up(ts, ts->count++, (lub_slot){when_ns, id});
 }
 
-static void take(lub_timers *ts, const lub_timer *t) {
-  uint32_t i = ts->places[t->id] - 1;
+static void take(lub_timers *ts, uint32_t id) {
+  uint32_t i = ts->places[id] - 1;
   lub_slot last = ts->heap[--ts->count];
-  ts->places[t->id] = 0;
-  ts->sure -= !t->kind->could_wake;
+  ts->places[id] = 0;
+  ts->sure -= !ts->rooms[id].kind->could_wake;
   if (i == ts->count) return;
   if (i > 0 && last.when_ns < ts->heap[(i - 1) / 4].when_ns) sift_up(ts, i, last);
   else sift_down(ts, i, last);
 }
 
-static bool is_running(const lub_timers *ts, const lub_timer *t) {
-  return t->reserved && ts->places[t->id] != 0;
+static bool is_running(const lub_timers *ts, const lub_timer *t) { return t->id && ts->places[t->id]; }
+
+static void fire(lub_timers *ts, lub_slot s, int64_t now_ns) {
+  lub_room r = ts->rooms[s.id];
+  take(ts, s.id);
+  r.kind->fire(r.timer, s.when_ns, now_ns);
 }
 
 /* An array may be longer than `capacity` says. */
@@ -77,52 +81,51 @@ static bool stretch(lub_timers *ts, void **array, size_t nbytes) {
 }
 
 static bool grow(lub_timers *ts) {
-  uint32_t wanted = ts->capacity ? ts->capacity * 2 : 16;
-  void *heap = ts->heap, *timers = ts->timers, *places = ts->places;
+  uint32_t wanted = ts->capacity ? ts->capacity * 2 : 15;
+  size_t n = (size_t)wanted + 1;
+  void *heap = ts->heap, *rooms = ts->rooms, *places = ts->places;
   bool ok = wanted > ts->capacity && stretch(ts, &heap, wanted * sizeof *ts->heap) &&
-            stretch(ts, &timers, wanted * sizeof *ts->timers) &&
-            stretch(ts, &places, wanted * sizeof *ts->places);
+            stretch(ts, &rooms, n * sizeof *ts->rooms) && stretch(ts, &places, n * sizeof *ts->places);
   ts->heap = heap;
-  ts->timers = timers;
+  ts->rooms = rooms;
   ts->places = places;
-  for (uint32_t id = wanted; ok && id-- > ts->capacity; ts->free = id + 1) ts->places[id] = ts->free;
+  for (uint32_t id = wanted; ok && id > ts->capacity; ts->free = id--) ts->places[id] = ts->free;
   if (ok) ts->capacity = wanted;
   return ok;
 }
 
-lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t) {
-  if (t->reserved) return LUB_OK;
+lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t, const lub_timer_kind *kind) {
+  if (t->id) return LUB_OK;
   lub_lock_take(&ts->lock);
   lub_status status = ts->free || grow(ts) ? LUB_OK : LUB_NOMEM;
   if (status == LUB_OK) {
-    t->id = ts->free - 1;
+    t->id = ts->free;
     ts->free = ts->places[t->id];
     ts->places[t->id] = 0;
-    ts->timers[t->id] = t;
-    ts->reserved++;
-    t->reserved = true;
+    ts->rooms[t->id] = (lub_room){t, kind};
   }
   lub_lock_give(&ts->lock);
   return status;
 }
 
 void lub_timer_forget(lub_timers *ts, lub_timer *t) {
-  if (!t->reserved) return;
+  if (!t->id) return;
   lub_lock_take(&ts->lock);
-  if (is_running(ts, t)) take(ts, t);
-  publish_next(ts);
+  if (is_running(ts, t)) {
+    take(ts, t->id);
+    publish_next(ts);
+  }
   ts->places[t->id] = ts->free;
-  ts->free = t->id + 1;
-  ts->reserved--;
-  t->reserved = false;
+  ts->free = t->id;
+  t->id = 0;
   lub_lock_give(&ts->lock);
 }
 
 bool lub_timer_start(lub_timers *ts, lub_timer *t, int64_t when_ns, bool *earliest) {
   lub_lock_take(&ts->lock);
   bool running = is_running(ts, t);
-  if (running) take(ts, t);
-  insert(ts, t, when_ns);
+  if (running) take(ts, t->id);
+  insert(ts, t->id, when_ns);
   publish_next(ts);
   *earliest = ts->places[t->id] == 1;
   lub_lock_give(&ts->lock);
@@ -133,24 +136,21 @@ bool lub_timer_stop(lub_timers *ts, lub_timer *t) {
   lub_lock_take(&ts->lock);
   bool running = is_running(ts, t);
   if (running) {
-    take(ts, t);
+    take(ts, t->id);
     publish_next(ts);
   }
   lub_lock_give(&ts->lock);
   return running;
 }
 
-void lub_timer_again(lub_timers *ts, lub_timer *t, int64_t when_ns) { insert(ts, t, when_ns); }
+void lub_timer_again(lub_timers *ts, lub_timer *t, int64_t when_ns) { insert(ts, t->id, when_ns); }
 
 uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
   uint32_t fired = 0;
   while (lub_timers_next(ts) <= now_ns) {
     lub_lock_take(&ts->lock);
     for (int i = 0; i < FIRE_BATCH && ts->count && ts->heap[0].when_ns <= now_ns; i++) {
-      lub_slot s = ts->heap[0];
-      lub_timer *t = ts->timers[s.id];
-      take(ts, t);
-      t->kind->fire(t, s.when_ns, now_ns);
+      fire(ts, ts->heap[0], now_ns);
       fired++;
     }
     publish_next(ts);
@@ -159,7 +159,7 @@ uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
   return fired;
 }
 
-static bool is_weak(lub_timer *t) { return t->kind->could_wake && !t->kind->could_wake(t); }
+static bool could_wake(lub_room r) { return !r.kind->could_wake || r.kind->could_wake(r.timer); }
 
 /* Who may wake somebody is set aside meanwhile: behind the heap, where as many places are free as were taken. */
 uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns) {
@@ -169,16 +169,17 @@ uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns) {
   ts->weak_ns = now_ns;
   while (ts->count && ts->heap[0].when_ns <= now_ns) {
     lub_slot s = ts->heap[0];
-    lub_timer *t = ts->timers[s.id];
-    bool weak = is_weak(t);
-    take(ts, t);
-    if (weak) t->kind->fire(t, s.when_ns, now_ns);
-    else ts->heap[--aside] = s;
-    n += weak;
+    if (could_wake(ts->rooms[s.id])) {
+      take(ts, s.id);
+      ts->heap[--aside] = s;
+    } else {
+      fire(ts, s, now_ns);
+      n++;
+    }
   }
   while (aside < ts->capacity) {
     lub_slot s = ts->heap[aside++];
-    insert(ts, ts->timers[s.id], s.when_ns);
+    insert(ts, s.id, s.when_ns);
   }
   publish_next(ts);
   lub_lock_give(&ts->lock);
@@ -188,14 +189,17 @@ uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns) {
 typedef struct search { /* for the k-th timer that is due and not weak */
   int64_t now_ns;
   uint32_t k, seen;
-  lub_timer *found;
+  bool found;
+  lub_slot at;
 } search;
 
 /* What is due lies at the top of the heap. */
 static void look(lub_timers *ts, uint32_t i, search *s) {
   if (s->found || i >= ts->count || ts->heap[i].when_ns > s->now_ns) return;
-  lub_timer *t = ts->timers[ts->heap[i].id];
-  if (!is_weak(t) && s->seen++ == s->k) s->found = t;
+  if (could_wake(ts->rooms[ts->heap[i].id]) && s->seen++ == s->k) {
+    s->found = true;
+    s->at = ts->heap[i];
+  }
   for (uint32_t c = 1; c <= 4; c++) look(ts, i * 4 + c, s);
 }
 
@@ -214,9 +218,7 @@ void lub_timers_run_one(lub_timers *ts, int64_t now_ns, uint32_t k) {
   lub_lock_take(&ts->lock);
   look(ts, 0, &s);
   if (s.found) {
-    int64_t when_ns = ts->heap[ts->places[s.found->id] - 1].when_ns;
-    take(ts, s.found);
-    s.found->kind->fire(s.found, when_ns, now_ns);
+    fire(ts, s.at, now_ns);
     publish_next(ts);
   }
   lub_lock_give(&ts->lock);
@@ -226,10 +228,7 @@ bool lub_timers_could_wake(lub_timers *ts) {
   bool could = false;
   lub_lock_take(&ts->lock);
   could = ts->sure > 0;
-  for (uint32_t i = 0; i < ts->count && !could; i++) {
-    lub_timer *t = ts->timers[ts->heap[i].id];
-    could = t->kind->could_wake(t);
-  }
+  for (uint32_t i = 0; i < ts->count && !could; i++) could = could_wake(ts->rooms[ts->heap[i].id]);
   lub_lock_give(&ts->lock);
   return could;
 }

@@ -20,9 +20,7 @@ typedef struct lub_timer_kind {
 } lub_timer_kind;
 
 struct lub_timer {
-  const lub_timer_kind *kind;
-  uint32_t id; /* of the room that is reserved for it */
-  bool reserved;
+  uint32_t id; /* of the room that is reserved for it; 0: none is */
 };
 
 typedef struct lub_slot {
@@ -30,14 +28,19 @@ typedef struct lub_slot {
   uint32_t id;
 } lub_slot;
 
+typedef struct lub_room {
+  lub_timer *timer;
+  const lub_timer_kind *kind;
+} lub_room;
+
 /* What moves in the heap is found by number: 100,000 timers lie scattered in memory, their places close together. */
 typedef struct lub_timers {
-  lub_lock lock;      /* guards the heap and every timer in it */
-  lub_slot *heap;     /* [capacity], of which `count` run */
-  lub_timer **timers; /* [capacity], by id */
-  uint32_t *places;   /* by id: index in the heap + 1, or 0; of one that is free: the next free one + 1 */
-  uint32_t count, capacity, reserved;
-  uint32_t free;        /* the first id that is not reserved + 1; 0: there is none */
+  lub_lock lock;    /* guards the heap and every timer in it */
+  lub_slot *heap;   /* [capacity], of which `count` run */
+  lub_room *rooms;  /* [capacity + 1], by id */
+  uint32_t *places; /* by id: index in the heap + 1, or 0; of one that is free: the next free one, or 0 */
+  uint32_t count, capacity;
+  uint32_t free;        /* the first id that is not reserved, or 0 */
   uint32_t sure;        /* of those that run: may always wake somebody */
   int64_t weak_ns;      /* all that wake nobody were run at this time; see lub_timers_run_weak */
   atomic_llong next_ns; /* the earliest deadline, LUB_NEVER without one; read without lock as a hint */
@@ -47,8 +50,9 @@ typedef struct lub_timers {
 void lub_timers_init(lub_timers *ts, const lub_allocator *mem);
 void lub_timers_close(lub_timers *ts);
 
-/* Makes room for one more timer; once in a timer's life, before its first start. LUB_NOMEM. */
-lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t);
+/* Makes room for one more timer; before its first start. LUB_NOMEM. */
+lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t, const lub_timer_kind *kind);
+static inline bool lub_timer_has_room(const lub_timer *t) { return t->id != 0; }
 /* Stops t if it runs and gives its room back. */
 void lub_timer_forget(lub_timers *ts, lub_timer *t);
 /* Starts or moves t. Returns whether it was running; *earliest tells that it is the next to fire now. */

@@ -144,9 +144,8 @@ static const lub_timer_kind thaw_kind = {.fire = thaws};
 
 lub_status lub_turns_freeze(lub_worker *w, int64_t until_ns, bool in_call) {
   lub_engine *e = w->engine;
-  w->thaw.kind = &thaw_kind;
   if (w->thaw_ns >= until_ns || w->ended) return LUB_OK;
-  if (lub_timer_reserve(&e->timers, &w->thaw)) return LUB_NOMEM;
+  if (lub_timer_reserve(&e->timers, &w->thaw, &thaw_kind)) return LUB_NOMEM;
   if (!w->thaw_ns && lub_link_queued(&w->link)) {
     lub_list_remove(&w->link);
     atomic_fetch_sub(&e->waiting, 1);

@@ -1,7 +1,7 @@
 /* waiter.h - who is parked, on what, and how it is woken.
  * A wait is one parked fiber or host thread; it has one waiter for each channel that it waits on (none for
  * a sleep). Whoever wants to wake it must claim it first: exactly one claim succeeds, its owner writes the
- * outcome and calls `wake`, once. A waiter whose wait has been claimed by somebody else is stale: it is
+ * outcome and calls lub_wait_wake (park.h), once. A waiter whose wait has been claimed by somebody else is stale: it is
  * skipped by channels and taken out by lub_wait_finish (park.h).
  * Waits live in fibers and waiters beside them, never on a stack that a yield leaves. Floor 2. */
 #ifndef LUB_WAITER_H
@@ -18,34 +18,35 @@ typedef struct lub_waiter {
   lub_link
       link; /* in ch->recvq or ch->sendq, guarded by ch->lock; or in a list of its own worker's (lub_wait_join) */
   lub_wait *wait;
-  lub_chan *ch;    /* NULL: a case that is never ready. No reference: the fiber's stack holds one */
-  lub_value value; /* a send's, until it is taken; a receive's, when it has come */
-  uint32_t left;   /* of a send of several, that go on at `many`; 0: `value` alone */
+  lub_chan *ch; /* NULL: a case that is never ready. No reference: the fiber's stack holds one */
   bool send;
   union {
-    lub_value *many; /* the sender's until they are taken */
-    uint64_t whose;  /* of a join: the fiber */
+    lub_value value; /* a send's, until it is taken; a receive's, when it has come; a join's: the fiber's id */
+    struct {
+      uint8_t type;  /* the value's, LUB_SEVERAL: it stands for these */
+      uint32_t left; /* those that are not sent yet */
+      lub_value *at; /* ... the first of them; the sender's until they are taken */
+    } several;
   };
 } lub_waiter;
 
+enum { LUB_SEVERAL = 255 }; /* beside the types of values */
+
 struct lub_wait {
-  lub_timer timer;  /* the longest wait. First: what every wait touches lies together behind it */
+  lub_timer timer;  /* the longest wait */
   atomic_bool open; /* true: may be claimed */
   uint8_t status;   /* lub_status; the outcome, written by the one who claimed */
   bool parked;      /* between park and finish; the owner's */
   bool armed;       /* the timer was started for this wait; the owner's */
-  bool host;        /* a thread waits, not a fiber */
   uint32_t index;   /* which waiter it came through */
   uint32_t count;   /* waiters */
   lub_waiter *waiters;
-  void (*wake)(lub_wait *w); /* after a claim, with no channel locked */
-  lub_engine *engine;
   lub_life *life;   /* of a fiber that has a heart; or NULL */
-  uint64_t id;      /* of the fiber, for the graph of waits; 0: a host thread */
+  uint64_t id;      /* of the fiber it lies in (worker.h); 0: it lies in a lub_host_wait (engine.h) */
   int64_t since_ns; /* when it parked, within some milliseconds */
 };
 
-/* True for one caller, who must then set status and index and call wake. */
+/* True for one caller, who must then set status and index and wake it. */
 static inline bool lub_wait_claim(lub_wait *w) {
   /* acquire: sees the waiters as the owner wrote them before it opened the wait */
   return atomic_load_explicit(&w->open, memory_order_relaxed) &&

@@ -55,13 +55,13 @@ static void free_worker(lub_object *o) {
 lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_worker **out) {
   lub_worker *w = lub_alloc(&e->mem, sizeof *w);
   if (!w) return LUB_NOMEM;
-  *w = (lub_worker){.engine = e, .pinned = pinned, .grace = {.kind = &grace_kind}};
+  *w = (lub_worker){.engine = e, .pinned = pinned};
   size_t n = strlen(name) + 1;
   if (!(w->name = lub_alloc(&e->mem, n))) goto no_name;
   memcpy(w->name, name, n);
   if (lub_chan_open(e, 0, name, &w->done)) goto no_done;
   w->done->of_worker = true;
-  if (lub_timer_reserve(&e->timers, &w->grace)) goto no_timer; /* a kill must not fail */
+  if (lub_timer_reserve(&e->timers, &w->grace, &grace_kind)) goto no_timer; /* a kill must not fail */
   atomic_init(&w->obj.refs, 2);
   w->obj.free = free_worker;
   atomic_init(&w->state,
@@ -236,7 +236,7 @@ static lub_fiber *take(lub_fifo *q) {
 }
 
 static void enter(lub_fiber *f, lub_state state) {
-  if (f->wait.life) lub_engine_enter(f->wait.engine, f->wait.life, state);
+  if (f->wait.life) lub_engine_enter(f->worker->engine, f->wait.life, state);
 }
 
 void lub_fiber_inbox(lub_fiber *f) {
@@ -638,12 +638,8 @@ lub_status lub_engine_end_workers(lub_engine *e, double wait) {
 
 /* ---- fibers ------------------------------------------------------------------------------------------- */
 
-void lub_fiber_wake(lub_wait *w) { lub_fiber_ready((lub_fiber *)(void *)w); }
-
 void lub_fiber_init(lub_fiber *f, lub_worker *w) {
   *f = (lub_fiber){.worker = w};
-  f->wait.engine = w->engine;
-  f->wait.wake = lub_fiber_wake;
   f->wait.id = atomic_fetch_add_explicit(&w->engine->fiber_ids, 1, memory_order_relaxed) + 1;
   lub_list_push(&w->fibers, &f->link);
 }

@@ -20,11 +20,11 @@
 typedef struct lub_sleeper lub_sleeper;
 
 typedef struct lub_fiber {
-  lub_wait wait;  /* first. What the fiber waits for */
+  lub_link link;  /* in worker->fibers. What every switch touches lies together behind it */
+  lub_wait wait;  /* what the fiber waits for */
   lub_waiter one; /* for a wait on a single channel */
   lub_worker *worker;
   struct lub_fiber *ready_next; /* in the inbox or a ready queue */
-  lub_link link;                /* in worker->fibers */
 } lub_fiber;
 
 typedef struct lub_fifo { /* of ready fibers, oldest first */
@@ -137,8 +137,6 @@ void lub_fiber_leave(lub_fiber *f);
 void lub_fiber_inbox(lub_fiber *f);
 /* Puts a fiber at the end of the ready queue. Any thread, if nobody else does. */
 void lub_fiber_ready(lub_fiber *f);
-/* What a claimed wait calls, if it is a fiber's; by this a fiber is known. */
-void lub_fiber_wake(lub_wait *w);
 /* The same for one that was preempted; the running thread's. */
 void lub_fiber_preempted(lub_fiber *f);
 /* The same for one that is inside a C call, and runs when its worker is frozen no longer. */

@@ -39,6 +39,12 @@ static void *plain_realloc(void *ud, void *block, size_t nbytes) {
   return NULL;
 }
 
+static bool all_room_is_free(void) {
+  uint32_t n = 0;
+  for (uint32_t id = heap.free; id; id = heap.places[id]) n++;
+  return n == heap.capacity;
+}
+
 static void order_of_deadlines(void) {
   static entry all[TIMERS];
   bool earliest, reserved = true, none_ran = true, told = true, stopped = true, moved = true, right = true;
@@ -46,8 +52,7 @@ static void order_of_deadlines(void) {
   lub_random r;
   lub_random_seed(&r, 1);
   for (int i = 0; i < TIMERS; i++) {
-    all[i].timer.kind = &noting;
-    reserved = reserved && lub_timer_reserve(&heap, &all[i].timer) == LUB_OK;
+    reserved = reserved && lub_timer_reserve(&heap, &all[i].timer, &noting) == LUB_OK;
     int64_t when = 1 + lub_random_below(&r, 500);
     none_ran &= !lub_timer_start(&heap, &all[i].timer, when, &earliest);
     told &= !earliest || when <= first;
@@ -74,14 +79,14 @@ static void order_of_deadlines(void) {
     lub_timer_forget(&heap, &all[i].timer);
   }
   CHECK("each fired once, a stopped one never; none runs any more", right);
-  CHECK("all room is given back", heap.reserved == 0);
+  CHECK("all room is given back", all_room_is_free());
 }
 
 static void from_inside(void) {
-  entry x = {.timer.kind = &noting}, y = {.timer.kind = &idle};
+  entry x = {.fired = 0}, y = {.fired = 0};
   bool earliest;
-  (void)lub_timer_reserve(&heap, &x.timer);
-  (void)lub_timer_reserve(&heap, &y.timer);
+  (void)lub_timer_reserve(&heap, &x.timer, &noting);
+  (void)lub_timer_reserve(&heap, &y.timer, &idle);
   again = 3;
   latest = 0;
   (void)lub_timer_start(&heap, &x.timer, 10, &earliest);
@@ -111,7 +116,6 @@ static void any_order(void) {
   for (int i = 0; i < CALLS && same; i++) {
     int k = (int)lub_random_below(&r, FEW);
     entry *x = &all[k];
-    x->timer.kind = k % 4 ? &noting : &idle;
     int64_t first = LUB_NEVER;
     switch (lub_random_below(&r, 8)) {
       case 0:
@@ -136,7 +140,7 @@ static void any_order(void) {
         same &= in_order;
         break;
       default:
-        same &= lub_timer_reserve(&heap, &x->timer) == LUB_OK;
+        same &= lub_timer_reserve(&heap, &x->timer, k % 4 ? &noting : &idle) == LUB_OK;
         same &= lub_timer_start(&heap, &x->timer, time + 1 + k, &earliest) == (due[k] != 0);
         due[k] = time + 1 + k;
     }
@@ -147,23 +151,23 @@ static void any_order(void) {
   CHECK("timers run as a list of them says", same);
   CHECK("the room of forgotten ones is used again", heap.capacity <= TIMERS * 2);
   for (int k = 0; k < FEW; k++) lub_timer_forget(&heap, &all[k].timer);
-  CHECK("and nothing can wake anybody", heap.reserved == 0 && !lub_timers_could_wake(&heap));
+  CHECK("and nothing can wake anybody", all_room_is_free() && !lub_timers_could_wake(&heap));
 }
 
 static void no_room(void) {
   memory m = {0};
   lub_allocator mem = {memory_realloc, &m};
   lub_timers few;
-  lub_timer t = {.kind = &noting};
+  lub_timer t = {0};
   bool told = true, earliest;
   lub_timers_init(&few, &mem);
   for (int n = 0; n < 3; n++) {
     memory_set(&m, n, 1);
-    told &= lub_timer_reserve(&few, &t) == LUB_NOMEM && !t.reserved && !lub_timer_stop(&few, &t);
+    told &= lub_timer_reserve(&few, &t, &noting) == LUB_NOMEM && !lub_timer_has_room(&t) && !lub_timer_stop(&few, &t);
   }
   CHECK("a timer for which there is no memory is refused", told);
   memory_set(&m, 100, 0);
-  CHECK("and has room when there is", lub_timer_reserve(&few, &t) == LUB_OK);
+  CHECK("and has room when there is", lub_timer_reserve(&few, &t, &noting) == LUB_OK);
   CHECK("and starts", !lub_timer_start(&few, &t, 1, &earliest) && earliest);
   lub_timer_forget(&few, &t);
   lub_timers_close(&few);
