@@ -205,6 +205,7 @@ static int chan_eq(lua_State *L) {
 static int chan_gc(lua_State *L) {
   lchan *box = lua_touserdata(L, 1);
   lworker *lw = lub_known_lworker(L);
+  if (lw) lw->gone++;
   if (!box->ch) return 0;
   if (box->interned && lw) lub_forget(L, lw, key_of(box));
   /* a parked fiber's stack refers to its channels: one that goes has waiters only when the state closes */
@@ -229,11 +230,13 @@ static int new_chan(lua_State *L) {
   if (!lua_isnoneornil(L, 2) && lua_type(L, 2) != LUA_TSTRING)
     lub_arg_error(L, "chan", 2, "a name (a string)");
   lub_check_surplus(L, 2, "chan");
+  lworker *lw = lub_lworker(L);
   lchan *box = lub_push_new_chan(L, LUB_VIEW_BOTH);
-  if (lub_chan_open(lub_lworker(L)->core->engine, (size_t)capacity, lua_tostring(L, 2), &box->ch))
+  if (lub_chan_open(lw->core->engine, (size_t)capacity, lua_tostring(L, 2), &box->ch))
     return luaL_error(L, "chan: not enough memory for a capacity of %I", (LUAI_UACINT)capacity);
   lub_chan_keep(box->ch);
   lub_own_chan(L, box);
+  lub_keep_outside(L, lw, sizeof *box->ch + (size_t)capacity * sizeof(lub_value));
   return 1;
 }
 

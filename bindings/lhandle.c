@@ -1,4 +1,6 @@
 /* lhandle.c - a worker's handles: in its state, one userdata for each object that was sent from it, or came. */
+#include <limits.h>
+
 #include "llub.h"
 
 const char LUB_OVER_MAGIC[] = "lub.over";
@@ -35,6 +37,12 @@ bool lub_must_intern(lua_State *L, const lworker *lw) {
   return lw->guest || lua_gc(L, LUA_GCISRUNNING, 0) != 1;
 }
 
+void lub_tell_collector(lua_State *L, size_t nbytes) {
+  lub_lworker(L)->outside = 0;
+  if (lua_gc(L, LUA_GCISRUNNING, 0) == 1)
+    (void)lua_gc(L, LUA_GCSTEP, nbytes < INT_MAX ? (int)(nbytes / 1024) : INT_MAX / 1024);
+}
+
 /* ---- what outlives its engine ------------------------------------------------------------------------------------ */
 
 static void disown(lua_State *L) {
@@ -54,7 +62,8 @@ static void disown(lua_State *L) {
   }
 }
 
-void lub_disown_all(lua_State *L, const lworker *lw) {
+void lub_disown_all(lua_State *L, lworker *lw) {
+  lw->gone++;
   if (!lw->handles) return; /* there was no memory for them */
   lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) disown(L);

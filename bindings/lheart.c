@@ -538,6 +538,7 @@ static int new_heart(lua_State *L) {
     return luaL_error(L, "heart: this fiber has a heart already ('%s')",
                       lub_heart_name(lub_heart_in(&f->core)));
   if (status) return luaL_error(L, "heart: %s", lub_strerror(status));
+  lub_keep_outside(L, lw, sizeof *h);
   return 1;
 }
 

@@ -23,7 +23,11 @@
 
 /* Which operations a handle allows; the flags of a LUB_OBJECT value. */
 enum { LUB_VIEW_BOTH, LUB_VIEW_SEND, LUB_VIEW_RECV };
-enum { LUB_POOL = 64 }; /* coroutines kept for new fibers */
+enum {
+  LUB_POOL = 64,                  /* coroutines kept for new fibers */
+  LUB_STATUSES = LUB_FOREIGN + 1, /* how many there are */
+  LUB_OUTSIDE = 16384,            /* bytes between two words to the collector */
+};
 
 typedef struct lchan {
   const void *magic; /* LUB_CHAN_MAGIC: what luaL_checkudata finds out for five times the price */
@@ -36,7 +40,11 @@ typedef struct lcases { /* of a select */
   uint32_t room, count;
   bool sends;       /* one of them has a value to send, or had */
   uint32_t ordered; /* of how many cases `order` has the numbers */
-  uint32_t *order;  /* [2 * room], behind the cases */
+  uint32_t *order;  /* [2 * room], behind `boxes` */
+  uint32_t
+      known; /* the first so many are receives from the channels of `boxes`, if lworker.gone is still `gone` */
+  uint32_t gone;
+  const void **boxes; /* [room], behind the cases: handles */
   lub_waiter one[];
 } lcases;
 
@@ -60,7 +68,8 @@ typedef struct lfiber {
   lua_State *co;
   int nvalues; /* on top of its coroutine: arguments, until it has begun; marks, while it is held. When it has ended, its
                   results: 0; 1: the handle's user value; more: in a table there */
-  bool begun : 1, main : 1, ended : 1, failed : 1, joined : 1, cancelled : 1, kill : 1, killed : 1, closing : 1;
+  bool begun : 1, main : 1, ended : 1, failed : 1, joined : 1, cancelled : 1, kill : 1, killed : 1,
+      closing : 1;
   bool at_point : 1; /* it left at a point, and comes back to the operation there */
   bool exposed : 1;  /* its coroutine was seen by the script: it is not used again */
   bool drives : 1;   /* it cannot yield: it runs its siblings until `turn` comes */
@@ -93,14 +102,15 @@ typedef struct lworker {
     lua_Hook f;
     int mask, count;
   } saved_hook;
-  bool chain_ok; /* every coroutine between the fiber and the innermost can yield */
-  bool held;     /* the yield under way is the engine's, not the script's */
-  bool forced;   /* ... and came from the hook */
-  bool failed, closed;
+  bool chain_ok;                /* every coroutine between the fiber and the innermost can yield */
+  bool held;                    /* the yield under way is the engine's, not the script's */
+  bool forced;                  /* ... and came from the hook */
+  bool failed : 1, judging : 1; /* judging: a policy or an invariant runs, it may not wait */
+  bool ending : 1;              /* a kill or cancel of the worker was met */
+  bool closed;
   bool sim;               /* its engine is a sim's: every operation is a point (lsim.c) */
   bool guest;             /* of a sim, in the state of another worker, which waits meanwhile */
   bool lazy;              /* the state is ours, and some libraries are not open yet */
-  bool judging;           /* a policy or an invariant runs: it may not wait */
   bool judge;             /* it is the judge's */
   bool bytecode;          /* `load` takes binary chunks too */
   bool warns, in_warning; /* after warn("@on"); between the pieces of one */
@@ -110,12 +120,13 @@ typedef struct lworker {
   uint64_t sliced;        /* the step of its sim in which a fiber was seen computing */
   int depth;              /* of fibers that drive siblings */
   int anchors, handles, fiber_type, chan_type; /* references in the registry */
-  int killed;                                  /* ... of the string "killed": a kill must not need memory */
+  int reasons[LUB_STATUSES];                   /* ... of their texts, once they were asked for */
   int places, free_place;    /* in anchors: the last one; the first free one, where the next lies (0: none) */
   int pool[LUB_POOL], npool; /* those whose coroutines ended well */
   struct {
     lua_CFunction next, rawget, rawset, getmetatable, setmetatable, load, loadfile, require;
   } base;          /* Lua's own, of a state of ours */
+  uint32_t gone;   /* counts handles of channels that went, whose place in memory others may have */
   lpaths *paths;   /* NULL: Lua's own */
   lpack pack;      /* the message under construction */
   lub_value taken; /* the one that is being pushed; or, if that raised, was: dropped with the next slice */
@@ -124,6 +135,7 @@ typedef struct lworker {
       first; /* of an ended worker: its results, or the error; of a script, the first; published by its
                               fate */
   size_t memory, memory_limit;
+  size_t outside; /* bytes that new handles keep, of which the collector was not told yet */
   uint32_t policies,
       policies_most; /* in its cache (lpolicy.c); as many as may be there before it is looked through */
   struct {           /* while one of its allocations is to fail: see lfault.c */
@@ -204,10 +216,9 @@ void lub_set_signal(void);
 lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline);
 static inline lub_status lub_may_wait(lua_State *L, lworker *lw, int64_t *deadline) {
   const lfiber *f = lw->running;
-  bool may = !f->kill && !f->cancelled && !lw->failed && !lw->judging &&
-             !atomic_load_explicit(&lw->core->killed, memory_order_relaxed) &&
-             !atomic_load_explicit(&lw->core->cancelled, memory_order_relaxed);
-  return may ? LUB_OK : lub_may_not_wait(L, lw, deadline);
+  bool may = !(f->kill | f->cancelled) && !(lw->failed | lw->judging | lw->ending) &&
+             !atomic_load_explicit(&lw->core->requested, memory_order_relaxed);
+  return may ? LUB_OK : lub_may_not_wait(L, lw, deadline); /* or it may, but was asked something */
 }
 /* After LUB_PARK: parks the running fiber, then continues in k with its ctx. */
 int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k);
@@ -218,6 +229,8 @@ lub_status lub_finish(lua_State *L, lworker *lw);
 static inline bool lub_must_raise(lub_status s) {
   return s == LUB_DEADLOCK || s == LUB_KILLED || s == LUB_FAILED;
 }
+/* The status in words. */
+void lub_push_status(lua_State *L, lub_status status);
 /* nil, reason. */
 int lub_push_reason(lua_State *L, lub_status status);
 /* Never returns to the running fiber, which was killed. */
@@ -318,11 +331,18 @@ bool lub_push_interned(lua_State *L, const lworker *lw, const void *key);
 void lub_intern(lua_State *L, const lworker *lw, int index, const void *key);
 /* The handle at 1 is being finalized. */
 void lub_forget(lua_State *L, const lworker *lw, const void *key);
+/* A new handle keeps so many bytes where Lua's collector does not see them. It is told from time to time, and may run
+ * finalizers then: otherwise handles that nobody has any more would pile up until they are as much as all that Lua has. */
+void lub_tell_collector(lua_State *L, size_t nbytes);
+static inline void lub_keep_outside(lua_State *L, lworker *lw, size_t nbytes) {
+  lw->outside += nbytes;
+  if (lw->outside >= LUB_OUTSIDE) lub_tell_collector(L, lw->outside);
+}
 /* Whether a new handle must be in there, to be found when a sim is over or the state closes: its own finalizer may not be
  * called. */
 bool lub_must_intern(lua_State *L, const lworker *lw);
 /* All that are in there let go of what they have. */
-void lub_disown_all(lua_State *L, const lworker *lw);
+void lub_disown_all(lua_State *L, lworker *lw);
 void lub_disown_heart(lua_State *L);
 extern const char LUB_OVER_MAGIC[]; /* of such handles */
 bool lub_is_over(lua_State *L, int arg);

@@ -13,9 +13,21 @@ enum {
 
 /* ---- before and after a wait ------------------------------------------------------------------------------ */
 
+/* A poll that finds nothing tells so each time: the string is looked up once. */
+void lub_push_status(lua_State *L, lub_status status) {
+  int *ref = &lub_lworker(L)->reasons[status];
+  if (*ref) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, *ref);
+  } else {
+    lua_pushstring(L, lub_strerror(status));
+    lua_pushvalue(L, -1);
+    *ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  }
+}
+
 int lub_push_reason(lua_State *L, lub_status status) {
   lua_pushnil(L);
-  lua_pushstring(L, lub_strerror(status));
+  lub_push_status(L, status);
   return 2;
 }
 
@@ -419,7 +431,8 @@ static void close_from_outside(lworker *lw, lfiber *f) {
   atomic_store(&lw->core->closing, closing_before);
   lua_settop(f->co, 0);
   lua_pushnil(f->co);
-  lua_rawgeti(f->co, LUA_REGISTRYINDEX, lw->killed);
+  lua_rawgeti(f->co, LUA_REGISTRYINDEX,
+              lw->reasons[LUB_KILLED]); /* it is there: a kill must not need memory */
   f->nvalues = 2;
   end_fiber(lw, f);
   lw->chain_ok = chain_before;
@@ -629,6 +642,7 @@ void lub_meet_requests(lworker *lw) {
   lub_report_answer(lw);
   bool kill = atomic_load(&w->killed);
   if (!kill && !atomic_load(&w->cancelled)) return;
+  lw->ending = true;
   char why[sizeof w->why];
   pthread_mutex_lock(&w->engine->lock);
   memcpy(why, w->why, sizeof why);

@@ -131,6 +131,7 @@ static int spawn(lua_State *L) {
   lub_worker_start(w); /* from here on lw may be gone; the opener's reference keeps w */
   lub_worker_drop(w);
   lub_take(L, &v);
+  lub_keep_outside(L, self, sizeof *w + sizeof *lw);
   return 1;
 }
 

@@ -39,6 +39,7 @@ double lub_check_seconds(lua_State *L, int arg, const char *function) {
 
 int64_t lub_check_wait(lua_State *L, lworker *lw, int arg, const char *function) {
   if (lua_isnoneornil(L, arg)) return LUB_NEVER;
+  if (lua_isinteger(L, arg) && lua_tointeger(L, arg) <= 0) return 0; /* a poll, for half of the price */
   return lub_engine_deadline(lw->core->engine, lub_check_seconds(L, arg, function));
 }
 
@@ -95,10 +96,12 @@ static int sleep_for(lua_State *L) {
 /* ---- after and tick --------------------------------------------------------------------------------------------- */
 
 static int open_tick(lua_State *L, const char *name, int64_t first_ns, int64_t period_ns) {
+  lworker *lw = lub_lworker(L);
   lchan *box = lub_push_new_chan(L, LUB_VIEW_BOTH);
-  if (lub_tick_open(lub_lworker(L)->core->engine, name, first_ns, period_ns, &box->ch))
+  if (lub_tick_open(lw->core->engine, name, first_ns, period_ns, &box->ch))
     return luaL_error(L, "%s: not enough memory", name);
   lub_own_chan(L, box);
+  lub_keep_outside(L, lw, sizeof *box->ch);
   return 1;
 }
 

@@ -180,8 +180,8 @@ static int set_up(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &KEY); /* from here on finalizers find it */
   lw->registry = lua_topointer(L, LUA_REGISTRYINDEX);
   lub_here = lw;
-  lua_pushliteral(L, "killed");
-  lw->killed = luaL_ref(L, LUA_REGISTRYINDEX);
+  lub_push_status(L, LUB_KILLED);
+  lua_pop(L, 1);
   if (lw->guest) {
     lub_begin_policies(L);
     return 0;
@@ -212,15 +212,16 @@ static bool open_state(lworker *lw, lua_State *host) {
 
 /* A state goes on without lw. */
 static void drop_references(lua_State *L, const lworker *lw) {
-  const int refs[] = {lw->anchors, lw->handles, lw->killed};
   if (lw->anchors) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, lw->anchors);
     lua_pushnil(L);
     lua_setmetatable(L, -2); /* it goes later, without its finalizer */
     lua_pop(L, 1);
   }
-  for (size_t i = 0; i < sizeof refs / sizeof *refs; i++)
-    if (refs[i]) luaL_unref(L, LUA_REGISTRYINDEX, refs[i]);
+  if (lw->anchors) luaL_unref(L, LUA_REGISTRYINDEX, lw->anchors);
+  if (lw->handles) luaL_unref(L, LUA_REGISTRYINDEX, lw->handles);
+  for (int i = 0; i < LUB_STATUSES; i++)
+    if (lw->reasons[i]) luaL_unref(L, LUA_REGISTRYINDEX, lw->reasons[i]);
 }
 
 static int use_key(lua_State *L) {
@@ -330,6 +331,7 @@ void lub_lworker_end_guest(lworker *lw, lworker *outer) {
   lub_disown_all(L, lw);
   drop_references(L, lw);
   outer->chan_type = lw->chan_type; /* it may have been the first to ask for it */
+  outer->gone++;
   lub_end_policies(L);
   give_state(L, outer);
   if (lw->collected) lua_gc(L, LUA_GCCOLLECT, 0); /* such handles are no longer in the table */

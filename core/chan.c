@@ -12,16 +12,19 @@ static void free_chan(lub_object *o) {
   lub_chan *ch = lub_container(o, lub_chan, obj);
   lub_engine *e = ch->engine;
   lub_assert(lub_list_empty(&ch->recvq) && lub_list_empty(&ch->sendq));
-  if (ch->tick) lub_tick_forget(ch);
-  lub_lock_take(&e->chans_lock);
-  lub_list_remove(&ch->link);
-  lub_lock_give(&e->chans_lock);
+  if (ch->tick) {
+    lub_tick_forget(ch);
+  } else {
+    lub_lock_take(&e->chans_lock);
+    lub_list_remove(&ch->link);
+    lub_lock_give(&e->chans_lock);
+  }
   for (uint32_t i = 0; i < ch->len; i++) lub_value_drop(&ch->slots[(ch->head + i) % ch->cap]);
   lub_free(&e->mem, ch);
 }
 
-lub_status lub_chan_open_with(lub_engine *e, size_t capacity, const char *name, size_t extra,
-                              lub_chan **out) {
+lub_status lub_chan_open_unlisted(lub_engine *e, size_t capacity, const char *name, size_t extra,
+                                  lub_chan **out) {
   /* all of it is made now, so that a capacity beyond memory is refused here and a send cannot fail */
   size_t n = name && *name ? strlen(name) + 1 : 0, fixed = sizeof(lub_chan) + extra + n;
   if (capacity > LUB_CHAN_MAX) return LUB_INVALID;
@@ -37,15 +40,17 @@ lub_status lub_chan_open_with(lub_engine *e, size_t capacity, const char *name, 
   lub_list_init(&ch->recvq);
   lub_list_init(&ch->sendq);
   ch->id = atomic_fetch_add_explicit(&e->chan_ids, 1, memory_order_relaxed) + 1;
-  lub_lock_take(&e->chans_lock);
-  lub_list_push(&e->chans, &ch->link);
-  lub_lock_give(&e->chans_lock);
   *out = ch;
   return LUB_OK;
 }
 
 lub_status lub_chan_open(lub_engine *e, size_t capacity, const char *name, lub_chan **out) {
-  return lub_chan_open_with(e, capacity, name, 0, out);
+  lub_status status = lub_chan_open_unlisted(e, capacity, name, 0, out);
+  if (status != LUB_OK) return status;
+  lub_lock_take(&e->chans_lock);
+  lub_list_push(&e->chans, &(*out)->link);
+  lub_lock_give(&e->chans_lock);
+  return LUB_OK;
 }
 
 void lub_chan_ref(lub_chan *ch) { lub_object_ref(&ch->obj); }

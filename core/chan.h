@@ -22,7 +22,7 @@ struct lub_chan {
   lub_value *slots; /* [cap], behind the channel: a ring from head; owned while queued */
 
   lub_engine *engine;    /* this, and what follows, is written once, before the channel is shared */
-  lub_link link;         /* in engine->chans; engine.chans_lock */
+  lub_link link;         /* in engine->chans, unless it has a tick; engine.chans_lock */
   uint64_t id;           /* number in the engine */
   uint64_t whose;        /* the fiber whose end closes it, 0: none */
   bool of_worker;        /* it closes when a worker ends */
@@ -30,12 +30,14 @@ struct lub_chan {
   const char *name;      /* behind the slots; "" without one */
 };
 
-/* lub_chan_open, with room for `extra` bytes behind the channel, for words. */
-lub_status lub_chan_open_with(lub_engine *e, size_t capacity, const char *name, size_t extra, lub_chan **out);
+/* lub_chan_open for who keeps account of the channel himself, by what lies behind it: room for `extra` bytes, for words. */
+lub_status lub_chan_open_unlisted(lub_engine *e, size_t capacity, const char *name, size_t extra,
+                                  lub_chan **out);
 
 /* Of a channel that nobody but the caller has: until lub_chan_share, all that use it are fibers of one worker, one at a
  * time, and it takes no lock. (A timer may end their waits meanwhile: it claims the wait, and leaves the channel alone.) */
 static inline void lub_chan_keep(lub_chan *ch) { ch->local = true; }
+static inline bool lub_chan_is_kept(const lub_chan *ch) { return ch->local; }
 /* Before others get it. From that worker. */
 static inline void lub_chan_share(lub_chan *ch) {
   if (ch->local) ch->local = false; /* a shared one's is read by others */

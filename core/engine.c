@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "chan.h"
+#include "tick.h"
 
 enum {
   MANY = 16,          /* timers at once: more are due soon */
@@ -74,15 +74,27 @@ void lub_engine_stir_locked(lub_engine *e, const lub_sleeper *self) {
   if (k) pthread_cond_signal(&lub_container(k, lub_sleeper, link)->wakeup);
 }
 
-bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns) {
-  bool earliest, running = lub_timer_start(&e->timers, t, when_ns, &earliest);
-  lub_worker *w = lub_worker_current();
-  /* a thread that runs a worker of e keeps its timers itself before it sleeps; meanwhile the watcher does */
-  if (!earliest || (w && w->engine == e)) return running;
+/* The next timer is another one. */
+static void tell_keeper(lub_engine *e) {
+  const lub_worker *w = lub_worker_current();
+  if (w && w->engine == e)
+    return; /* such a thread keeps the timers before it sleeps; meanwhile the watcher does */
   pthread_mutex_lock(&e->lock);
   lub_engine_stir_locked(e, NULL);
   pthread_mutex_unlock(&e->lock);
+}
+
+bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns) {
+  bool earliest, running = lub_timer_start(&e->timers, t, when_ns, &earliest);
+  if (earliest) tell_keeper(e);
   return running;
+}
+
+lub_status lub_engine_begin_timer(lub_engine *e, lub_timer *t, const lub_timer_kind *kind, int64_t when_ns) {
+  bool earliest = false;
+  lub_status status = lub_timer_begin(&e->timers, t, kind, when_ns, &earliest);
+  if (earliest) tell_keeper(e);
+  return status;
 }
 
 void lub_engine_enter(lub_engine *e, lub_life *l, lub_state state) {
@@ -256,18 +268,23 @@ static void *libc_realloc(void *ud, void *block, size_t nbytes) {
   return NULL;
 }
 
+static void drain(lub_chan *ch) {
+  lub_chan_ref(ch);
+  lub_chan_drain(ch);
+  lub_chan_drop(ch);
+}
+
 /* Channels that only lie in each other's buffers, or in their own, go with the engine. */
 static void free_lost_chans(lub_engine *e) {
   lub_list all;
   lub_link *k;
+  lub_chan *ch;
+  for (uint32_t id = 0; (ch = lub_tick_next(e, &id));) drain(ch);
   lub_list_init(&all);
   lub_list_splice(&all, &e->chans);
   while ((k = lub_list_pop(&all))) {
-    lub_chan *ch = lub_container(k, lub_chan, link);
     lub_list_push(&e->chans, k);
-    lub_chan_ref(ch);
-    lub_chan_drain(ch);
-    lub_chan_drop(ch);
+    drain(lub_container(k, lub_chan, link));
   }
 }
 
@@ -284,9 +301,10 @@ static void free_names(lub_engine *e) {
 static bool is_referenced(lub_engine *e) {
   const char *kind = "heart", *name = e->judge ? atomic_load(&e->judging)->free(e) : NULL;
   if (!name) {
+    uint32_t id = 0;
     lub_link *k = lub_list_first(&e->chans);
-    if (!k) return false;
-    const lub_chan *ch = lub_container(k, lub_chan, link);
+    const lub_chan *ch = k ? lub_container(k, lub_chan, link) : lub_tick_next(e, &id);
+    if (!ch) return false;
     kind = ch->of_worker ? "worker" : "channel";
     name = ch->name;
   }

@@ -60,7 +60,7 @@ struct lub_engine {
   lub_place *places;        /* [nplaces] */
   int nplaces;
   lub_lock chans_lock;
-  lub_list chans; /* lub_chan.link: all of them; chans_lock */
+  lub_list chans; /* lub_chan.link: all but those that have a timer, which lub_tick_next finds; chans_lock */
 
   pthread_mutex_t lock; /* guards everything below */
   pthread_cond_t watch; /* for the watcher */
@@ -155,6 +155,8 @@ void lub_engine_ask_judge(lub_engine *e);
 void lub_engine_enter(lub_engine *e, lub_life *l, lub_state state);
 /* Starts t, and sees to it that somebody awake or sleeping will fire it. Returns whether it was running. */
 bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns);
+/* The same of one that has no room yet. LUB_NOMEM. */
+lub_status lub_engine_begin_timer(lub_engine *e, lub_timer *t, const lub_timer_kind *kind, int64_t when_ns);
 /* Fires what is due; returns how many. The calling thread counts as awake. */
 uint32_t lub_engine_run_timers(lub_engine *e);
 /* When a sleeper is to wake for the next, LUB_NEVER without one: where there are many, later than it is due, so that each

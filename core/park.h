@@ -7,7 +7,8 @@
 #include "waiter.h"
 
 static inline lub_engine *lub_wait_engine(lub_wait *w) {
-  return w->id ? lub_container(w, lub_fiber, wait)->worker->engine : lub_container(w, lub_host_wait, wait)->engine;
+  return w->id ? lub_container(w, lub_fiber, wait)->worker->engine
+               : lub_container(w, lub_host_wait, wait)->engine;
 }
 /* After a claim, with no channel locked. w may be gone then. */
 static inline void lub_wait_wake(lub_wait *w) {

@@ -1,5 +1,5 @@
 /* select.c - see select.h. All channels are locked in order of address while the cases are looked at, so
- * that the choice is made at one moment. */
+ * that the choice is made at one moment; unless their worker alone has them. */
 #include "select.h"
 
 #include <string.h>
@@ -68,6 +68,18 @@ static uint32_t find_ready(const lub_waiter *ws, uint32_t n, uint32_t *ready) {
   return nready;
 }
 
+/* The same while nothing is locked, if nothing need be: this worker alone uses the channels. Otherwise false. */
+static bool find_ready_here(const lub_waiter *ws, uint32_t n, uint32_t *ready, uint32_t *nready) {
+  *nready = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    lub_chan *ch = ws[i].ch;
+    if (!ch) continue;
+    if (!lub_chan_is_kept(ch)) return false;
+    if (lub_chan_is_ready_locked(ch, ws[i].send)) ready[(*nready)++] = i;
+  }
+  return true;
+}
+
 static uint32_t choose_one(lub_engine *e, lub_random *r, uint32_t nready) {
   if (nready == 1 || !r) return 0;
   return e->opts.choose ? lub_engine_choose(e, LUB_CHOOSE_CASE, nready, NULL) : lub_random_below(r, nready);
@@ -97,15 +109,19 @@ static void queue_all(lub_wait *w, lub_waiter *ws, uint32_t n) {
 
 lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *order, lub_random *r,
                            int64_t deadline, uint32_t *index) {
-  uint32_t *ready = order + n;
+  uint32_t *ready = order + n, nready;
   lub_wait *woken = NULL;
   if (deadline && lub_wait_begin(w, ws, n, deadline)) return LUB_NOMEM;
-  if (!is_sorted(ws, order, n)) sort_by_address(ws, order, n);
-  lock_all(ws, order, n);
-  lub_status status = try_ready(w, ws, ready, find_ready(ws, n, ready), r, index, &woken);
+  bool here = find_ready_here(ws, n, ready, &nready);
+  if (!here) {
+    if (!is_sorted(ws, order, n)) sort_by_address(ws, order, n);
+    lock_all(ws, order, n);
+    nready = find_ready(ws, n, ready);
+  }
+  lub_status status = nready ? try_ready(w, ws, ready, nready, r, index, &woken) : LUB_TIMEOUT;
   bool park = status == LUB_TIMEOUT && deadline;
   if (park) queue_all(w, ws, n);
-  unlock_all(ws, order, n);
+  if (!here) unlock_all(ws, order, n);
   if (park && deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   if (woken) lub_wait_wake(woken);
   return park ? LUB_PARK : status;

@@ -37,16 +37,13 @@ static const lub_timer_kind tick_kind = {.fire = deliver, .could_wake = somebody
 lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns,
                          lub_chan **out) {
   lub_chan *ch;
-  if (lub_chan_open_with(e, 1, name, sizeof(lub_tick), &ch)) return LUB_NOMEM;
+  if (lub_chan_open_unlisted(e, 1, name, sizeof(lub_tick), &ch)) return LUB_NOMEM;
   lub_tick *t = ch->tick = (lub_tick *)(void *)(ch + 1);
   *t = (lub_tick){.ch = ch, .period_ns = period_ns};
-  if (lub_timer_reserve(&e->timers, &t->timer, &tick_kind)) {
-    lub_chan_drop(ch);
-    return LUB_NOMEM;
-  }
-  (void)lub_engine_start_timer(e, &t->timer, lub_engine_now_ns(e) + first_ns);
-  *out = ch;
-  return LUB_OK;
+  lub_status status = lub_engine_begin_timer(e, &t->timer, &tick_kind, lub_engine_now_ns(e) + first_ns);
+  if (status == LUB_OK) *out = ch;
+  else lub_chan_drop(ch);
+  return status;
 }
 
 /* Whether there was a value that nobody had received. */
@@ -62,6 +59,8 @@ static bool drain(lub_chan *ch) {
 
 bool lub_tick_stop(lub_chan *ch) {
   bool running = lub_timer_stop(&ch->engine->timers, &ch->tick->timer);
+  if (running && !ch->tick->period_ns)
+    return true; /* it has not fired since it was started: there is nothing */
   return drain(ch) || running;
 }
 
@@ -75,3 +74,8 @@ bool lub_tick_reset(lub_chan *ch, int64_t span_ns) {
 bool lub_tick_is_periodic(const lub_chan *ch) { return ch->tick->period_ns > 0; }
 
 void lub_tick_forget(lub_chan *ch) { lub_timer_forget(&ch->engine->timers, &ch->tick->timer); }
+
+lub_chan *lub_tick_next(lub_engine *e, uint32_t *id) {
+  lub_timer *t = lub_timers_next_of(&e->timers, &tick_kind, id);
+  return t ? lub_container(t, lub_tick, timer)->ch : NULL;
+}

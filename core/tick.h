@@ -18,5 +18,7 @@ bool lub_tick_reset(lub_chan *ch, int64_t span_ns);
 bool lub_tick_is_periodic(const lub_chan *ch);
 /* The channel's last reference is gone. */
 void lub_tick_forget(lub_chan *ch);
+/* Goes through the channels of this kind: id is 0 for the first, then as it was left; NULL: there are no more. */
+lub_chan *lub_tick_next(lub_engine *e, uint32_t *id);
 
 #endif

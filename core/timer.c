@@ -89,21 +89,27 @@ static bool grow(lub_timers *ts) {
   ts->heap = heap;
   ts->rooms = rooms;
   ts->places = places;
-  for (uint32_t id = wanted; ok && id > ts->capacity; ts->free = id--) ts->places[id] = ts->free;
+  for (uint32_t id = wanted; ok && id > ts->capacity; ts->free = id--) {
+    ts->places[id] = ts->free;
+    ts->rooms[id] = (lub_room){NULL, NULL};
+  }
   if (ok) ts->capacity = wanted;
   return ok;
+}
+
+static lub_status reserve_locked(lub_timers *ts, lub_timer *t, const lub_timer_kind *kind) {
+  if (!ts->free && !grow(ts)) return LUB_NOMEM;
+  t->id = ts->free;
+  ts->free = ts->places[t->id];
+  ts->places[t->id] = 0;
+  ts->rooms[t->id] = (lub_room){t, kind};
+  return LUB_OK;
 }
 
 lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t, const lub_timer_kind *kind) {
   if (t->id) return LUB_OK;
   lub_lock_take(&ts->lock);
-  lub_status status = ts->free || grow(ts) ? LUB_OK : LUB_NOMEM;
-  if (status == LUB_OK) {
-    t->id = ts->free;
-    ts->free = ts->places[t->id];
-    ts->places[t->id] = 0;
-    ts->rooms[t->id] = (lub_room){t, kind};
-  }
+  lub_status status = reserve_locked(ts, t, kind);
   lub_lock_give(&ts->lock);
   return status;
 }
@@ -116,20 +122,44 @@ void lub_timer_forget(lub_timers *ts, lub_timer *t) {
     publish_next(ts);
   }
   ts->places[t->id] = ts->free;
+  ts->rooms[t->id].timer = NULL;
   ts->free = t->id;
   t->id = 0;
   lub_lock_give(&ts->lock);
+}
+
+/* Returns whether it is the next to fire. */
+static bool start_locked(lub_timers *ts, const lub_timer *t, int64_t when_ns) {
+  insert(ts, t->id, when_ns);
+  publish_next(ts);
+  return ts->places[t->id] == 1;
 }
 
 bool lub_timer_start(lub_timers *ts, lub_timer *t, int64_t when_ns, bool *earliest) {
   lub_lock_take(&ts->lock);
   bool running = is_running(ts, t);
   if (running) take(ts, t->id);
-  insert(ts, t->id, when_ns);
-  publish_next(ts);
-  *earliest = ts->places[t->id] == 1;
+  *earliest = start_locked(ts, t, when_ns);
   lub_lock_give(&ts->lock);
   return running;
+}
+
+lub_status lub_timer_begin(lub_timers *ts, lub_timer *t, const lub_timer_kind *kind, int64_t when_ns,
+                           bool *earliest) {
+  lub_lock_take(&ts->lock);
+  lub_status status = reserve_locked(ts, t, kind);
+  if (status == LUB_OK) *earliest = start_locked(ts, t, when_ns);
+  lub_lock_give(&ts->lock);
+  return status;
+}
+
+lub_timer *lub_timers_next_of(lub_timers *ts, const lub_timer_kind *kind, uint32_t *id) {
+  lub_timer *found = NULL;
+  lub_lock_take(&ts->lock);
+  while (!found && *id < ts->capacity)
+    if (ts->rooms[++*id].kind == kind) found = ts->rooms[*id].timer;
+  lub_lock_give(&ts->lock);
+  return found;
 }
 
 bool lub_timer_stop(lub_timers *ts, lub_timer *t) {

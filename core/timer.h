@@ -53,6 +53,9 @@ void lub_timers_close(lub_timers *ts);
 /* Makes room for one more timer; before its first start. LUB_NOMEM. */
 lub_status lub_timer_reserve(lub_timers *ts, lub_timer *t, const lub_timer_kind *kind);
 static inline bool lub_timer_has_room(const lub_timer *t) { return t->id != 0; }
+/* Both at once: makes room for t, which has none, and starts it. LUB_NOMEM. */
+lub_status lub_timer_begin(lub_timers *ts, lub_timer *t, const lub_timer_kind *kind, int64_t when_ns,
+                           bool *earliest);
 /* Stops t if it runs and gives its room back. */
 void lub_timer_forget(lub_timers *ts, lub_timer *t);
 /* Starts or moves t. Returns whether it was running; *earliest tells that it is the next to fire now. */
@@ -69,6 +72,8 @@ enum { LUB_DUE_MAX = 16 };
 uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns);
 uint32_t lub_timers_due(lub_timers *ts, int64_t now_ns);
 void lub_timers_run_one(lub_timers *ts, int64_t now_ns, uint32_t k);
+/* Of the timers of this kind, running or not, the first whose id is more than *id, which it becomes; or NULL. */
+lub_timer *lub_timers_next_of(lub_timers *ts, const lub_timer_kind *kind, uint32_t *id);
 /* Whether any running timer could wake somebody. */
 bool lub_timers_could_wake(lub_timers *ts);
 

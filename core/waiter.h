@@ -21,7 +21,8 @@ typedef struct lub_waiter {
   lub_chan *ch; /* NULL: a case that is never ready. No reference: the fiber's stack holds one */
   bool send;
   union {
-    lub_value value; /* a send's, until it is taken; a receive's, when it has come; a join's: the fiber's id */
+    lub_value
+        value; /* a send's, until it is taken; a receive's, when it has come; a join's: the fiber's id */
     struct {
       uint8_t type;  /* the value's, LUB_SEVERAL: it stands for these */
       uint32_t left; /* those that are not sent yet */

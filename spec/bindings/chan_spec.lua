@@ -756,6 +756,24 @@ describe("a handle", function()
   end)
 end)
 
+describe("handles that nobody has any more", function()
+  for what, make in pairs {
+    channels = function(one) one.chan() end, ["timers that were stopped"] = function(one) one.after(60):stop() end,
+  } do
+    it("do not pile up, though what they keep lies outside of Lua: " .. what, function()
+      local most = lub.spawn(function(make_one)
+        local most, one = 0, require "lubdub"
+        for i = 1, 50000 do
+          make_one(one)
+          if i % 100 == 0 then most = math.max(most, collectgarbage "count") end
+        end
+        return most
+      end, make):join()
+      assert(most < 200, ("%.0f KB of handles"):format(most))
+    end)
+  end
+end)
+
 describe("chan.sender", function()
   it("can send, close and tell, and nothing else", function()
     local ch = lub.chan(2, "out")

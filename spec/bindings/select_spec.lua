@@ -135,6 +135,49 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
       assert.is_false((pcall(choose, 0, 0)))
     end)
 
+    it("takes no channel for the one that went, in whose place in memory its handle lies", function()
+      local function handle_at(place)
+        local made = { lub.chan(1) }
+        while #made < 1000 and ("%p"):format(made[#made]) ~= place do made[#made + 1] = lub.chan(1) end
+        return #made < 1000 and made[#made]
+      end
+      local stays, found = lub.chan(), 0
+      for _ = 1, 50 do
+        local place
+        do
+          local gone = lub.chan(1)
+          gone:send("gone")
+          place = ("%p"):format(gone)
+          assert.equals("gone", select(2, choose(stays, gone)))
+        end
+        collectgarbage() -- ends it
+        collectgarbage() -- and frees its place
+        local ch = handle_at(place)
+        if ch then
+          found = found + 1
+          ch:send("new")
+          assert.equals("new", select(2, choose(stays, ch, 0)))
+        end
+      end
+      if (os.getenv "SAN" or "") == "" then assert(found > 0, "no place was used again") end -- a sanitizer keeps them
+    end)
+
+    it("looks again at an argument that is another one in the same place", function()
+      local a, b, waiting = lub.chan(1), lub.chan(1), lub.chan()
+      for _ = 1, 3 do
+        a:send("a")
+        assert.equals("a", select(2, choose(waiting, a)))
+        b:send("b")
+        assert.equals("b", select(2, choose(waiting, b)))
+        assert.same({ a, true, 2 }, { choose(waiting, a << 1) })
+        assert.equals(1, (select(2, choose(waiting, a))))
+        assert.equals("timeout", select(2, choose(waiting, nil, 0)))
+        assert.error_matches(function() choose(waiting, lub.self()) end, "argument 2: expected a channel")
+        assert.error_matches(function() choose(waiting, a:sender()) end, "is a sender here")
+        assert.equals("timeout", select(2, choose(waiting, a, 0)))
+      end
+    end)
+
     it("refuses what is no case, with its position and what it is", function()
       local ch = lub.chan(1)
       ch:send "kept"

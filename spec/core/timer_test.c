@@ -163,7 +163,8 @@ static void no_room(void) {
   lub_timers_init(&few, &mem);
   for (int n = 0; n < 3; n++) {
     memory_set(&m, n, 1);
-    told &= lub_timer_reserve(&few, &t, &noting) == LUB_NOMEM && !lub_timer_has_room(&t) && !lub_timer_stop(&few, &t);
+    told &= lub_timer_reserve(&few, &t, &noting) == LUB_NOMEM && !lub_timer_has_room(&t) &&
+            !lub_timer_stop(&few, &t);
   }
   CHECK("a timer for which there is no memory is refused", told);
   memory_set(&m, 100, 0);
