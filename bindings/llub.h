@@ -121,8 +121,8 @@ typedef struct lworker {
   int depth;              /* of fibers that drive siblings */
   int anchors, handles, fiber_type, chan_type; /* references in the registry */
   int reasons[LUB_STATUSES];                   /* ... of their texts, once they were asked for */
-  int places, free_place;    /* in anchors: the last one; the first free one, where the next lies (0: none) */
-  int pool[LUB_POOL], npool; /* those whose coroutines ended well */
+  int places, free_place; /* in anchors: the last one; the first free one, where the next lies (0: none) */
+  int pool, npool;        /* the first of those whose coroutines ended well, where the next lies; how many */
   struct {
     lua_CFunction next, rawget, rawset, getmetatable, setmetatable, load, loadfile, require;
   } base;          /* Lua's own, of a state of ours */
@@ -181,6 +181,8 @@ void lub_lworker_end_guest(lworker *lw, lworker *outer);
 /* Libraries of a state of ours (lstate.c). */
 void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes);
 void lub_open_libraries(lua_State *L, lworker *lw);
+/* The base library is there from here on. */
+void lub_open_base(lua_State *L);
 /* Pushes the module `name`, loading it if need be. The script cannot interfere. */
 void lub_require(lua_State *L, const char *name);
 /* Before an operation that looks into the table at 1, or at its metatable. */

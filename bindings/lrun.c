@@ -265,10 +265,10 @@ void lub_set_signal(void) {
 
 /* ---- fibers -------------------------------------------------------------------------------------------- */
 
-/* With the anchors on top: pushes a coroutine with room for n values; true: the pool's last. */
+/* With the anchors on top: pushes a coroutine with room for n values; true: the pool's first. */
 static bool push_coroutine(lua_State *L, const lworker *lw, int n) {
   bool pooled = lw->npool > 0;
-  if (pooled) lua_rawgeti(L, -1, lw->pool[lw->npool - 1] + 1);
+  if (pooled) lua_rawgeti(L, -1, lw->pool + 1);
   else lua_newthread(L);
   if (!lua_checkstack(lua_tothread(L, -1), n)) luaL_error(L, "go: too many arguments");
   return pooled;
@@ -279,9 +279,9 @@ static bool push_coroutine(lua_State *L, const lworker *lw, int n) {
  * With f's handle, the anchors and its coroutine on top: they are alive until it ends. Pops the last two. The places are
  * chosen only now: before, a finalizer may have started a fiber. */
 static void anchor(lua_State *L, lworker *lw, lfiber *f, bool pooled) {
-  bool reuses = !pooled && lw->free_place;
-  int next = 0;
-  f->place = pooled ? lw->pool[lw->npool - 1] : reuses ? lw->free_place : lw->places + 1;
+  int *chain = pooled ? &lw->pool : &lw->free_place, next = 0;
+  bool reuses = *chain != 0;
+  f->place = reuses ? *chain : lw->places + 1;
   f->co = lua_tothread(L, -1);
   if (reuses) {
     lua_rawgeti(L, -2, f->place);
@@ -292,8 +292,8 @@ static void anchor(lua_State *L, lworker *lw, lfiber *f, bool pooled) {
   lua_pushvalue(L, -2);
   lua_rawseti(L, -2, f->place);
   lua_pop(L, 1);
-  if (pooled) lw->npool--;
-  else if (reuses) lw->free_place = next;
+  lw->npool -= pooled;
+  if (reuses) *chain = next;
   else lw->places += 2;
 }
 
@@ -376,9 +376,10 @@ static void let_go(lua_State *L, lworker *lw, lfiber *f) {
   if (is_reusable(lw, f)) {
     if (lua_gethook(f->co)) lua_sethook(f->co, NULL, 0, 0);
     lua_settop(f->co, 0);
-    lua_pushboolean(L, 0);
+    lua_pushinteger(L, lw->pool);
     lua_rawseti(L, -2, f->place);
-    lw->pool[lw->npool++] = f->place;
+    lw->pool = f->place;
+    lw->npool++;
   } else if (!f->main) {
     lua_pushboolean(L, 0);
     lua_rawseti(L, -2, f->place + 1);

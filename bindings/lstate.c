@@ -1,7 +1,8 @@
 /* lstate.c - a worker's own lua_State: its memory limit, its warnings, and libraries that are opened when first touched.
  *
- * A state with all libraries costs 25 KB and 50 us; most workers touch a few. So _G has a metatable that opens a library
- * at the first access to its name, and strings have one that opens theirs at the first method or arithmetic. What could
+ * A state with all libraries costs 25 KB and 50 us; most workers touch a few. So _G is empty at first and has a metatable
+ * that opens the base library at the first access to any name, and another library at the first access to its own, and
+ * strings have one that opens theirs at the first method or arithmetic. What could
  * tell the difference (pairs, next, rawget, rawset, getmetatable, setmetatable; package, debug; require) opens the rest
  * first, and the metatables go. Functions that are wrapped here end in Lua's own, called in the same frame: so their
  * errors name them, and the line of their caller. */
@@ -55,6 +56,7 @@ static const struct library *find_library(const char *name) {
 }
 
 static void open_all(lua_State *L);
+static void open_base(lua_State *L, lworker *lw);
 
 /* Opens library r unless it is open, and makes it global unless the script has taken the name. Pushes it. */
 static void open_library(lua_State *L, const struct library *r, bool global) {
@@ -84,8 +86,9 @@ static void open_library(lua_State *L, const struct library *r, bool global) {
 static void open_all(lua_State *L) {
   lworker *lw = lub_lworker(L);
   if (!lw->lazy) return;
-  lw->lazy = false;
   luaL_checkstack(L, 12, NULL);
+  open_base(L, lw);
+  lw->lazy = false;
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   lua_pushnil(L);
   lua_setmetatable(L, -2);
@@ -134,6 +137,9 @@ static const struct library *missing_library(lua_State *L) {
 
 /* _G[name] of a name that is not there. */
 static int missing_global(lua_State *L) {
+  open_base(L, lub_lworker(L));
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, 1) != LUA_TNIL) return 1;
   const struct library *r = missing_library(L);
   if (!r) return 0;
   open_library(L, r, true);
@@ -142,6 +148,7 @@ static int missing_global(lua_State *L) {
 
 /* _G[name] = value of a name that is not there: the script takes it, also as nil. */
 static int new_global(lua_State *L) {
+  open_base(L, lub_lworker(L));
   const struct library *r = missing_library(L);
   if (r) {
     open_library(L, r, false);
@@ -293,7 +300,12 @@ void lub_require(lua_State *L, const char *name) {
   }
   lua_pop(L, 2);
   const struct library *r = find_library(name);
-  if (!strcmp(name, "lubdub")) luaL_requiref(L, name, luaopen_lubdub, 0);
+  if (!strcmp(name, LUA_GNAME)) {
+    open_base(L, lub_lworker(L));
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+  } else if (!strcmp(name, "lubdub")) luaL_requiref(L, name, luaopen_lubdub, 0);
   else if (r && lub_lworker(L)->lazy) open_library(L, r, true);
   else {
     open_all(L);
@@ -360,8 +372,11 @@ static lua_CFunction replace(lua_State *L, const char *name, lua_CFunction fn) {
   return own;
 }
 
-static void open_base(lua_State *L, lworker *lw) {
-  luaL_requiref(L, LUA_GNAME, luaopen_base, 1);
+static int fill_globals(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  lua_settop(L, 0);
+  lua_pushcfunction(L, luaopen_base);
+  lua_call(L, 0, 1);
   lw->base.next = replace(L, "next", base_next);
   lw->base.rawget = replace(L, "rawget", base_rawget);
   lw->base.rawset = replace(L, "rawset", base_rawset);
@@ -375,14 +390,41 @@ static void open_base(lua_State *L, lworker *lw) {
   lua_pushcclosure(L, base_require, 1);
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, "lub.require");
-  lua_setfield(L, -2, "require");
+  lua_setfield(L, 1, "require");
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_pushvalue(L, 1);
+  lua_setfield(L, -2, LUA_GNAME);
+  lua_settop(L, 1);
   if (lw->sim) lub_sim_library(L, lw, LUA_GNAME);
+  return 0;
 }
+
+/* Once, before a script can have a global of its own. While the names come, _G is without its metatable. When memory ends
+ * in the midst, the next access begins anew. */
+static void open_base(lua_State *L, lworker *lw) {
+  if (lw->base.next) return;
+  luaL_checkstack(L, 8, NULL);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
+  if (!lua_getmetatable(L, -1)) lua_pushnil(L);
+  lua_pushnil(L);
+  lua_setmetatable(L, -3);
+  lua_pushcfunction(L, fill_globals);
+  int status = lua_pcall(L, 0, 0, 0);
+  if (status) {
+    memset(&lw->base, 0, sizeof lw->base);
+    lua_rotate(L, -3, 1); /* the error below both */
+  }
+  lua_setmetatable(L, -2);
+  lua_pop(L, 1);
+  if (status) lua_error(L);
+}
+
+void lub_open_base(lua_State *L) { open_base(L, lub_lworker(L)); }
 
 void lub_open_libraries(lua_State *L, lworker *lw) {
   lua_settop(L, 0);
   lua_setwarnf(L, on_warning, lw);
-  open_base(L, lw);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   lua_createtable(L, 0, 2);
   lua_pushcfunction(L, missing_global);
   lua_setfield(L, -2, "__index");

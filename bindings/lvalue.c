@@ -57,8 +57,9 @@ typedef struct packer {
   const lub_allocator *mem;
   const char *what; /* "argument 2", the path's beginning; may be empty */
   const void *globals;
-  bool spawned;       /* the value is the function of a spawn: paths begin with its upvalue */
-  bool knows_modules; /* the loaded modules are among what was met */
+  bool spawned;           /* the value is the function of a spawn: paths begin with its upvalue */
+  bool tables, functions; /* there is one; where there are both, modules go by name */
+  bool knows_modules;     /* the loaded modules are among what was met */
   int depth;
 } packer;
 
@@ -301,7 +302,7 @@ static bool meet_modules(packer *p) {
   lua_State *L = p->L;
   int top = lua_gettop(L);
   p->knows_modules = true;
-  if (lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE) != LUA_TTABLE) lua_newtable(L);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_pushnil(L);
   while (lua_next(L, top + 1)) {
     const void *module = lua_topointer(L, -1);
@@ -463,6 +464,8 @@ static bool pack_table(packer *p, int index, const path *at) {
   const char *class = NULL;
   size_t n;
   if (identity == p->globals) return add_tag(p, T_ENV), true;
+  p->tables = true;
+  if (p->functions && !p->knows_modules && !meet_modules(p)) return false;
   if (met_before(p, identity)) return true;
   bool has_class = lua_getmetatable(L, index);
   if (has_class && !(class = class_name(L, &n))) {
@@ -510,7 +513,8 @@ static bool pack_upvalue(packer *p, int function, int i, const char *name, const
 static bool pack_function(packer *p, int index, const path *at) {
   lua_State *L = p->L;
   const char *name;
-  if (!p->knows_modules && !meet_modules(p)) return false;
+  p->functions = true;
+  if (p->tables && !p->knows_modules && !meet_modules(p)) return false;
   if (met_before(p, lua_topointer(L, index))) return true;
   if (lua_iscfunction(L, index)) return pack_c_function(p, index, at), true;
   add_tag(p, T_FUNCTION);

@@ -302,6 +302,7 @@ static void give_state(lua_State *L, lworker *lw) {
 
 lub_status lub_lworker_open_guest(lub_engine *e, lworker *outer, lua_State *L, lworker **out) {
   lworker *lw;
+  if (!outer->core->pinned) lub_open_base(L);
   if (make_lworker(e, outer->core->name, false, &lw)) return LUB_NOMEM;
   lw->guest = true;
   lw->core->run = run_guest;

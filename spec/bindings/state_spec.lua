@@ -86,6 +86,15 @@ describe("the globals of a worker, like stock Lua's,", function()
     ]]
   end)
 
+  it("are there for whatever touches one of them first", function()
+    same_everywhere('print = nil io.write(tostring(print), "\\n")', 'x = 1 print(x, _G.x, _ENV.x)',
+      '_VERSION = 7 print(_VERSION, _G._VERSION)', 'assert = false print(assert, rawget(_G, "assert"))',
+      '_G = nil print(_G, _ENV._G)', 'local e = _ENV e.print, e.type = e.print, nil e.print(e.type, nothing)',
+      'print(rawequal(_ENV, _G), #_G)', 'nothing = nil print(nothing)', 'print(require == _G.require)',
+      'function print(...) io.write("mine ", ..., "\\n") end print(_VERSION)',
+      '_ENV[1] = "a" print(_G[1], #_ENV)', 'local s = ("x"):rep(3) print(s)', 'print(pcall(nothing))')
+  end)
+
   it("take a strict metatable", function()
     for_each_library [[
       setmetatable(_G, {
