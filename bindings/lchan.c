@@ -114,7 +114,7 @@ static int received(lua_State *L, int s, lua_KContext ctx) {
   return push_received(L, status, &lw->running->core.one.value);
 }
 
-static int receive(lua_State *L, lchan *box, lworker *lw, int64_t deadline) {
+static inline int receive(lua_State *L, lchan *box, lworker *lw, int64_t deadline) {
   lub_value v;
   int64_t wanted = deadline;
   lub_fiber *f = &lw->running->core;
@@ -240,24 +240,29 @@ static int new_chan(lua_State *L) {
   return 1;
 }
 
-/* Pushes the channels' metatable. */
+/* Pushes the channels' metatable. What every operation looks up is put into the tables first, and they do not grow: so it
+ * lies where the search for it begins. */
 void lub_open_chan(lua_State *L, lworker *lw) {
   static const luaL_Reg methods[] = {
       {"send", chan_send},         {"recv", chan_recv},         {"close", chan_close},
       {"capacity", chan_capacity}, {"closed", chan_closed},     {"name", chan_name},
       {"sender", chan_sender},     {"receiver", chan_receiver}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__len", chan_len}, {"__tostring", chan_tostring}, {"__eq", chan_eq},
-                                  {"__gc", chan_gc},   {"__call", chan_iterate},      {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__call", chan_iterate}, {"__len", chan_len}, {"__tostring", chan_tostring},
+                                  {"__eq", chan_eq},        {"__gc", chan_gc},   {NULL, NULL}};
+  enum { METHODS = 12, FIELDS = 9 };
   if (lw->chan_type) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, lw->chan_type);
     return;
   }
-  (void)luaL_newmetatable(L, LUB_CHAN_MAGIC);
-  luaL_setfuncs(L, meta, 0);
-  luaL_newlib(L, methods);
+  lua_createtable(L, 0, FIELDS);
+  lua_createtable(L, 0, METHODS);
+  luaL_setfuncs(L, methods, 0);
   lub_open_many(L);
   lua_setfield(L, -2, "__index");
-  lua_pushliteral(L, "lub.chan");
+  luaL_setfuncs(L, meta, 0);
+  lua_pushstring(L, LUB_CHAN_MAGIC);
+  lua_setfield(L, -2, "__name");
+  lua_pushstring(L, LUB_CHAN_MAGIC);
   lua_setfield(L, -2, "__metatable");
   lub_open_select(L); /* adds << */
   lub_open_time(L);   /* adds stop and reset */
