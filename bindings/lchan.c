@@ -247,8 +247,9 @@ void lub_open_chan(lua_State *L, lworker *lw) {
       {"send", chan_send},         {"recv", chan_recv},         {"close", chan_close},
       {"capacity", chan_capacity}, {"closed", chan_closed},     {"name", chan_name},
       {"sender", chan_sender},     {"receiver", chan_receiver}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__call", chan_iterate}, {"__len", chan_len}, {"__tostring", chan_tostring},
-                                  {"__eq", chan_eq},        {"__gc", chan_gc},   {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__call", chan_iterate}, {"__len", chan_len}, {"__tostring", chan_tostring},
+      {"__eq", chan_eq},        {"__gc", chan_gc},   {NULL, NULL}};
   enum { METHODS = 12, FIELDS = 9 };
   if (lw->chan_type) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, lw->chan_type);

@@ -11,8 +11,8 @@ function measure.run(kind, id, work, carriers, n, more)
   local run = { id = id, path = kind .. "/" .. id, work = work, carriers = carriers, n = n, more = more, rows = {} }
   for i, figure in ipairs(work.figures or { work }) do
     run.rows[i] = { id = figure.key and id .. "." .. figure.key or id, name = figure.name, unit = figure.unit,
-      target = (figure.target or {})[carriers] or {}, mailbox = work.mailbox, carriers = carriers, n = n, more = more,
-      samples = {}, floor = {}, peers = {} }
+      target = (figure.target or {})[carriers] or {}, mailbox = work.mailbox, kernel = work.kernel, carriers = carriers,
+      n = n, more = more, samples = {}, floor = {}, peers = {} }
   end
   return run
 end

@@ -43,7 +43,8 @@ function stats.judge(row)
   local got = { value = row.median, floor = row.floor.ratio, go = beside "go", erlang = beside "erlang" }
   local target = { value = row.target.value, floor = row.target.floor, go = row.target.go,
     erlang = got.erlang and not row.mailbox and 1 or nil }
-  local near = math.min(got.floor or math.huge, beside "bare" or math.huge) <= NEAR
+  local floors = { got.floor or math.huge, beside "bare" or math.huge, row.kernel and beside "c" or math.huge }
+  local near = math.min(table.unpack(floors)) <= NEAR
   row.goals = {}
   for _, of in ipairs { "value", "floor", "go", "erlang" } do
     local limit = target[of]

@@ -6,6 +6,7 @@
 --   carriers  the numbers of carriers to run it on, each in a process of its own
 --   floor     the entry of floor.lua measured beside it, if one is comparable
 --   target    per number of carriers: { value = in the unit, floor = ratio, go = ratio }, each an upper bound
+--   kernel    true: it waits for the kernel's clock, so threads in C show the floor
 --   mailbox   true: in Erlang a message into an unbounded mailbox, which need not be beaten
 --   run(n)    -> amount, operations
 --   program   true: not run(n), but the C program NAME.c beside this file, which prints what peers print

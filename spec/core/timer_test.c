@@ -167,12 +167,39 @@ static void no_room(void) {
             !lub_timer_stop(&few, &t);
   }
   CHECK("a timer for which there is no memory is refused", told);
+  memory_set(&m, 0, 1);
+  CHECK("also one that begins at once", lub_timer_begin(&few, &t, &noting, 1, &earliest) == LUB_NOMEM &&
+                                            !lub_timer_has_room(&t) && lub_timers_next(&few) == LUB_NEVER);
   memory_set(&m, 100, 0);
   CHECK("and has room when there is", lub_timer_reserve(&few, &t, &noting) == LUB_OK);
   CHECK("and starts", !lub_timer_start(&few, &t, 1, &earliest) && earliest);
   lub_timer_forget(&few, &t);
   lub_timers_close(&few);
   CHECK("nothing leaks", atomic_load(&m.blocks) == 0);
+}
+
+static void begun_at_once(void) {
+  entry x = {.fired = 0}, y = {.fired = 0}, z = {.fired = 0};
+  bool first, second, third;
+  again = 0;
+  latest = 0;
+  CHECK("a timer begins", lub_timer_begin(&heap, &x.timer, &noting, 20, &first) == LUB_OK);
+  CHECK("an earlier one", lub_timer_begin(&heap, &y.timer, &idle, 10, &second) == LUB_OK);
+  CHECK("a later one", lub_timer_begin(&heap, &z.timer, &noting, 30, &third) == LUB_OK);
+  CHECK("each tells whether it is the next", first && second && !third && lub_timers_next(&heap) == 10);
+  uint32_t id = 0, none = 0;
+  (void)lub_timer_stop(&heap, &z.timer);
+  const lub_timer *a = lub_timers_next_of(&heap, &noting, &id), *b = lub_timers_next_of(&heap, &noting, &id);
+  CHECK("those of a kind are found, running or not",
+        (a == &x.timer && b == &z.timer) || (a == &z.timer && b == &x.timer));
+  CHECK("and no others",
+        !lub_timers_next_of(&heap, &noting, &id) && lub_timers_next_of(&heap, &idle, &none) == &y.timer);
+  CHECK("they fire", lub_timers_run(&heap, 30) == 2 && x.fired && y.fired && !z.fired);
+  lub_timer_forget(&heap, &x.timer);
+  lub_timer_forget(&heap, &y.timer);
+  lub_timer_forget(&heap, &z.timer);
+  id = 0;
+  CHECK("forgotten ones are not found", !lub_timers_next_of(&heap, &noting, &id));
 }
 
 /* ---- after and tick ------------------------------------------------------------------------------------- */
@@ -250,6 +277,26 @@ static void tick(void) {
   CHECK("it goes with its channel", lub_timers_next(&e->timers) == LUB_NEVER);
 }
 
+/* A timer's channel is in no list: its room is how the engine finds it. */
+static void at_the_end(void) {
+  memory m = {0};
+  lub_engine *own;
+  lub_chan *out, *lost;
+  lub_options o = {.carriers = -1, .clock = clock_now, .realloc = memory_realloc, .ud = &m};
+  memory_set(&m, 1000000, 0);
+  if (lub_engine_open(&o, &own)) exit(2);
+  (void)lub_tick_open(own, "lost", SECOND, 0, &lost);
+  (void)lub_tick_stop(lost);
+  lub_value v = lub_of_chan(lost);
+  CHECK("a timer's channel may lie in itself", lub_chan_send(lost, &v, 0) == LUB_OK);
+  lub_chan_drop(lost);
+  (void)lub_tick_open(own, "out", SECOND, 0, &out);
+  CHECK("one that is out keeps the engine", lub_engine_close(own) == LUB_BUSY);
+  lub_chan_drop(out);
+  CHECK("one that only lies in itself goes with it", lub_engine_close(own) == LUB_OK);
+  CHECK("and nothing leaks", atomic_load(&m.blocks) == 0);
+}
+
 static void deadlines_of_waits(void) {
   lub_chan *slow, *fast;
   (void)lub_tick_open(e, "slow", 3LL * SECOND, 0, &slow);
@@ -324,12 +371,14 @@ int main(void) {
   from_inside();
   any_order();
   no_room();
+  begun_at_once();
   lub_timers_close(&heap);
   now = 100LL * SECOND;
   if (lub_engine_open(&virtual, &e)) return 2;
   after();
   tick();
   deadlines_of_waits();
+  at_the_end();
   CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
   real_time();
   many_at_once();

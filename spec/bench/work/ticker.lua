@@ -17,7 +17,7 @@ local function run(n)
 end
 
 return {
-  n = 1000, fixed = true, cold = true, carriers = { 2 },
+  n = 1000, fixed = true, cold = true, kernel = true, carriers = { 2 },
   figures = {
     { key = "p50", name = "lateness of a 1 ms ticker, p50", unit = "us", target = { [2] = { go = 0.3 } } },
     { key = "dropped", name = "ticks it drops", unit = "%", target = { [2] = { value = 0 } } },
