@@ -265,8 +265,13 @@ void lub_open_chan(lua_State *L, lworker *lw) {
   lua_setfield(L, -2, "__name");
   lua_pushstring(L, LUB_CHAN_MAGIC);
   lua_setfield(L, -2, "__metatable");
-  lub_open_select(L); /* adds << */
-  lub_open_time(L);   /* adds stop and reset */
+  lub_open_select(L);  /* adds << */
+  lub_open_time(L);    /* adds stop and reset */
+  if (lw->chan_type) { /* a finalizer that ran meanwhile has made it */
+    lua_pop(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, lw->chan_type);
+    return;
+  }
   lua_pushvalue(L, -1);
   lw->chan_type = luaL_ref(L, LUA_REGISTRYINDEX);
 }

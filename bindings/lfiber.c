@@ -108,6 +108,16 @@ static void push_dones(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &DONES);
 }
 
+/* Pushes what :done() of the fiber at 1 gave before, if it did; the table lies at 2. */
+static bool push_known_done(lua_State *L, const lfiber *f) {
+  lua_pushvalue(L, 1);
+  if (lua_rawget(L, 2) != LUA_TNIL) return true;
+  lua_pop(L, 1);
+  if (!f->extra || !f->extra->done) return false;
+  lub_push_chan(L, f->extra->done, LUB_VIEW_RECV);
+  return true;
+}
+
 /* f:done() -> a channel that closes when f has ended. */
 static int fiber_done(lua_State *L) {
   const lworker *lw = lub_lworker(L);
@@ -116,19 +126,16 @@ static int fiber_done(lua_State *L) {
   f->joined = true;
   lua_settop(L, 1);
   push_dones(L);
-  lua_pushvalue(L, 1);
-  if (lua_rawget(L, 2) != LUA_TNIL) return 1;
-  lextra *x = f->ended ? NULL : lub_fiber_extra(f);
-  if (!f->ended && !x) return luaL_error(L, "done: not enough memory");
-  if (x && x->done) {
-    lub_push_chan(L, x->done, LUB_VIEW_RECV);
-    return 1;
-  }
+  if (push_known_done(L, f)) return 1;
   lchan *box = lub_push_new_chan(L, LUB_VIEW_RECV);
   if (lub_chan_open(f->core.worker->engine, 0, NULL, &box->ch))
     return luaL_error(L, "done: not enough memory");
   box->ch->whose = f->core.wait.id;
   lub_own_chan(L, box);
+  if (push_known_done(L, f))
+    return 1; /* a finalizer that ran meanwhile has asked for it too, or has ended f */
+  lextra *x = f->ended ? NULL : lub_fiber_extra(f);
+  if (!f->ended && !x) return luaL_error(L, "done: not enough memory");
   if (f->core.worker == lw->core) { /* a handle made in a sim does not outlive it: that fiber may */
     lua_pushvalue(L, 1);
     lua_pushvalue(L, -2);

@@ -181,7 +181,7 @@ void lub_lworker_end_guest(lworker *lw, lworker *outer);
 /* Libraries of a state of ours (lstate.c). */
 void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes);
 void lub_open_libraries(lua_State *L, lworker *lw);
-/* The base library is there from here on. */
+/* In a state of ours, the base library is there from here on. */
 void lub_open_base(lua_State *L);
 /* Pushes the module `name`, loading it if need be. The script cannot interfere. */
 void lub_require(lua_State *L, const char *name);

@@ -613,6 +613,7 @@ static bool is_below(const lworker *lw, const lfiber *f) {
 static void leave(lfiber *f) {
   lub_fiber_leave(&f->core);
   f->ended = true;
+  f->nvalues = 0; /* no results: what was counted were its arguments */
   lub_free_fiber(f);
 }
 

@@ -163,6 +163,9 @@ static int64_t read_cases(lua_State *L, lworker *lw, lcases *cs, int n, const ch
 static int choose(lua_State *L, lworker *lw, bool ordered, const char *function) {
   lfiber *f = lw->running;
   int n = lua_gettop(L);
+  int64_t none = 0;
+  if (lw->judging)
+    (void)lub_may_not_wait(L, lw, &none); /* f may be parked: its cases are not to be touched */
   lcases *cs = make_room(L, f, (uint32_t)n, function);
   int64_t deadline = read_cases(L, lw, cs, n, function), wanted = deadline;
   uint32_t at = 0;

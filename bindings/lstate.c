@@ -300,7 +300,7 @@ void lub_require(lua_State *L, const char *name) {
   }
   lua_pop(L, 2);
   const struct library *r = find_library(name);
-  if (!strcmp(name, LUA_GNAME)) {
+  if (!strcmp(name, LUA_GNAME) && lub_lworker(L)->lazy) {
     open_base(L, lub_lworker(L));
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_getfield(L, -1, name);
@@ -391,16 +391,25 @@ static int fill_globals(lua_State *L) {
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, "lub.require");
   lua_setfield(L, 1, "require");
+  if (lw->sim) lub_sim_library(L, lw, LUA_GNAME);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_pushvalue(L, 1);
   lua_setfield(L, -2, LUA_GNAME);
-  lua_settop(L, 1);
-  if (lw->sim) lub_sim_library(L, lw, LUA_GNAME);
   return 0;
 }
 
+/* Of the table at that index, without memory. */
+static void empty(lua_State *L, int table) {
+  for (lua_pushnil(L); lua_next(L, table);) {
+    lua_pop(L, 1);
+    lua_pushvalue(L, -1);
+    lua_pushnil(L);
+    lua_rawset(L, table);
+  }
+}
+
 /* Once, before a script can have a global of its own. While the names come, _G is without its metatable. When memory ends
- * in the midst, the next access begins anew. */
+ * in the midst it is empty again, and the next access begins anew. */
 static void open_base(lua_State *L, lworker *lw) {
   if (lw->base.next) return;
   luaL_checkstack(L, 8, NULL);
@@ -412,6 +421,7 @@ static void open_base(lua_State *L, lworker *lw) {
   int status = lua_pcall(L, 0, 0, 0);
   if (status) {
     memset(&lw->base, 0, sizeof lw->base);
+    empty(L, lua_gettop(L) - 2);
     lua_rotate(L, -3, 1); /* the error below both */
   }
   lua_setmetatable(L, -2);
@@ -419,7 +429,10 @@ static void open_base(lua_State *L, lworker *lw) {
   if (status) lua_error(L);
 }
 
-void lub_open_base(lua_State *L) { open_base(L, lub_lworker(L)); }
+void lub_open_base(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  if (lw->lazy) open_base(L, lw);
+}
 
 void lub_open_libraries(lua_State *L, lworker *lw) {
   lua_settop(L, 0);

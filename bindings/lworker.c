@@ -302,7 +302,7 @@ static void give_state(lua_State *L, lworker *lw) {
 
 lub_status lub_lworker_open_guest(lub_engine *e, lworker *outer, lua_State *L, lworker **out) {
   lworker *lw;
-  if (!outer->core->pinned) lub_open_base(L);
+  lub_open_base(L);
   if (make_lworker(e, outer->core->name, false, &lw)) return LUB_NOMEM;
   lw->guest = true;
   lw->core->run = run_guest;
@@ -313,6 +313,7 @@ lub_status lub_lworker_open_guest(lub_engine *e, lworker *outer, lua_State *L, l
   if (!open_state(lw, L)) {
     drop_references(L, lw);
     lw->L = NULL;
+    outer->gone++;
     give_state(L, outer);
     lub_lworker_abandon(lw);
     return LUB_NOMEM;

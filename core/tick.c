@@ -48,19 +48,13 @@ lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int6
 
 /* Whether there was a value that nobody had received. */
 static bool drain(lub_chan *ch) {
-  lub_value stale;
-  lub_wait *woken;
-  bool any = false;
-  lub_chan_lock(ch);
-  for (; lub_chan_try_recv_locked(ch, &stale, &woken) == LUB_OK; any = true) lub_value_drop(&stale);
-  lub_chan_unlock(ch);
+  bool any = lub_chan_len(ch) > 0;
+  if (any) lub_chan_drain(ch);
   return any;
 }
 
 bool lub_tick_stop(lub_chan *ch) {
   bool running = lub_timer_stop(&ch->engine->timers, &ch->tick->timer);
-  if (running && !ch->tick->period_ns)
-    return true; /* it has not fired since it was started: there is nothing */
   return drain(ch) || running;
 }
 

@@ -555,6 +555,29 @@ describe("eventually", function()
 end)
 
 describe("always", function()
+  it("may not wait, and leaves alone what the body waits for", function()
+    local refused = 0
+    run(function()
+      local a, b = lub.chan(1), lub.chan(1)
+      fault.always(function()
+        for _, wait in ipairs { function() return lub.select(b, a, 0) end, function() return lub.prefer(a, b) end } do
+          local ok, why = pcall(wait)
+          if not ok and why:find "an invariant cannot wait" then refused = refused + 1 end
+        end
+        return true
+      end)
+      lub.go(function()
+        lub.sleep(1)
+        a:send("a")
+        lub.sleep(1)
+        b:send("b")
+      end)
+      assert.equals("a", select(2, lub.select(a, b, 10)))
+      assert.equals("b", select(2, lub.select(a, b, 10)))
+    end)
+    assert(refused >= 4, tostring(refused))
+  end)
+
   it("is checked before the clock moves", function()
     local out = fails("error", "at t=+3.000000000s (virtual): it gave false", function()
       fault.always(function() return lub.now() < 3 end)

@@ -99,6 +99,22 @@ describe("a finalizer", function()
     ]])
   end)
 
+  it("may end a fiber while its :done() is being made, which closes all the same", function()
+    assert.equals("0\n", printed [[
+      local lub = require "lubdub"
+      local open = 0
+      collectgarbage("incremental", 10, 1000)
+      for _ = 1, 3000 do
+        setmetatable({}, { __gc = function() pcall(coroutine.wrap(function() lub.yield() lub.yield() end)) end })
+        local f = lub.go(function() end)
+        local done = f:done()
+        f:join()
+        if select(2, done:recv(0)) ~= "closed" then open = open + 1 end
+      end
+      print(open)
+    ]])
+  end)
+
   it("that is older than the engine is refused when the engine is gone", function()
     local code, out, err = helper.stock [[
       local made = {}
@@ -213,4 +229,24 @@ describe("os.exit(code, true) in a fiber, while the main fiber", function()
       assert.equals("closed\n", printed(text))
     end)
   end
+
+  it("waits inside a callback, leaves it without results for a handler that joins it", function()
+    for _, start in ipairs { "lub.go(inside, 1, 2) lub.go(joins) lub.sleep(60)", "lub.go(joins) inside()" } do
+      local code, out, err = helper.script(([[
+        local lub = require "lubdub"
+        local waiting
+        local function inside()
+          waiting = lub.self();
+          ("x"):gsub(".", function() lub.yield() lub.yield() end)
+          os.exit(0, true)
+        end
+        local function joins()
+          local last <close> = setmetatable({}, { __close = function() print(select("#", waiting:join())) end })
+          lub.sleep(60)
+        end
+        START
+      ]]):gsub("START", start), "a b c")
+      assert.same({ 0, "0\n", "" }, { code, out, err })
+    end
+  end)
 end)

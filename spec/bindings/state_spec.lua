@@ -423,3 +423,51 @@ describe("the coroutines of a worker, like stock Lua's,", function()
     ]]
   end)
 end)
+
+describe("a worker whose memory ends while a library opens", function()
+  -- Each size of memory ends in another place. A coroutine gives the error to the body, which goes on.
+  local function sweep(body, ...)
+    local lub = require "lubdub"
+    local seen = {}
+    for memory = 9000, 20000, 24 do
+      local ok, worker = pcall(lub.spawn, { memory = memory }, body, ...)
+      if ok then
+        local what = worker:join()
+        if what then seen[tostring(what)] = true end
+      end
+    end
+    return seen
+  end
+
+  it("finds the whole of it, or nothing, later", function()
+    local coroutine, string = coroutine, string
+    local seen = sweep(function(code)
+      local resume, create = coroutine.resume, coroutine.create
+      local co, room = create(function() return print end), { create(function() end), create(function() end) }
+      local opened = resume(co)
+      co, room[1], room[2] = nil, nil, nil -- luacheck: ignore 311
+      local load, next, type = load, next, type
+      local function runs(f) return f and f() end
+      return opened or not type or (runs(load(code, "x", "b")) or next({}, nil) or type(load) .. " " .. type(next))
+    end, string.dump(function() return "bytecode ran" end))
+    assert.is_true(seen["function function"], "memory never ended there")
+    seen["function function"], seen["true"] = nil, nil
+    assert.same({}, seen)
+  end)
+end)
+
+describe("a stock Lua's base library", function()
+  it("stays as it is, whatever the script has made of package.loaded", function()
+    local code, out, err = helper.stock [[
+      local lub = require "lubdub"
+      local ch = lub.chan(1)
+      lub.spawn(function(to) to:send(tostring) end, ch):join()
+      local old = print
+      print = function(...) old("mine", ...) end
+      package.loaded._G = nil
+      print(pcall(ch.recv, ch) == false, type(load), pcall(require, "string"))
+    ]]
+    assert.same({ 0, "" }, { code, err })
+    assert.matches("^mine\ttrue\tfunction\ttrue", out)
+  end)
+end)

@@ -163,6 +163,20 @@ describe("lub.after(s)", function()
     end
   end)
 
+  in_sim("lets go of who waits to send to it, with what lies in it, when it is stopped or reset", function()
+    for _, make in ipairs { lub.after, lub.tick } do
+      for _, over in ipairs { "stop", "reset" } do
+        local t = make(86400)
+        t:send("in it")
+        local waits = helper.go(function() return t:send("behind it") end)
+        assert.is_true(over == "stop" and t:stop() or over == "reset" and t:reset(1))
+        assert.is_true(helper.join(waits))
+        assert.equals(0, #t)
+        t:stop()
+      end
+    end
+  end)
+
   it("refuses what is no time", function()
     helper.refuses_waits("after", 1, lub.after)
     helper.refuses("after", 1, nil, lub.after)
