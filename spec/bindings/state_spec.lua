@@ -443,9 +443,9 @@ describe("a worker whose memory ends while a library opens", function()
     local coroutine, string = coroutine, string
     local seen = sweep(function(code)
       local resume, create = coroutine.resume, coroutine.create
-      local co, room = create(function() return print end), { create(function() end), create(function() end) }
-      local opened = resume(co)
-      co, room[1], room[2] = nil, nil, nil -- luacheck: ignore 311
+      local made = { create(function() return print end), create(function() end), create(function() end) }
+      local opened = resume(made[1])
+      made[1], made[2], made[3] = nil, nil, nil -- room for what follows
       local load, next, type = load, next, type
       local function runs(f) return f and f() end
       return opened or not type or (runs(load(code, "x", "b")) or next({}, nil) or type(load) .. " " .. type(next))
