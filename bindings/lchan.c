@@ -114,7 +114,7 @@ static int received(lua_State *L, int s, lua_KContext ctx) {
   return push_received(L, status, &lw->running->core.one.value);
 }
 
-static inline int receive(lua_State *L, lchan *box, lworker *lw, int64_t deadline) {
+static int receive(lua_State *L, lchan *box, lworker *lw, int64_t deadline) {
   lub_value v;
   int64_t wanted = deadline;
   lub_fiber *f = &lw->running->core;

@@ -96,18 +96,6 @@ static int fiber_join(lua_State *L) {
 
 static char DONES; /* what :done() gave, by the fiber; weak */
 
-static void push_dones(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &DONES) == LUA_TTABLE) return;
-  lua_pop(L, 1);
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "k");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &DONES);
-}
-
 /* Pushes what :done() of the fiber at 1 gave before, if it did; the table lies at 2. */
 static bool push_known_done(lua_State *L, const lfiber *f) {
   lua_pushvalue(L, 1);
@@ -125,7 +113,7 @@ static int fiber_done(lua_State *L) {
   lub_check_surplus(L, 1, ":done");
   f->joined = true;
   lua_settop(L, 1);
-  push_dones(L);
+  lub_push_weak(L, &DONES);
   if (push_known_done(L, f)) return 1;
   lchan *box = lub_push_new_chan(L, LUB_VIEW_RECV);
   if (lub_chan_open(f->core.worker->engine, 0, NULL, &box->ch))

@@ -21,6 +21,18 @@ void lub_intern(lua_State *L, const lworker *lw, int index, const void *key) {
   lua_pop(L, 1);
 }
 
+void lub_push_weak(lua_State *L, const void *key) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, key) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
 /* The collector has taken it out before, but a finalizer that sent it since may have put it back. */
 void lub_forget(lua_State *L, const lworker *lw, const void *key) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, lw->handles);

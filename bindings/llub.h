@@ -331,6 +331,8 @@ static inline lchan *lub_check_view(lua_State *L, const char *function, int forb
  * nothing: there is none. */
 bool lub_push_interned(lua_State *L, const lworker *lw, const void *key);
 void lub_intern(lua_State *L, const lworker *lw, int index, const void *key);
+/* Pushes the table with weak keys that the registry has at that address; an empty one the first time. */
+void lub_push_weak(lua_State *L, const void *key);
 /* The handle at 1 is being finalized. */
 void lub_forget(lua_State *L, const lworker *lw, const void *key);
 /* A new handle keeps so many bytes where Lua's collector does not see them. It is told from time to time, and may run

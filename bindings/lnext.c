@@ -113,18 +113,6 @@ static int order(const void *a_, const void *b_) {
 
 static char WALKS; /* by table, in the registry; weak */
 
-static void push_walks(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &WALKS) == LUA_TTABLE) return;
-  lua_pop(L, 1);
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "k");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &WALKS);
-}
-
 void lub_sim_end_walks(lua_State *L) {
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &WALKS);
@@ -147,7 +135,7 @@ static size_t count_keys(lua_State *L, int table, const lkey *from, const lub_en
 
 /* walks[table] = walk, or nil if there is none at that index. */
 static void keep_walk(lua_State *L, int table, int walk) {
-  push_walks(L);
+  lub_push_weak(L, &WALKS);
   lua_pushvalue(L, table);
   if (walk) lua_pushvalue(L, walk);
   else lua_pushnil(L);
@@ -157,7 +145,7 @@ static void keep_walk(lua_State *L, int table, int walk) {
 
 /* Pushes the walk that is kept for the table, or nothing. */
 static lwalk *push_walk(lua_State *L, int table) {
-  push_walks(L);
+  lub_push_weak(L, &WALKS);
   lua_pushvalue(L, table);
   lua_rawget(L, -2);
   lua_remove(L, -2);

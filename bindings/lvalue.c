@@ -318,6 +318,11 @@ static bool meet_modules(packer *p) {
   return fresh;
 }
 
+/* The same, when it is time. */
+static bool know_modules(packer *p) {
+  return p->knows_modules || !p->tables || !p->functions || meet_modules(p);
+}
+
 static bool is_one_of(const char *name, const char *const *names) {
   while (*names && strcmp(*names, name) != 0) names++;
   return *names != NULL;
@@ -465,7 +470,7 @@ static bool pack_table(packer *p, int index, const path *at) {
   size_t n;
   if (identity == p->globals) return add_tag(p, T_ENV), true;
   p->tables = true;
-  if (p->functions && !p->knows_modules && !meet_modules(p)) return false;
+  if (!know_modules(p)) return false;
   if (met_before(p, identity)) return true;
   bool has_class = lua_getmetatable(L, index);
   if (has_class && !(class = class_name(L, &n))) {
@@ -514,7 +519,7 @@ static bool pack_function(packer *p, int index, const path *at) {
   lua_State *L = p->L;
   const char *name;
   p->functions = true;
-  if (p->tables && !p->knows_modules && !meet_modules(p)) return false;
+  if (!know_modules(p)) return false;
   if (met_before(p, lua_topointer(L, index))) return true;
   if (lua_iscfunction(L, index)) return pack_c_function(p, index, at), true;
   add_tag(p, T_FUNCTION);

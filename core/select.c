@@ -60,21 +60,13 @@ static lub_status try_case(lub_waiter *one, lub_wait **woken) {
                    : lub_chan_try_recv_locked(one->ch, &one->value, woken);
 }
 
-/* Of those that are ready, in their order. Returns how many. */
-static uint32_t find_ready(const lub_waiter *ws, uint32_t n, uint32_t *ready) {
-  uint32_t nready = 0;
-  for (uint32_t i = 0; i < n; i++)
-    if (ws[i].ch && lub_chan_is_ready_locked(ws[i].ch, ws[i].send)) ready[nready++] = i;
-  return nready;
-}
-
-/* The same while nothing is locked, if nothing need be: this worker alone uses the channels. Otherwise false. */
-static bool find_ready_here(const lub_waiter *ws, uint32_t n, uint32_t *ready, uint32_t *nready) {
+/* Of those that are ready, in their order. False: nothing is locked, and other workers may use one of the channels too. */
+static bool find_ready(const lub_waiter *ws, uint32_t n, bool locked, uint32_t *ready, uint32_t *nready) {
   *nready = 0;
   for (uint32_t i = 0; i < n; i++) {
     lub_chan *ch = ws[i].ch;
     if (!ch) continue;
-    if (!lub_chan_is_kept(ch)) return false;
+    if (!locked && !lub_chan_is_kept(ch)) return false;
     if (lub_chan_is_ready_locked(ch, ws[i].send)) ready[(*nready)++] = i;
   }
   return true;
@@ -112,11 +104,11 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
   uint32_t *ready = order + n, nready;
   lub_wait *woken = NULL;
   if (deadline && lub_wait_begin(w, ws, n, deadline)) return LUB_NOMEM;
-  bool here = find_ready_here(ws, n, ready, &nready);
+  bool here = find_ready(ws, n, false, ready, &nready);
   if (!here) {
     if (!is_sorted(ws, order, n)) sort_by_address(ws, order, n);
     lock_all(ws, order, n);
-    nready = find_ready(ws, n, ready);
+    (void)find_ready(ws, n, true, ready, &nready);
   }
   lub_status status = nready ? try_ready(w, ws, ready, nready, r, index, &woken) : LUB_TIMEOUT;
   bool park = status == LUB_TIMEOUT && deadline;

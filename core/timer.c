@@ -219,17 +219,13 @@ uint32_t lub_timers_run_weak(lub_timers *ts, int64_t now_ns) {
 typedef struct search { /* for the k-th timer that is due and not weak */
   int64_t now_ns;
   uint32_t k, seen;
-  bool found;
-  lub_slot at;
+  lub_slot at; /* where it was found; id 0: it was not yet */
 } search;
 
 /* What is due lies at the top of the heap. */
 static void look(lub_timers *ts, uint32_t i, search *s) {
-  if (s->found || i >= ts->count || ts->heap[i].when_ns > s->now_ns) return;
-  if (could_wake(ts->rooms[ts->heap[i].id]) && s->seen++ == s->k) {
-    s->found = true;
-    s->at = ts->heap[i];
-  }
+  if (s->at.id || i >= ts->count || ts->heap[i].when_ns > s->now_ns) return;
+  if (could_wake(ts->rooms[ts->heap[i].id]) && s->seen++ == s->k) s->at = ts->heap[i];
   for (uint32_t c = 1; c <= 4; c++) look(ts, i * 4 + c, s);
 }
 
@@ -247,7 +243,7 @@ void lub_timers_run_one(lub_timers *ts, int64_t now_ns, uint32_t k) {
   search s = {.now_ns = now_ns, .k = k};
   lub_lock_take(&ts->lock);
   look(ts, 0, &s);
-  if (s.found) {
+  if (s.at.id) {
     fire(ts, s.at, now_ns);
     publish_next(ts);
   }

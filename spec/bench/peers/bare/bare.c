@@ -179,12 +179,7 @@ void open_states(lua_State *L) {
       {"go", go}, {"yield", yield}, {"sleep", sleep_briefly}, {"spawn", spawn}, {NULL, NULL}};
   static const luaL_Reg fiber_methods[] = {{"join", fiber_join}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
-  lua_newtable(L);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pushcfunction(L, state_free);
-  lua_setfield(L, -2, "__gc");
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &STATES);
+  open_type(L, &STATES, methods, "__gc", state_free);
   lua_pushthread(L); /* all threads have one metatable */
   lua_newtable(L);
   luaL_newlib(L, fiber_methods);

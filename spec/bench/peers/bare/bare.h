@@ -53,6 +53,8 @@ void move(lua_State *from, lua_State *to); /* the value on top; words only betwe
 word to_word(lua_State *L, int index);
 void push_word(lua_State *L, word w);
 
+/* Keeps a metatable in the registry at `key`: these methods, and one event. */
+void open_type(lua_State *L, const void *key, const luaL_Reg *methods, const char *event, lua_CFunction fn);
 void push_chan(lua_State *L, chan *ch);
 static inline chan *to_chan(lua_State *L, int index) { return *(chan **)lua_touserdata(L, index); }
 /* Both add functions to the table on top. */

@@ -229,6 +229,16 @@ static int timer_free(lua_State *L) {
   return 0;
 }
 
+void open_type(lua_State *L, const void *key, const luaL_Reg *methods, const char *event, lua_CFunction fn) {
+  lua_newtable(L);
+  lua_newtable(L);
+  luaL_setfuncs(L, methods, 0);
+  lua_setfield(L, -2, "__index");
+  lua_pushcfunction(L, fn);
+  lua_setfield(L, -2, event);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
 void open_chans(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"send", chan_send}, {"recv", chan_recv}, {"close", chan_close}, {NULL, NULL}};
@@ -236,16 +246,6 @@ void open_chans(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"chan", new_chan}, {"select", select_chans}, {"after", new_timer}, {"now", push_now}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
-  lua_newtable(L);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pushcfunction(L, chan_recv);
-  lua_setfield(L, -2, "__call");
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &CHANS);
-  lua_newtable(L);
-  luaL_newlib(L, timer_methods);
-  lua_setfield(L, -2, "__index");
-  lua_pushcfunction(L, timer_free);
-  lua_setfield(L, -2, "__gc");
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &TIMERS);
+  open_type(L, &CHANS, methods, "__call", chan_recv);
+  open_type(L, &TIMERS, timer_methods, "__gc", timer_free);
 }
