@@ -40,7 +40,7 @@ typedef struct lcases { /* of a select */
   uint32_t room, count;
   bool sends;       /* one of them has a value to send, or had */
   uint32_t ordered; /* of how many cases `order` has the numbers */
-  uint32_t *order;  /* [2 * room], behind `boxes` */
+  uint32_t *order;  /* [2 * room], behind `boxes`; see lub_wait_select */
   uint32_t
       known; /* the first so many are receives from the channels of `boxes`, if lworker.gone is still `gone` */
   uint32_t gone;
@@ -350,9 +350,12 @@ void lub_disown_all(lua_State *L, lworker *lw);
 void lub_disown_heart(lua_State *L);
 extern const char LUB_OVER_MAGIC[]; /* of such handles */
 bool lub_is_over(lua_State *L, int arg);
-/* Drops what is in a fiber's batch; or gives the batch back, too; or its cases. */
+/* Drops what is in a fiber's batch, or in the cases of its select. */
 void lub_drop_batch(lbatch *b);
-void lub_drop_cases(lcases *cs);
+void lub_drop_sends(lcases *cs);
+static inline void lub_drop_cases(lcases *cs) {
+  if (cs->sends) lub_drop_sends(cs);
+}
 void lub_push_chan(lua_State *L, lub_chan *ch, uint8_t view); /* takes one reference of its own */
 /* Pushes a handle for a channel that the caller is about to open, whose reference it takes; then lub_own_chan. */
 lchan *lub_push_new_chan(lua_State *L, uint8_t view);

@@ -25,10 +25,9 @@ static int chan_case(lua_State *L) {
   return 1;
 }
 
-void lub_drop_cases(lcases *cs) {
-  for (uint32_t i = 0; cs->sends && i < cs->count; i++) lub_value_drop(&cs->one[i].value);
+void lub_drop_sends(lcases *cs) {
+  for (uint32_t i = 0; i < cs->count; i++) lub_value_drop(&cs->one[i].value);
   cs->sends = false;
-  cs->count = 0;
 }
 
 static lcases *make_room(lua_State *L, lfiber *f, uint32_t n, const char *function) {
@@ -147,16 +146,18 @@ static int64_t read_cases(lua_State *L, lworker *lw, lcases *cs, int n, const ch
   while (i <= n && (uint32_t)i <= cs->known && lua_touserdata(L, i) == cs->boxes[i - 1]) i++;
   cs->count = cs->known = (uint32_t)i - 1;
   for (; i <= n; i++) {
+    const void *const *box = lua_touserdata(L, i);
+    bool is_wait = !box && lua_type(L, i) == LUA_TNUMBER;
+    if (is_wait) deadline = read_wait(L, lw, i, &number, function);
+    if (is_wait && i == n) break; /* as usual: then it need not be a case that is never ready */
     cs->one[i - 1] = (lub_waiter){.ch = NULL};
     cs->count = (uint32_t)i;
-    const void *const *box = lua_touserdata(L, i);
     if (box) read_handle(L, i, box, cs, function);
-    else if (lua_type(L, i) == LUA_TNUMBER) deadline = read_wait(L, lw, i, &number, function);
-    else if (!lua_isnil(L, i)) refuse_case(L, i, function);
+    else if (!is_wait && !lua_isnil(L, i)) refuse_case(L, i, function);
   }
-  if (cs->ordered != (uint32_t)n)
-    for (i = 0; i < n; i++) cs->order[i] = (uint32_t)i;
-  cs->ordered = (uint32_t)n;
+  if (cs->ordered != cs->count)
+    for (uint32_t k = 0; k < cs->count; k++) cs->order[k] = cs->order[cs->count + k] = k;
+  cs->ordered = cs->count;
   return deadline;
 }
 
@@ -170,7 +171,7 @@ static int choose(lua_State *L, lworker *lw, bool ordered, const char *function)
   int64_t deadline = read_cases(L, lw, cs, n, function), wanted = deadline;
   uint32_t at = 0;
   lub_status refused = lub_may_wait(L, lw, &deadline);
-  lub_status status = lub_wait_select(&f->core.wait, cs->one, (uint32_t)n, cs->order,
+  lub_status status = lub_wait_select(&f->core.wait, cs->one, cs->count, cs->order,
                                       ordered ? NULL : &lw->random, deadline, &at);
   if (status == LUB_PARK) return lub_park(L, lw, 0, selected);
   if (status == LUB_TIMEOUT && refused && wanted) status = refused;

@@ -38,8 +38,10 @@ double lub_check_seconds(lua_State *L, int arg, const char *function) {
 }
 
 int64_t lub_check_wait(lua_State *L, lworker *lw, int arg, const char *function) {
-  if (lua_isnoneornil(L, arg)) return LUB_NEVER;
-  if (lua_isinteger(L, arg) && lua_tointeger(L, arg) <= 0) return 0; /* a poll, for half of the price */
+  int type = lua_type(L, arg), is_integer = false;
+  if (type <= LUA_TNIL) return LUB_NEVER;
+  if (type == LUA_TNUMBER && lua_tointegerx(L, arg, &is_integer) <= 0 && is_integer)
+    return 0; /* a poll, for half of the price */
   return lub_engine_deadline(lw->core->engine, lub_check_seconds(L, arg, function));
 }
 

@@ -37,7 +37,8 @@ static bool is_sorted(const lub_waiter *ws, const uint32_t *order, uint32_t n) {
   return true;
 }
 
-static void lock_all(const lub_waiter *ws, const uint32_t *order, uint32_t n) {
+static void lock_all(const lub_waiter *ws, uint32_t *order, uint32_t n) {
+  if (!is_sorted(ws, order, n)) sort_by_address(ws, order, n);
   lub_chan *last = NULL; /* one channel may have several cases */
   for (uint32_t i = 0; i < n; i++) {
     lub_chan *ch = ws[order[i]].ch;
@@ -60,34 +61,44 @@ static lub_status try_case(lub_waiter *one, lub_wait **woken) {
                    : lub_chan_try_recv_locked(one->ch, &one->value, woken);
 }
 
-/* Of those that are ready, in their order. False: nothing is locked, and other workers may use one of the channels too. */
-static bool find_ready(const lub_waiter *ws, uint32_t n, bool locked, uint32_t *ready, uint32_t *nready) {
-  *nready = 0;
+/* The i-th case to be looked at: of those that were not, any; without r, the next. */
+static uint32_t draw(uint32_t *looks, uint32_t i, uint32_t n, lub_random *r) {
+  if (!r) return i;
+  uint32_t k = i + (n - i > 1 ? lub_random_below(r, n - i) : 0), drawn = looks[k];
+  looks[k] = looks[i];
+  return looks[i] = drawn;
+}
+
+/* The first that is ready of all, looked at in a random order, is any of those that are ready.
+ * LUB_PARK: nothing is done, since nothing is locked and a channel was met that other workers may use too. */
+static lub_status try_any(lub_waiter *ws, uint32_t n, bool locked, uint32_t *looks, lub_random *r,
+                          uint32_t *index, lub_wait **woken) {
   for (uint32_t i = 0; i < n; i++) {
-    lub_chan *ch = ws[i].ch;
+    uint32_t k = draw(looks, i, n, r);
+    const lub_chan *ch = ws[k].ch;
     if (!ch) continue;
-    if (!locked && !lub_chan_is_kept(ch)) return false;
-    if (lub_chan_is_ready_locked(ch, ws[i].send)) ready[(*nready)++] = i;
-  }
-  return true;
-}
-
-static uint32_t choose_one(lub_engine *e, lub_random *r, uint32_t nready) {
-  if (nready == 1 || !r) return 0;
-  return e->opts.choose ? lub_engine_choose(e, LUB_CHOOSE_CASE, nready, NULL) : lub_random_below(r, nready);
-}
-
-/* One that is ready may be so no more: whoever waited there was woken by something else meanwhile. */
-static lub_status try_ready(lub_wait *w, lub_waiter *ws, uint32_t *ready, uint32_t nready, lub_random *r,
-                            uint32_t *index, lub_wait **woken) {
-  for (; nready > 0; nready--) {
-    uint32_t k = choose_one(lub_wait_engine(w), r, nready);
-    *index = ready[k];
-    lub_status status = try_case(&ws[ready[k]], woken);
-    if (status != LUB_TIMEOUT) return status;
-    memmove(&ready[k], &ready[k + 1], (nready - k - 1) * sizeof *ready);
+    if (!locked && !lub_chan_is_kept(ch)) return LUB_PARK;
+    if (!lub_chan_is_ready_locked(ch, ws[k].send)) continue;
+    lub_status status = try_case(&ws[k], woken);
+    *index = k;
+    if (status != LUB_TIMEOUT) return status; /* else who waited there has been woken by something else */
   }
   return LUB_TIMEOUT;
+}
+
+/* The same where a sim chooses, of those that are ready, in their order. */
+static lub_status try_chosen(lub_engine *e, lub_waiter *ws, uint32_t n, uint32_t *ready, uint32_t *index,
+                             lub_wait **woken) {
+  lub_status status = LUB_TIMEOUT;
+  for (uint32_t nready = 1; status == LUB_TIMEOUT;) {
+    nready = 0;
+    for (uint32_t i = 0; i < n; i++)
+      if (ws[i].ch && lub_chan_is_ready_locked(ws[i].ch, ws[i].send)) ready[nready++] = i;
+    if (!nready) break;
+    *index = ready[nready > 1 ? lub_engine_choose(e, LUB_CHOOSE_CASE, nready, NULL) : 0];
+    status = try_case(&ws[*index], woken);
+  }
+  return status;
 }
 
 static void queue_all(lub_wait *w, lub_waiter *ws, uint32_t n) {
@@ -101,19 +112,20 @@ static void queue_all(lub_wait *w, lub_waiter *ws, uint32_t n) {
 
 lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *order, lub_random *r,
                            int64_t deadline, uint32_t *index) {
-  uint32_t *ready = order + n, nready;
+  lub_engine *e = lub_wait_engine(w);
   lub_wait *woken = NULL;
+  lub_status status;
+  bool chosen = r && e->opts.choose, locked = chosen;
   if (deadline && lub_wait_begin(w, ws, n, deadline)) return LUB_NOMEM;
-  bool here = find_ready(ws, n, false, ready, &nready);
-  if (!here) {
-    if (!is_sorted(ws, order, n)) sort_by_address(ws, order, n);
-    lock_all(ws, order, n);
-    (void)find_ready(ws, n, true, ready, &nready);
+  for (;; locked = true) {
+    if (locked) lock_all(ws, order, n);
+    status = chosen ? try_chosen(e, ws, n, order + n, index, &woken)
+                    : try_any(ws, n, locked, order + n, r, index, &woken);
+    if (status != LUB_PARK) break;
   }
-  lub_status status = nready ? try_ready(w, ws, ready, nready, r, index, &woken) : LUB_TIMEOUT;
   bool park = status == LUB_TIMEOUT && deadline;
   if (park) queue_all(w, ws, n);
-  if (!here) unlock_all(ws, order, n);
+  if (locked) unlock_all(ws, order, n);
   if (park && deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   if (woken) lub_wait_wake(woken);
   return park ? LUB_PARK : status;
@@ -131,7 +143,7 @@ lub_status lub_select(lub_engine *e, lub_case *cases, size_t ncases, bool ordere
   if (!ws || !order) goto out;
   for (uint32_t i = 0; i < n; i++)
     ws[i] = (lub_waiter){.ch = cases[i].ch, .send = cases[i].send, .value = cases[i].value};
-  for (uint32_t i = 0; i < n; i++) order[i] = i;
+  for (uint32_t i = 0; i < n; i++) order[i] = order[n + i] = i;
   lub_random r;
   lub_random_seed(&r, (uint64_t)lub_engine_now_ns(e) ^ (uintptr_t)ws);
   lub_host_wait h;

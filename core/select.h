@@ -7,8 +7,8 @@
 
 /* Does one ready case of ws[0..n), or queues w on all of them.
  *   ws       ch, send and the value to send are set; ch NULL is never ready
- *   order    the numbers of the cases, 0 to n - 1, in any order; kept for the next call on as many, it saves sorting the
- *            channels by address, where others use them too. Behind it, room for n more
+ *   order    the numbers of the cases, 0 to n - 1, in any order, twice; kept for the next call on as many. The first n get
+ *            sorted by the channels' addresses, if other workers use one of them; the others are for choosing
  *   r        chooses among ready cases; NULL: the first
  *   returns  LUB_OK, LUB_CLOSED (with *index) | LUB_PARK | LUB_TIMEOUT deadline 0, none ready | LUB_NOMEM
  *   values   of a receive: in its waiter. A send that was not chosen keeps its value */

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs every suite on the build in $B; the last line counts over all of them. Arguments are parts of suites' names:
 # only those run. A suite says `N passed, N failed`, or is a busted spec; one that says nothing, crashes or does
-# not end has failed. With SAN, Lua specs run in a Lua that was built with the sanitizer.
+# not end has failed. What failed is heard at once and again at the end. With SAN, Lua specs run in a Lua that was
+# built with the sanitizer.
 set -u
 B=${B:-build} SAN=${SAN:-}
 export B SAN
@@ -20,8 +21,8 @@ calm=
 [ "$SAN" != thread ] || ! setarch "$(uname -m)" -R true 2>/dev/null || calm="setarch $(uname -m) -R"
 
 passed=0 failed=0 suites=0
-out=$(mktemp)
-trap 'rm -f "$out"' EXIT
+out=$(mktemp) again=$(mktemp)
+trap 'rm -f "$out" "$again"' EXIT
 trap 'exit 130' INT TERM
 
 counts() { # sets p and f from the output of a suite: its own line, or busted's summary
@@ -62,9 +63,11 @@ suite() { # name, command
     printf '%-46s %5d passed\n' "$name" "$p"
     return
   fi
-  cat "$out"
-  printf '%-46s %5d passed, %d failed%s\n' "$name" "$p" "$f" "${why:+ ($why)}"
-  echo "  to run it alone: make test${SAN:+ SAN=$SAN} SUITE='$name'"
+  {
+    cat "$out"
+    printf '%-46s %5d passed, %d failed%s\n' "$name" "$p" "$f" "${why:+ ($why)}"
+    echo "  to run it alone: make test${SAN:+ SAN=$SAN} SUITE='$name'"
+  } | tee -a "$again"
 }
 
 each() { # the files that match the patterns
@@ -127,6 +130,7 @@ if [ -z "$SAN" ]; then
     echo "no valgrind: its suites are left out"
   fi
 fi
+[ ! -s "$again" ] || { echo && echo "What failed:" && cat "$again"; }
 [ $suites -gt 0 ] || { echo "no suite is named '$only'" && failed=1; }
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
