@@ -20,6 +20,9 @@
 #define lub_pause() ((void)0)
 #endif
 
+/* What will be read there soon. */
+static inline void lub_prefetch(const void *p) { __builtin_prefetch(p); }
+
 /* Thread-local, at the price of a load also in a shared library. Only glibc lets a library that was opened late have
  * such variables; they must stay few and small. */
 #ifdef __GLIBC__

@@ -58,6 +58,14 @@ void lub_chan_drop(lub_chan *ch) { lub_object_drop(&ch->obj); }
 size_t lub_chan_capacity(const lub_chan *ch) { return ch->cap; }
 const char *lub_chan_name(const lub_chan *ch) { return ch->name; }
 
+void lub_chan_share(lub_chan *ch) {
+  if (!ch->local) return;
+  ch->local = false;
+  for (lub_list *q = &ch->recvq; q; q = q == &ch->recvq ? &ch->sendq : NULL)
+    for (lub_link *k = lub_list_first(q); k; k = lub_list_next(q, k))
+      lub_container(k, lub_waiter, link)->wait->kept = false;
+}
+
 lub_value lub_of_chan(lub_chan *ch) { return lub_of_object(&ch->obj, 0); }
 
 lub_chan *lub_to_chan(const lub_value *v) {
@@ -189,7 +197,7 @@ static void tell(lub_wait *w, const lub_chan *ch, bool send) {
 static lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t deadline, bool send) {
   if (!send) one->value.type = LUB_NIL;
   if (w->life) tell(w, ch, send);
-  lub_wait_open(w);
+  lub_wait_open(w, ch->local && deadline == LUB_NEVER);
   queue_waiter(send ? &ch->sendq : &ch->recvq, w, one, ch, send);
   lub_chan_unlock(ch);
   if (deadline != LUB_NEVER) lub_wait_arm(w, deadline);

@@ -35,13 +35,12 @@ lub_status lub_chan_open_unlisted(lub_engine *e, size_t capacity, const char *na
                                   lub_chan **out);
 
 /* Of a channel that nobody but the caller has: until lub_chan_share, all that use it are fibers of one worker, one at a
- * time, and it takes no lock. (A timer may end their waits meanwhile: it claims the wait, and leaves the channel alone.) */
+ * time, and it takes no lock, nor do waits without a deadline. (A timer may end the others meanwhile: it claims the wait, and
+ * leaves the channel alone.) */
 static inline void lub_chan_keep(lub_chan *ch) { ch->local = true; }
 static inline bool lub_chan_is_kept(const lub_chan *ch) { return ch->local; }
 /* Before others get it. From that worker. */
-static inline void lub_chan_share(lub_chan *ch) {
-  if (ch->local) ch->local = false; /* a shared one's is read by others */
-}
+void lub_chan_share(lub_chan *ch);
 
 /* Sends *v, or queues w to send it.
  *   v         taken on LUB_OK and LUB_PARK (into the wait), left with the caller otherwise

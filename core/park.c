@@ -34,7 +34,7 @@ void lub_wait_arm(lub_wait *w, int64_t deadline) {
 lub_status lub_wait_sleep(lub_wait *w, int64_t deadline) {
   if (lub_wait_begin(w, NULL, 0, deadline)) return LUB_NOMEM;
   lub_wait_tell(w, LUB_STATE_IDLE, LUB_TO_SLEEP, NULL);
-  lub_wait_open(w);
+  lub_wait_open(w, false);
   if (deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   return LUB_PARK;
 }
@@ -43,7 +43,7 @@ lub_status lub_wait_join(lub_wait *w, lub_waiter *one, lub_list *joiners, uint64
   if (lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   *one = (lub_waiter){.wait = w, .value = lub_int((int64_t)whose)};
   lub_wait_tell(w, LUB_STATE_IDLE, LUB_TO_JOIN, NULL);
-  lub_wait_open(w);
+  lub_wait_open(w, deadline == LUB_NEVER);
   lub_list_push(joiners, &one->link);
   if (deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   return LUB_PARK;

@@ -27,9 +27,11 @@ static inline lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32
 /* Tells the heart, before lub_wait_open, if there is one: the state it waits in, what for, and the channel's name or
  * NULL. */
 void lub_wait_tell(lub_wait *w, lub_state state, lub_wish wish, const char *name);
-/* From here on w may be claimed. Before it is queued anywhere, or with the channels locked. */
-static inline void lub_wait_open(lub_wait *w) {
+/* From here on w may be claimed; kept: by the owner's thread alone. Before it is queued anywhere, or with the channels
+ * locked. */
+static inline void lub_wait_open(lub_wait *w, bool kept) {
   w->parked = true;
+  w->kept = kept;
   w->since_ns = lub_engine_coarse_ns(lub_wait_engine(w));
   /* release: pairs with the acquire in lub_wait_claim */
   atomic_store_explicit(&w->open, true, memory_order_release);

@@ -101,9 +101,9 @@ static lub_status try_chosen(lub_engine *e, lub_waiter *ws, uint32_t n, uint32_t
   return status;
 }
 
-static void queue_all(lub_wait *w, lub_waiter *ws, uint32_t n) {
+static void queue_all(lub_wait *w, lub_waiter *ws, uint32_t n, bool kept) {
   lub_wait_tell(w, LUB_STATE_IDLE, LUB_TO_SELECT, NULL);
-  lub_wait_open(w);
+  lub_wait_open(w, kept);
   for (uint32_t i = 0; i < n; i++) {
     ws[i].wait = w;
     if (ws[i].ch) lub_list_push(ws[i].send ? &ws[i].ch->sendq : &ws[i].ch->recvq, &ws[i].link);
@@ -124,7 +124,7 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
     if (status != LUB_PARK) break;
   }
   bool park = status == LUB_TIMEOUT && deadline;
-  if (park) queue_all(w, ws, n);
+  if (park) queue_all(w, ws, n, !locked && deadline == LUB_NEVER);
   if (locked) unlock_all(ws, order, n);
   if (park && deadline != LUB_NEVER) lub_wait_arm(w, deadline);
   if (woken) lub_wait_wake(woken);

@@ -36,6 +36,7 @@ enum { LUB_SEVERAL = 255 }; /* beside the types of values */
 struct lub_wait {
   lub_timer timer;  /* the longest wait */
   atomic_bool open; /* true: may be claimed */
+  bool kept;        /* by its owner's thread alone: it has no deadline, and nobody else has its channels */
   uint8_t status;   /* lub_status; the outcome, written by the one who claimed */
   bool parked;      /* between park and finish; the owner's */
   bool armed;       /* the timer was started for this wait; the owner's */
@@ -49,9 +50,12 @@ struct lub_wait {
 
 /* True for one caller, who must then set status and index and wake it. */
 static inline bool lub_wait_claim(lub_wait *w) {
+  if (!atomic_load_explicit(&w->open, memory_order_relaxed)) return false;
   /* acquire: sees the waiters as the owner wrote them before it opened the wait */
-  return atomic_load_explicit(&w->open, memory_order_relaxed) &&
-         atomic_exchange_explicit(&w->open, false, memory_order_acq_rel);
+  if (!w->kept) return atomic_exchange_explicit(&w->open, false, memory_order_acq_rel);
+  /* an exchange would hold the CPU up until all its stores are done: for long, among 100,000 fibers */
+  atomic_store_explicit(&w->open, false, memory_order_relaxed);
+  return true;
 }
 
 /* The oldest waiter whose wait could be claimed, or NULL; it leaves the queue, and stale ones with it. */
