@@ -63,7 +63,7 @@ void lub_chan_share(lub_chan *ch) {
   ch->local = false;
   for (lub_list *q = &ch->recvq; q; q = q == &ch->recvq ? &ch->sendq : NULL)
     for (lub_link *k = lub_list_first(q); k; k = lub_list_next(q, k))
-      lub_container(k, lub_waiter, link)->wait->kept = false;
+      lub_wait_share(lub_container(k, lub_waiter, link)->wait);
 }
 
 lub_value lub_of_chan(lub_chan *ch) { return lub_of_object(&ch->obj, 0); }
@@ -94,7 +94,7 @@ static bool is_several(const lub_waiter *sender) { return sender->value.type == 
 
 static void take_value(lub_waiter *sender, lub_value *out) {
   lub_value *v = is_several(sender) ? sender->several.at : &sender->value;
-  *out = *v;
+  lub_value_move(out, v);
   v->type = LUB_NIL;
   if (v == &sender->value) return;
   sender->several.at++;
@@ -119,7 +119,7 @@ static bool take_sent(lub_chan *ch, lub_value *out, lub_wait **over) {
 
 static void put(lub_chan *ch, const lub_value *v) {
   uint32_t i = ch->head + ch->len++;
-  ch->slots[i >= ch->cap ? i - ch->cap : i] = *v;
+  lub_value_move(&ch->slots[i >= ch->cap ? i - ch->cap : i], v);
 }
 
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, lub_wait **woken) {
@@ -127,7 +127,7 @@ lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, lub_wait **woken
   if (ch->closed) return LUB_CLOSED;
   lub_waiter *receiver = lub_waiter_take(&ch->recvq);
   if (receiver) {
-    receiver->value = *v;
+    lub_value_move(&receiver->value, v);
     *woken = lub_waiter_settle(receiver, LUB_OK);
   } else if (ch->len < ch->cap) {
     put(ch, v);
@@ -216,7 +216,7 @@ lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *
   lub_chan_lock(ch);
   lub_status status = lub_chan_try_send_locked(ch, v, &woken);
   if (status != LUB_TIMEOUT || deadline == 0) return done(ch, status, woken);
-  one->value = *v;
+  lub_value_move(&one->value, v);
   v->type = LUB_NIL;
   return queue_one(w, one, ch, deadline, true);
 }

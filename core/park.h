@@ -31,10 +31,14 @@ void lub_wait_tell(lub_wait *w, lub_state state, lub_wish wish, const char *name
  * locked. */
 static inline void lub_wait_open(lub_wait *w, bool kept) {
   w->parked = true;
-  w->kept = kept;
   w->since_ns = lub_engine_coarse_ns(lub_wait_engine(w));
   /* release: pairs with the acquire in lub_wait_claim */
-  atomic_store_explicit(&w->open, true, memory_order_release);
+  atomic_store_explicit(&w->open, kept ? LUB_KEPT : LUB_OPEN, memory_order_release);
+}
+/* Others may claim w, too, if anybody still may. From its owner's thread. */
+static inline void lub_wait_share(lub_wait *w) {
+  if (atomic_load_explicit(&w->open, memory_order_relaxed) == LUB_KEPT)
+    atomic_store_explicit(&w->open, LUB_OPEN, memory_order_relaxed);
 }
 /* Starts the deadline of a wait that has been queued; not LUB_NEVER. */
 void lub_wait_arm(lub_wait *w, int64_t deadline);

@@ -18,6 +18,17 @@ typedef struct lub_block {
 /* A block with room for nbytes and nobjects (to be filled by the caller), or NULL. */
 lub_block *lub_block_new(const lub_allocator *mem, size_t nbytes, uint32_t nobjects);
 
+/* *to = *from, for values that were made just now. To load all of it, a CPU waits until its parts are stored, and what was
+ * stored before them, too: an integer goes part by part. */
+static inline void lub_value_move(lub_value *to, const lub_value *from) {
+  if (from->type == LUB_INT) {
+    to->type = LUB_INT;
+    to->as.i = from->as.i;
+  } else {
+    *to = *from;
+  }
+}
+
 static inline lub_block *lub_value_block(const lub_value *v) { return v->as.p; }
 
 /* Takes one reference to o. */

@@ -33,13 +33,15 @@ typedef struct lub_waiter {
 
 enum { LUB_SEVERAL = 255 }; /* beside the types of values */
 
+/* Kept: only its owner's thread may claim it, since it has no deadline and nobody else has its channels. */
+enum { LUB_SHUT, LUB_OPEN, LUB_KEPT };
+
 struct lub_wait {
   lub_timer timer;  /* the longest wait */
-  atomic_bool open; /* true: may be claimed */
-  bool kept;        /* by its owner's thread alone: it has no deadline, and nobody else has its channels */
-  uint8_t status;   /* lub_status; the outcome, written by the one who claimed */
-  bool parked;      /* between park and finish; the owner's */
-  bool armed;       /* the timer was started for this wait; the owner's */
+  atomic_uchar open; /* LUB_SHUT: it cannot be claimed */
+  uint8_t status;    /* lub_status; the outcome, written by the one who claimed */
+  bool parked;       /* between park and finish; the owner's */
+  bool armed;        /* the timer was started for this wait; the owner's */
   uint32_t index;   /* which waiter it came through */
   uint32_t count;   /* waiters */
   lub_waiter *waiters;
@@ -50,11 +52,12 @@ struct lub_wait {
 
 /* True for one caller, who must then set status and index and wake it. */
 static inline bool lub_wait_claim(lub_wait *w) {
-  if (!atomic_load_explicit(&w->open, memory_order_relaxed)) return false;
+  unsigned char open = atomic_load_explicit(&w->open, memory_order_relaxed);
+  if (open == LUB_SHUT) return false;
   /* acquire: sees the waiters as the owner wrote them before it opened the wait */
-  if (!w->kept) return atomic_exchange_explicit(&w->open, false, memory_order_acq_rel);
+  if (open == LUB_OPEN) return atomic_exchange_explicit(&w->open, LUB_SHUT, memory_order_acq_rel);
   /* an exchange would hold the CPU up until all its stores are done: for long, among 100,000 fibers */
-  atomic_store_explicit(&w->open, false, memory_order_relaxed);
+  atomic_store_explicit(&w->open, LUB_SHUT, memory_order_relaxed);
   return true;
 }
 
