@@ -74,7 +74,7 @@ static int sent(lua_State *L, int s, lua_KContext ctx) {
   lub_value *v = &lw->running->core.one.value;
   lub_status status = lub_wait_finish(&lw->running->core.wait);
   if (v->type != LUB_NIL) lub_value_drop(v); /* it was not taken */
-  if (lub_must_raise(status)) status = lub_finish(L, lw);
+  if (status != LUB_OK) status = lub_outcome(L, lw, status);
   return push_sent(L, (lub_chan *)ctx, status);
 }
 

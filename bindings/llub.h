@@ -218,16 +218,20 @@ void lub_set_signal(void);
 lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline);
 static inline lub_status lub_may_wait(lua_State *L, lworker *lw, int64_t *deadline) {
   const lfiber *f = lw->running;
-  bool may = !(f->kill | f->cancelled) && !(lw->failed | lw->judging | lw->ending) &&
+  bool may = !(f->kill || f->cancelled) && !(lw->failed || lw->judging || lw->ending) &&
              !atomic_load_explicit(&lw->core->requested, memory_order_relaxed);
   return may ? LUB_OK : lub_may_not_wait(L, lw, deadline); /* or it may, but was asked something */
 }
 /* After LUB_PARK: parks the running fiber, then continues in k with its ctx. */
 int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k);
-/* The outcome of the wait that has ended, as the core tells it, or LUB_CANCELLED. Raises on deadlock and in a killed
- * fiber. */
-lub_status lub_finish(lua_State *L, lworker *lw);
-/* Whether lub_finish raises for this outcome: what the wait owned is to be dropped before. */
+/* The outcome of a wait that was not LUB_OK, as the core tells it. Raises on deadlock and in a killed fiber. */
+lub_status lub_outcome(lua_State *L, lworker *lw, lub_status status);
+/* Ends the wait of the running fiber, which has been woken; its outcome. Raises as lub_outcome does. */
+static inline lub_status lub_finish(lua_State *L, lworker *lw) {
+  lub_status status = lub_wait_finish(&lw->running->core.wait);
+  return status == LUB_OK ? status : lub_outcome(L, lw, status);
+}
+/* Whether lub_outcome raises for it: what the wait owned is to be dropped before. */
 static inline bool lub_must_raise(lub_status s) {
   return s == LUB_DEADLOCK || s == LUB_KILLED || s == LUB_FAILED;
 }

@@ -87,7 +87,7 @@ static int sent(lua_State *L, int s, lua_KContext ctx) {
   lub_status status = lub_wait_finish(&f->core.wait);
   if (lub_must_raise(status)) {
     lub_drop_batch(f->extra->batch);
-    status = lub_finish(L, lw);
+    status = lub_outcome(L, lw, status);
   }
   return push_sent(L, f, (lub_chan *)ctx, status);
 }

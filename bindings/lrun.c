@@ -81,9 +81,7 @@ lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline) {
   return LUB_CANCELLED;
 }
 
-lub_status lub_finish(lua_State *L, lworker *lw) {
-  lub_status status = lub_wait_finish(&lw->running->core.wait);
-  if (status == LUB_OK) return status;
+lub_status lub_outcome(lua_State *L, lworker *lw, lub_status status) {
   if (status == LUB_DEADLOCK) luaL_error(L, "deadlock: every fiber waits, and nothing can wake one");
   if (status == LUB_KILLED && !lw->running->closing) (void)lub_die(L, lw);
   if (status == LUB_FAILED) raise_failure(L, lw);

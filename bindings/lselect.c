@@ -85,7 +85,7 @@ static int selected(lua_State *L, int s, lua_KContext ctx) {
   lub_status status = lub_wait_finish(&f->core.wait);
   if (lub_must_raise(status)) {
     lub_drop_cases(f->extra->cases);
-    status = lub_finish(L, lw);
+    status = lub_outcome(L, lw, status);
   }
   return push_selected(L, f, status, f->core.wait.index);
 }
