@@ -12,6 +12,7 @@
 
 #include "engine.h"
 #include "judge.h"
+#include "larena.h"
 #include "lvalue.h"
 #include "random.h"
 #include "select.h"
@@ -135,6 +136,7 @@ typedef struct lworker {
       first; /* of an ended worker: its results, or the error; of a script, the first; published by its
                               fate */
   size_t memory, memory_limit;
+  larena arena;   /* of a state of ours */
   size_t outside; /* bytes that new handles keep, of which the collector was not told yet */
   uint32_t policies,
       policies_most; /* in its cache (lpolicy.c); as many as may be there before it is looked through */

@@ -25,11 +25,10 @@ static const struct library {
 
 void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes) {
   lworker *lw = ud;
-  const lub_allocator *mem = &lw->core->engine->mem;
   if (!block) old = 0;
   if (nbytes >= LUB_TOO_MUCH) return NULL;
   if (nbytes > old && lw->memory_limit && lw->memory + (nbytes - old) > lw->memory_limit) return NULL;
-  void *grown = mem->realloc(mem->ud, block, nbytes);
+  void *grown = lub_arena_realloc(&lw->arena, block, old, nbytes);
   if (grown || !nbytes) lw->memory = lw->memory - old + nbytes;
   return grown;
 }

@@ -46,6 +46,7 @@ static void free_lworker(lub_worker *w) {
   lub_value_drop(&lw->first);
   lub_value_drop(&lw->taken);
   lub_drop_paths(lw);
+  lub_arena_close(&lw->arena); /* of a state that could not be made */
   lub_free(&w->engine->mem, lw);
 }
 
@@ -77,6 +78,7 @@ static void close_state(lworker *lw) {
   lua_close(L);
   lub_here = NULL;
   lw->L = NULL;
+  lub_arena_close(&lw->arena);
   lub_pack_free(lw);
 }
 
@@ -251,6 +253,7 @@ static lub_status make_lworker(lub_engine *e, const char *name, bool pinned, lwo
     return LUB_NOMEM;
   }
   lw->core = w;
+  lub_arena_init(&lw->arena, &e->mem);
   lw->running = &lw->nobody;
   lw->nobody.kill = lw->nobody.killed = lw->nobody.closing = true;
   lw->nobody.core.worker = w;

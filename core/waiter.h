@@ -37,13 +37,13 @@ enum { LUB_SEVERAL = 255 }; /* beside the types of values */
 enum { LUB_SHUT, LUB_OPEN, LUB_KEPT };
 
 struct lub_wait {
-  lub_timer timer;  /* the longest wait */
+  lub_timer timer;   /* the longest wait */
   atomic_uchar open; /* LUB_SHUT: it cannot be claimed */
   uint8_t status;    /* lub_status; the outcome, written by the one who claimed */
   bool parked;       /* between park and finish; the owner's */
   bool armed;        /* the timer was started for this wait; the owner's */
-  uint32_t index;   /* which waiter it came through */
-  uint32_t count;   /* waiters */
+  uint32_t index;    /* which waiter it came through */
+  uint32_t count;    /* waiters */
   lub_waiter *waiters;
   lub_life *life;   /* of a fiber that has a heart; or NULL */
   uint64_t id;      /* of the fiber it lies in (worker.h); 0: it lies in a lub_host_wait (engine.h) */

@@ -234,7 +234,7 @@ static void out_of_memory(int carriers, long fail) {
     whole = s == LUB_OK && atomic_load(&h.mem.before) > 0;
     pthread_mutex_destroy(&h.lock);
   }
-  CHECK("an allocation that fails is told, or was not needed", clear && n > 300);
+  CHECK("an allocation that fails is told, or was not needed", clear && n > 60);
   CHECK("the scenario passes in the end", whole);
   CHECK("the engine closes all the same, and nothing leaks", !leaks);
 }

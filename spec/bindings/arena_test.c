@@ -1,0 +1,151 @@
+/* arena_test.c - the memory of a state, against a copy of what must be in each block: random changes of size, with an
+ * allocator that fails now and then and counts what it lends. */
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../core/test.h"
+#include "larena.h"
+
+enum { BLOCKS = 2000, STEPS = 200000, LARGEST = 3000 };
+
+typedef struct lender {
+  size_t blocks, calls;
+  size_t every; /* so many calls, one fails; 0: none */
+} lender;
+
+static void *lend(void *ud, void *block, size_t nbytes) {
+  lender *l = ud;
+  if (!nbytes) {
+    l->blocks -= block != NULL;
+    free(block);
+    return NULL;
+  }
+  l->calls++;
+  if (l->every && l->calls % l->every == 0) return NULL;
+  void *made = realloc(block, nbytes);
+  l->blocks += made && !block;
+  return made;
+}
+
+typedef struct held {
+  unsigned char *at;
+  size_t nbytes;
+  unsigned char filled; /* each byte is that */
+} held;
+
+static uint32_t seed = 1;
+static uint32_t below(uint32_t n) {
+  seed = seed * 1664525 + 1013904223;
+  return (uint32_t)(((uint64_t)seed * n) >> 32);
+}
+
+static bool is_filled(const held *h, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (h->at[i] != h->filled) return false;
+  return true;
+}
+
+static void fill(held *h, unsigned char with) {
+  h->filled = with;
+  memset(h->at, with, h->nbytes);
+}
+
+/* Most blocks of a state are small. */
+static size_t some_size(void) {
+  uint32_t kind = below(10);
+  return kind == 0 ? 0 : kind < 8 ? 1 + below(200) : 1 + below(LARGEST);
+}
+
+static held blocks[BLOCKS];
+
+/* One block takes another size. False: something that it held was lost, or it lies where it must not. */
+static bool change(larena *a, held *h, size_t *failures) {
+  size_t nbytes = some_size(), kept = nbytes < h->nbytes ? nbytes : h->nbytes;
+  if (h->at && !is_filled(h, h->nbytes)) return false;
+  unsigned char *made = lub_arena_realloc(a, h->at, h->at ? h->nbytes : below(10), nbytes);
+  if (!nbytes) {
+    *h = (held){0};
+    return made == NULL;
+  }
+  if (!made) {
+    ++*failures;
+    return !h->at || is_filled(h, h->nbytes);
+  }
+  h->at = made;
+  h->nbytes = nbytes;
+  if (!is_filled(h, kept) || (uintptr_t)made % 8) return false;
+  fill(h, (unsigned char)below(256));
+  return true;
+}
+
+static void test_random(size_t every) {
+  lender l = {.every = every};
+  lub_allocator mem = {lend, &l};
+  larena a;
+  size_t failures = 0;
+  bool ok = true;
+  memset(blocks, 0, sizeof blocks);
+  lub_arena_init(&a, &mem);
+  for (int i = 0; ok && i < STEPS; i++) ok = change(&a, &blocks[below(BLOCKS)], &failures);
+  CHECK("each block holds what was written to it, whatever happens to others", ok);
+  CHECK("there was no memory when the allocator had none", (failures > 0) == (every > 0));
+  for (int i = 0; i < BLOCKS; i++)
+    if (blocks[i].at) (void)lub_arena_realloc(&a, blocks[i].at, blocks[i].nbytes, 0);
+  lub_arena_close(&a);
+  CHECK("everything goes back to the allocator", l.blocks == 0);
+}
+
+static void test_reuse(void) {
+  lender l = {0};
+  lub_allocator mem = {lend, &l};
+  larena a;
+  void *all[1000];
+  lub_arena_init(&a, &mem);
+  for (int i = 0; i < 1000; i++) all[i] = lub_arena_realloc(&a, NULL, 0, 48);
+  size_t calls = l.calls;
+  for (int round = 0; round < 100; round++) {
+    for (int i = 0; i < 1000; i++) (void)lub_arena_realloc(&a, all[i], 48, 0);
+    for (int i = 0; i < 1000; i++) all[i] = lub_arena_realloc(&a, NULL, 0, 33 + (size_t)i % 16);
+  }
+#ifndef __SANITIZE_ADDRESS__
+  CHECK("few large chunks serve many small blocks", calls < 50);
+  CHECK("what was given back serves the next of its size", l.calls == calls);
+#endif
+  CHECK("a block that was never there is not given back", lub_arena_realloc(&a, NULL, 5, 0) == NULL);
+  for (int i = 0; i < 1000; i++) (void)lub_arena_realloc(&a, all[i], 48, 0);
+  lub_arena_close(&a);
+  CHECK("everything goes back to the allocator", l.blocks == 0);
+  void *again = lub_arena_realloc(&a, NULL, 0, 10);
+  CHECK("a closed arena may be used again", again != NULL);
+  (void)lub_arena_realloc(&a, again, 10, 0);
+  lub_arena_close(&a);
+}
+
+static void test_without_memory(void) {
+  lender l = {0};
+  lub_allocator mem = {lend, &l};
+  larena a;
+  lub_arena_init(&a, &mem);
+  unsigned char *block = lub_arena_realloc(&a, NULL, 0, 100);
+  if (!block) abort();
+  memset(block, 7, 100);
+  l.every = 1;
+#ifndef __SANITIZE_ADDRESS__
+  while (lub_arena_realloc(&a, NULL, 0, 40)) continue;
+  unsigned char *less = lub_arena_realloc(&a, block, 100, 40);
+  CHECK("a small block can be made smaller", less == block && less[0] == 7 && less[39] == 7);
+#endif
+  CHECK("but not larger", !lub_arena_realloc(&a, block, 40, 2001) && block[39] == 7);
+  (void)lub_arena_realloc(&a, block, 40, 0);
+  lub_arena_close(&a);
+  CHECK("everything goes back to the allocator", l.blocks == 0);
+}
+
+int main(void) {
+  test_random(0);
+  test_random(7);
+  test_reuse();
+  test_without_memory();
+  return TEST_END();
+}
