@@ -103,6 +103,7 @@ bool lub_carriers_have_work_locked(lub_engine *e) {
 
 bool lub_engine_others_wait(lub_engine *e) {
   lub_place *p = self ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
+  if (self && !p) return true; /* it seemed to be in a call that blocks, and somebody has its place */
   return atomic_load_explicit(&e->waiting, memory_order_relaxed) > 0 ||
          (p && (atomic_load_explicit(&p->length, memory_order_relaxed) > 0 ||
                 atomic_load_explicit(&p->next, memory_order_relaxed)));

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine.h"
 #include "memory.h"
@@ -270,6 +271,7 @@ static void queued_behind_a_stuck_one(void) {
 
 typedef struct loop { /* a worker that computes until it was interrupted */
   atomic_bool runs, interrupted, leaves;
+  atomic_bool *blocks_until; /* if it is in a call before that does not compute */
 } loop;
 
 static void on_signal(int sig) {
@@ -281,7 +283,12 @@ static void note_interrupt(lub_worker *w) { atomic_store(&((loop *)w->data)->int
 
 static void loop_on(lub_worker *w) {
   loop *l = w->data;
+  struct timespec moment = {.tv_nsec = 1000000};
   atomic_store(&l->runs, true);
+  if (l->blocks_until) {
+    while (!atomic_load(l->blocks_until)) (void)nanosleep(&moment, NULL);
+    atomic_store(&l->interrupted, false); /* it may have been, before it lost its place */
+  }
   while (!atomic_load(&l->interrupted)) continue;
   atomic_store(&l->leaves, lub_worker_must_leave(w));
   (void)lub_worker_decide(w, LUB_ENDED);
@@ -290,7 +297,6 @@ static void loop_on(lub_worker *w) {
 
 static lub_worker *start_loop(lub_engine *e, loop *l) {
   lub_worker *w;
-  *l = (loop){.runs = false};
   if (lub_worker_open(e, "loop", false, &w)) abort();
   w->data = l;
   w->run = loop_on;
@@ -311,7 +317,7 @@ static void asked(void) {
   struct sigaction act = {.sa_handler = on_signal};
   lub_engine *e;
   lub_chan *report;
-  loop one, two;
+  loop one = {0}, two = {0}, three = {0};
   (void)sigaction(SIGURG, &act, NULL);
   if (lub_engine_open(&o, &e)) abort();
   lub_worker *w = start_loop(e, &one);
@@ -319,11 +325,28 @@ static void asked(void) {
   if (lub_worker_ask(w, NULL, &report)) abort();
   CHECK("a worker that is asked what it does is interrupted, and keeps its slice", !left(w, &one));
   lub_chan_drop(report);
-  w = start_loop(e, &one);
-  lub_worker *behind = start_loop(e, &two);
-  CHECK("one that computes while another waits must leave", left(w, &one));
+  w = start_loop(e, &two);
+  lub_worker *behind = start_loop(e, &three);
+  CHECK("one that computes while another waits must leave", left(w, &two));
   lub_worker_kill(behind, "test");
-  CHECK("and one that is killed", left(behind, &two));
+  CHECK("and one that is killed", left(behind, &three));
+  CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
+}
+
+/* While it was blocked, a spare took its place, and ran the other. It must not go on beside those that have one. */
+static void displaced(void) {
+  lub_options o = {.carriers = 1, .preempt_signal = SIGURG};
+  struct sigaction act = {.sa_handler = on_signal};
+  lub_engine *e;
+  (void)sigaction(SIGURG, &act, NULL);
+  if (lub_engine_open(&o, &e)) abort();
+  loop other = {.interrupted = true}, one = {.blocks_until = &other.runs};
+  lub_worker *w = start_loop(e, &one);
+  while (!atomic_load(&one.runs)) sched_yield();
+  lub_worker *second = start_loop(e, &other);
+  CHECK("who lost its place in a call must leave, though nobody waits any more", left(w, &one));
+  (void)lub_worker_join(second, LUB_FOREVER);
+  lub_worker_drop(second);
   CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
 }
 
@@ -452,6 +475,7 @@ int main(void) {
   }
   queued_behind_a_stuck_one();
   asked();
+  displaced();
   stepped();
   killed_before_its_start();
   waited_for_in_a_step();
