@@ -22,13 +22,15 @@ enum {
   TICK_NS = 2500000,        /* the watcher's period while anything runs */
   LITTLE_NS = TICK_NS / 10, /* of CPU between two looks: it does not compute */
   LONG_TICKS = 4,           /* a slice of 10 ms is long */
-  STARVED_NS = 20000000,    /* without CPU: hearts are told of */
-  QUIET_LOOKS = 3,          /* with twice the time between them each, after which the watcher sleeps too */
-  SPIN = 100,               /* looks around before a carrier sleeps */
-  TIMER_TURNS = 8,          /* slices between two looks at the clock */
-  FAIR_TURNS = 16,          /* ... before the queue comes before `next` */
-  GLOBAL_TURNS = 61,        /* ... before the engine's queue comes before the place's (Go's schedtick) */
+  LONG_NS = LONG_TICKS * TICK_NS,
+  STARVED_NS = 20000000, /* without CPU: hearts are told of */
+  QUIET_LOOKS = 3,       /* with twice the time between them each, after which the watcher sleeps too */
+  SPIN = 100,            /* looks around before a carrier sleeps */
+  TIMER_TURNS = 8,       /* slices between two looks at the clock */
+  FAIR_TURNS = 16,       /* ... before the queue comes before `next` */
+  GLOBAL_TURNS = 61,     /* ... before the engine's queue comes before the place's (Go's schedtick) */
   STEAL_MAX = 32,
+  LENT_NS = 1000000, /* of CPU that a lent slice gets at least */
 };
 
 static LUB_THREAD_LOCAL lub_carrier *self;
@@ -38,6 +40,7 @@ static LUB_THREAD_LOCAL lub_carrier *self;
 static void push_global(lub_engine *e, lub_worker *w, bool again) {
   pthread_mutex_lock(&e->lock);
   lub_list_push(again ? &e->preempted : &e->queue, &w->link);
+  if (!again) atomic_fetch_add(&e->woken, 1);
   atomic_fetch_add(&e->waiting, 1); /* IDLE */
   pthread_mutex_unlock(&e->lock);
 }
@@ -46,8 +49,9 @@ static void push_global(lub_engine *e, lub_worker *w, bool again) {
 static lub_worker *pop_global(lub_engine *e, bool others) {
   if (atomic_load_explicit(&e->waiting, memory_order_relaxed) == 0) return NULL;
   pthread_mutex_lock(&e->lock);
-  lub_link *k = lub_list_pop(others ? &e->preempted : &e->queue);
-  if (!k) k = lub_list_pop(others ? &e->queue : &e->preempted);
+  lub_link *k = others ? lub_list_pop(&e->preempted) : NULL;
+  if (!k && (k = lub_list_pop(&e->queue))) atomic_fetch_sub(&e->woken, 1);
+  if (!k && !others) k = lub_list_pop(&e->preempted);
   if (k) atomic_fetch_sub(&e->waiting, 1);
   pthread_mutex_unlock(&e->lock);
   return k ? lub_container(k, lub_worker, link) : NULL;
@@ -101,12 +105,20 @@ bool lub_carriers_have_work_locked(lub_engine *e) {
   return any;
 }
 
-bool lub_engine_others_wait(lub_engine *e) {
+bool lub_engine_others_wait(lub_engine *e, bool woken) {
   lub_place *p = self ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
   if (self && !p) return true; /* it seemed to be in a call that blocks, and somebody has its place */
-  return atomic_load_explicit(&e->waiting, memory_order_relaxed) > 0 ||
+  return atomic_load_explicit(woken ? &e->woken : &e->waiting, memory_order_relaxed) > 0 ||
          (p && (atomic_load_explicit(&p->length, memory_order_relaxed) > 0 ||
                 atomic_load_explicit(&p->next, memory_order_relaxed)));
+}
+
+long lub_thread_id(void) {
+#ifdef __linux__
+  return syscall(SYS_gettid);
+#else
+  return 0;
+#endif
 }
 
 /* ---- waking carriers --------------------------------------------------------------------------------------- */
@@ -120,6 +132,46 @@ static bool wake_idler_locked(lub_engine *e) {
   lub_engine_awake_locked(e);
   lub_sleeper_wake_locked(lub_container(k, lub_sleeper, link));
   return true;
+}
+
+/* What a thread has used; LUB_NEVER: nobody knows. */
+static int64_t cpu_ns(pthread_t thread) {
+  clockid_t id;
+  struct timespec t;
+  if (pthread_getcpuclockid(thread, &id) || clock_gettime(id, &t)) return LUB_NEVER;
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Whether a thread sleeps in the kernel: one that has used no CPU may as well have been given none. */
+static bool sleeps(long tid) {
+#ifdef __linux__
+  char path[64], text[256], *state = NULL;
+  (void)snprintf(path, sizeof path, "/proc/self/task/%ld/stat", tid);
+  FILE *f = fopen(path, "re");
+  if (!f) return true;
+  if (fgets(text, sizeof text, f)) state = strrchr(text, ')'); /* (name) state */
+  (void)fclose(f);
+  return !state || state[1] != ' ' || state[2] != 'R';
+#else
+  (void)tid;
+  return true;
+#endif
+}
+
+/* If c has lent its slice to who computes, and that has had some: somebody else wants it now. One that sleeps is inside a
+ * call, which a signal would only break. */
+static bool end_lent_locked(lub_engine *e, lub_carrier *c) {
+  int going = LUB_SLICE_GOES_ON;
+  if (!atomic_load(&c->hogs) || !atomic_load(&c->place) || !e->opts.preempt_signal) return false;
+  if (cpu_ns(c->thread) - atomic_load(&c->began_ns) < LENT_NS || sleeps(c->tid)) return false;
+  (void)atomic_compare_exchange_strong(&c->over, &going, LUB_SLICE_IS_LENT);
+  return !pthread_kill(c->thread, e->opts.preempt_signal);
+}
+
+/* Every place is taken: one who had more than his share leaves his. If none has had any yet, the watcher sees to it. */
+static void make_way_locked(lub_engine *e) {
+  for (int i = 0; i < e->threads; i++)
+    if (end_lent_locked(e, &e->carriers[i])) break;
 }
 
 /* One at a time: who finds work wakes the next (Go's wakep). */
@@ -142,6 +194,10 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   if (!p || again || e->opts.choose) {
     push_global(e, w, again);
     wake_one(e);
+    if (again || atomic_load(&e->idle) || atomic_load(&e->hogs) == 0) return;
+    pthread_mutex_lock(&e->lock);
+    make_way_locked(e);
+    pthread_mutex_unlock(&e->lock);
     return;
   }
   /* acq_rel: what this thread did to w is seen by the carrier that takes it */
@@ -165,6 +221,7 @@ void lub_carriers_run_slice(lub_worker *w) {
   lub_engine *e = w->engine;
   atomic_store(&w->state, LUB_RUNNING);
   atomic_store_explicit(&w->preempt, false, memory_order_relaxed);
+  w->clock = self ? &self->steps : &w->steps;
   lub_worker_set_current(w);
   w->run(w);
   lub_worker_set_current(NULL);
@@ -274,6 +331,17 @@ static lub_worker *find_work(lub_carrier *c) {
   }
 }
 
+static void lend_slice(lub_carrier *c) {
+  atomic_store(&c->began_ns, cpu_ns(c->thread));
+  atomic_store(&c->hogs, true);
+  atomic_fetch_add(&c->engine->hogs, 1);
+}
+
+static void take_slice_back(lub_carrier *c) {
+  atomic_store(&c->hogs, false);
+  atomic_fetch_sub(&c->engine->hogs, 1);
+}
+
 static void *carry(void *arg) {
   lub_carrier *c = arg;
   lub_sleeper sleeper;
@@ -281,9 +349,7 @@ static void *carry(void *arg) {
   lub_sleeper_init(&sleeper, NULL);
   pthread_mutex_lock(&c->engine->lock);
   c->sleeper = &sleeper;
-#ifdef __linux__
-  c->tid = syscall(SYS_gettid);
-#endif
+  c->tid = lub_thread_id();
   pthread_mutex_unlock(&c->engine->lock);
   self = c;
 #ifdef __linux__
@@ -292,8 +358,11 @@ static void *carry(void *arg) {
   while ((w = find_work(c))) {
     atomic_store(&c->current, w);
     lub_carriers_watch(c->engine);
-    atomic_store_explicit(&c->over, false, memory_order_relaxed);
+    atomic_store_explicit(&c->over, LUB_SLICE_GOES_ON, memory_order_relaxed);
+    bool hogs = w->preempted.first != NULL;
+    if (hogs) lend_slice(c);
     lub_carriers_run_slice(w);
+    if (hogs) take_slice_back(c);
     /* the watcher may see them late */
     atomic_store_explicit(&c->slices, c->slices + 1, memory_order_relaxed);
     atomic_store_explicit(&c->current, NULL, memory_order_release);
@@ -317,30 +386,17 @@ static lub_status start_thread_locked(lub_engine *e, lub_place *p) {
 
 /* ---- the watcher -------------------------------------------------------------------------------------- */
 
-/* Since the last look. */
-static int64_t used_cpu_ns(lub_carrier *c) {
-  clockid_t id;
-  struct timespec t;
-  if (pthread_getcpuclockid(c->thread, &id) || clock_gettime(id, &t)) return INT64_MAX;
-  int64_t cpu_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec, used_ns = cpu_ns - c->seen_cpu_ns;
-  c->seen_cpu_ns = cpu_ns;
+/* Since the last look, *seen_ns. */
+static int64_t used_cpu_ns(pthread_t thread, int64_t *seen_ns) {
+  int64_t ns = cpu_ns(thread), used_ns = ns - *seen_ns;
+  if (ns == LUB_NEVER) return TICK_NS;
+  *seen_ns = ns;
   return used_ns;
 }
 
-/* Whether a thread sleeps in the kernel: one that has used no CPU may as well have been given none. */
-static bool sleeps(long tid) {
-#ifdef __linux__
-  char path[64], text[256], *state = NULL;
-  (void)snprintf(path, sizeof path, "/proc/self/task/%ld/stat", tid);
-  FILE *f = fopen(path, "re");
-  if (!f) return true;
-  if (fgets(text, sizeof text, f)) state = strrchr(text, ')'); /* (name) state */
-  (void)fclose(f);
-  return !state || state[1] != ' ' || state[2] != 'R';
-#else
-  (void)tid;
-  return true;
-#endif
+/* What a fiber has run meanwhile: CPU, or sleep inside a call. One that wants CPU and is given none does not run. */
+static int64_t run_ns(int64_t used_ns, long tid) {
+  return used_ns > TICK_NS / 2 || !sleeps(tid) ? used_ns : TICK_NS;
 }
 
 /* Of a long slice: the time for which its thread wanted CPU and had none. */
@@ -371,12 +427,17 @@ static void tell_starved_locked(lub_engine *e) {
 
 /* The thread of a pinned worker that runs fibers: one that does not switch is interrupted. */
 static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
-  if (!atomic_load(&w->driven) || atomic_load(&w->state) == LUB_ASLEEP) return false;
   uint32_t steps = atomic_load(&w->steps);
-  w->ticks = steps == w->seen_steps ? w->ticks + 1 : 0;
+  if (!atomic_load(&w->driven) || atomic_load(&w->state) == LUB_ASLEEP) {
+    w->seen_steps = steps - 1; /* what it has used meanwhile does not count */
+    return false;
+  }
+  int64_t used_ns = used_cpu_ns(w->thread, &w->seen_cpu_ns);
+  w->ran_ns = steps == w->seen_steps ? w->ran_ns + run_ns(used_ns, w->tid) : 0;
   w->seen_steps = steps;
-  if (w->ticks >= LONG_TICKS && w->ticks % LONG_TICKS == 0 && e->opts.preempt_signal)
-    (void)pthread_kill(w->thread, e->opts.preempt_signal);
+  if (w->ran_ns < LONG_NS || !e->opts.preempt_signal) return true;
+  w->ran_ns = 0;
+  (void)pthread_kill(w->thread, e->opts.preempt_signal);
   return true;
 }
 
@@ -418,31 +479,43 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   lub_worker *w = atomic_load(&c->current);
   lub_place *p = atomic_load(&c->place);
   uint32_t slices = atomic_load(&c->slices);
+  uint32_t steps = atomic_load(&c->steps);
+  int64_t used_ns = w ? used_cpu_ns(c->thread, &c->seen_cpu_ns) : 0;
+  bool same = steps == c->seen_steps;
+  c->seen_steps = steps;
   if (!w || slices != c->seen_slices) {
     c->seen_slices = slices;
     c->ticks = 0;
     c->blocked = c->moved = c->signalled = c->starves = false;
-    c->looked_ns = c->starved_ns = 0;
+    c->looked_ns = c->starved_ns = c->ran_ns = c->told_ns = 0;
     return w != NULL;
   }
   c->ticks++;
+  c->ran_ns = same ? c->ran_ns + run_ns(used_ns, c->tid) : 0;
+  if (!same) c->told_ns = 0;
   if (p) offer_next_locked(e, p);
-  if (c->ticks < LONG_TICKS) return true;
-  int64_t used_ns = used_cpu_ns(c);
+  if (c->ticks < LONG_TICKS) {
+    (void)end_lent_locked(e, c); /* a fiber of its own worker may have been woken, too */
+    return true;
+  }
   bool burns = used_ns > LITTLE_NS;
   watch_cpu_locked(e, c, used_ns);
   c->blocked = !burns;
   /* a thread that used none is inside one call that blocks: a signal would only break that call. One that used a little
    * may go from one such call to the next for ever; what the last signal cost does not count */
   c->moved |= used_ns > (c->signalled ? LITTLE_NS : 0);
-  c->signalled = c->moved && e->opts.preempt_signal && c->ticks % LONG_TICKS == 0;
+  bool over =
+      c->ran_ns >= c->told_ns + LONG_NS; /* what the fiber itself has run, not what others had before */
+  c->signalled = c->moved && e->opts.preempt_signal && (over || c->ticks % LONG_TICKS == 0);
   if (c->signalled) {
-    atomic_store_explicit(&c->over, true, memory_order_relaxed);
+    atomic_store_explicit(&c->over, over ? LUB_SLICE_IS_OVER : LUB_SLICE_ENDS, memory_order_relaxed);
     (void)pthread_kill(c->thread, e->opts.preempt_signal);
     c->moved = false;
+    if (over) c->told_ns = c->ran_ns;
   }
   bool others_wait = atomic_load(&e->waiting) || (p && (atomic_load(&p->length) || atomic_load(&p->next)));
-  if (p && others_wait && (!burns || c->ticks > LONG_TICKS) && !atomic_load(&e->idle)) replace_locked(e, c);
+  bool in_c = c->told_ns ? c->ran_ns >= c->told_ns + TICK_NS : !burns && sleeps(c->tid);
+  if (p && others_wait && in_c && !atomic_load(&e->idle)) replace_locked(e, c);
   return true;
 }
 
@@ -483,6 +556,21 @@ static void tell_late_locked(lub_engine *e, int64_t due_ns) {
   pthread_mutex_lock(&e->lock);
 }
 
+/* Until then. While hogs run, nobody else may see to the timers, and to who waits for the hogs. */
+static void pause_locked(lub_engine *e, int64_t until_ns) {
+  while (e->real_clock && atomic_load(&e->hogs) && !atomic_load(&e->stopping)) {
+    int64_t now_ns = lub_engine_now_ns(e), due_ns = lub_engine_next_timer(e);
+    if (due_ns >= e->keeper_ns) due_ns = LUB_NEVER;
+    if (atomic_load(&e->woken) && due_ns > now_ns + LENT_NS) due_ns = now_ns + LENT_NS;
+    if (due_ns < now_ns + LITTLE_NS) due_ns = now_ns + LITTLE_NS;
+    if (due_ns >= until_ns) break;
+    lub_engine_wait_locked(e, &e->watch, due_ns);
+    keep_timers_locked(e);
+    if (atomic_load(&e->woken)) make_way_locked(e);
+  }
+  if (!atomic_load(&e->stopping)) lub_engine_wait_locked(e, &e->watch, until_ns);
+}
+
 static void *watch(void *arg) {
   lub_engine *e = arg;
   int quiet = 0;
@@ -502,8 +590,7 @@ static void *watch(void *arg) {
     int64_t now_ns = lub_engine_now_ns(e), until_ns = may_sleep ? LUB_NEVER : now_ns + pause_ns;
     atomic_store_explicit(&e->tick_ns, until_ns < LUB_NEVER && e->real_clock ? now_ns : 0,
                           memory_order_relaxed);
-    if (!atomic_load(&e->stopping))
-      lub_engine_wait_locked(e, &e->watch, complain_ns < until_ns ? complain_ns : until_ns);
+    pause_locked(e, complain_ns < until_ns ? complain_ns : until_ns);
     tell_late_locked(e, until_ns);
     if (quiet > QUIET_LOOKS) quiet = 0; /* who woke it may not show as running yet: look some ticks longer */
     if (quiet == 0) atomic_store(&e->watching, false);
@@ -534,8 +621,12 @@ void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
   pthread_mutex_unlock(&e->lock);
 }
 
-bool lub_carriers_slice_is_over(void) {
-  return !self || atomic_load_explicit(&self->over, memory_order_relaxed);
+int lub_carriers_slice(void) {
+  int over = self ? atomic_load_explicit(&self->over, memory_order_relaxed) : LUB_SLICE_IS_OVER;
+  /* it was long in a call, and somebody has its place */
+  return over == LUB_SLICE_ENDS && !atomic_load_explicit(&self->place, memory_order_relaxed)
+             ? LUB_SLICE_IS_OVER
+             : over;
 }
 
 /* ---- host-run engines -------------------------------------------------------------------------------------- */

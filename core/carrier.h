@@ -4,7 +4,8 @@
  * A place is the right to run, with a queue; there are as many as CPUs. A carrier without a place is a spare. What a
  * carrier wakes goes to its own place, the latest first (`next`), so that two workers that talk stay on one CPU; an idle
  * carrier steals from others' queues, but not their `next`, unless the watcher finds that it has waited for a tick.
- * A carrier that is inside a C call for 10 ms loses its place to a spare.
+ * A carrier that is inside a C call for 10 ms loses its place to a spare. A slice is 10 ms; but who has used up one, and goes
+ * on computing, runs only while nobody else wants to: whoever is woken then need not wait for the slice's end.
  * Floor 3. Uses worker. Part of engine. */
 #ifndef LUB_CARRIER_H
 #define LUB_CARRIER_H
@@ -25,22 +26,29 @@ typedef struct lub_carrier {
   pthread_t thread;
   long tid; /* the kernel's number of the thread; engine.lock */
   lub_engine *engine;
-  lub_place *_Atomic place;     /* NULL: a spare. Taken away by the watcher, under engine.lock */
-  atomic_uint slices;           /* counts slices; the watcher tells a long one by its not moving */
-  lub_worker *_Atomic current;  /* NULL between slices */
-  atomic_bool over;             /* the slice is to end: the watcher has found it long */
-  struct lub_sleeper *sleeper;  /* its own, NULL before and after its life; engine.lock */
-  uint32_t turns;               /* its own */
-  uint32_t seen_slices, ticks;  /* the watcher's */
-  int64_t seen_cpu_ns, used_ns; /* of CPU: at the last look; since looked_ns */
-  int64_t looked_ns;            /* whether it had CPU; 0: not in this slice */
-  int64_t starved_ns;           /* without any, and not told yet */
-  bool starves;                 /* at the last look; the watcher's */
+  lub_place *_Atomic place;    /* NULL: a spare. Taken away by the watcher, under engine.lock */
+  atomic_uint slices;          /* counts slices; the watcher tells a long one by its not moving */
+  lub_worker *_Atomic current; /* NULL between slices */
+  atomic_int over;             /* whether the slice is to end: LUB_SLICE_GOES_ON, ... */
+  atomic_uint steps;           /* fibers that it has resumed */
+  atomic_bool hogs;            /* it began with a fiber that had been preempted; counted in engine.hogs */
+  atomic_llong began_ns;       /* ... when its thread had used so much CPU */
+  struct lub_sleeper *sleeper; /* its own, NULL before and after its life; engine.lock */
+  uint32_t turns;              /* its own */
+  uint32_t seen_slices, seen_steps, ticks; /* the watcher's */
+  int64_t seen_cpu_ns, used_ns;            /* of CPU: at the last look; since looked_ns */
+  int64_t ran_ns;                          /* what the fiber has run that runs, as far as was seen */
+  int64_t told_ns;                         /* ... when it was told to leave; 0: it was not */
+  int64_t looked_ns;                       /* whether it had CPU; 0: not in this slice */
+  int64_t starved_ns;                      /* without any, and not told yet */
+  bool starves;                            /* at the last look; the watcher's */
   bool blocked;   /* the slice is long, and its thread has used next to no CPU of late; the watcher's */
   bool moved;     /* ... it has used some since it was last signalled; the watcher's */
   bool signalled; /* at the last look; the watcher's */
 } lub_carrier;
 
+/* The kernel's number of the calling thread, 0 where there is none. */
+long lub_thread_id(void);
 /* CPUs that this process may use; at least 1. */
 int lub_cpus(void);
 /* Starts the carriers and the watcher. On failure those that run are stopped. LUB_NOMEM, LUB_THREAD. */
@@ -65,7 +73,9 @@ void lub_carriers_watch(lub_engine *e);
 bool lub_carriers_in_c(lub_engine *e, lub_worker *w);
 /* Interrupts whoever runs w, which looks at its requests then. Any thread. */
 void lub_carriers_interrupt(lub_engine *e, lub_worker *w);
-/* Whether the calling thread's slice is to end. In a signal handler. */
-bool lub_carriers_slice_is_over(void);
+/* Whether the calling thread's slice is to end: not yet; if its fiber has computed for 10 ms before, and has not parked
+ * since; at the next switch, having lasted for 10 ms; or now, the fiber having had these alone. In a signal handler. */
+enum { LUB_SLICE_GOES_ON, LUB_SLICE_IS_LENT, LUB_SLICE_ENDS, LUB_SLICE_IS_OVER };
+int lub_carriers_slice(void);
 
 #endif

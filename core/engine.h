@@ -45,6 +45,8 @@ struct lub_engine {
   bool real_clock;
   atomic_ullong chan_ids, worker_ids, fiber_ids;
   atomic_int waiting;   /* workers in `queue` and `preempted`: read without lock as a hint */
+  atomic_int woken;     /* those of `queue`, likewise */
+  atomic_int hogs;      /* carriers whose slice is lent; see carrier.h */
   atomic_int idle;      /* carriers in `idlers`: pairs with the queues' lengths (carrier.c, IDLE) */
   atomic_int searching; /* carriers that look for work */
   atomic_bool watching; /* the watcher sleeps and wants to be told of a slice */
@@ -165,8 +167,9 @@ int64_t lub_engine_next_timer(lub_engine *e);
 
 /* Logs the errors that nobody has joined and whose time has come; `all`: every one. Returns when to call it again. */
 int64_t lub_engine_complain(lub_engine *e, bool all);
-/* Whether workers wait for a carrier, or the calling one must wait for a place. Async-signal-safe. */
-bool lub_engine_others_wait(lub_engine *e);
+/* Whether workers wait for a carrier, or the calling one must wait for a place; woken: not counting those that had their
+ * slice. Async-signal-safe. */
+bool lub_engine_others_wait(lub_engine *e, bool woken);
 
 /* A thread is about to sleep, or has come back; with `lock` held. asleep finds out whether everything is parked,
  * and if so fails with LUB_DEADLOCK the host's threads, or, without any, the oldest sleeper; it may release the lock

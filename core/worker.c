@@ -26,14 +26,19 @@ void lub_interrupted(void) {
     if (w->engine->sim) w->interrupt(w);
     return;
   }
-  bool others_wait =
-      w->ready.first || w->preempted.first || atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
-      atomic_load_explicit(&w->requested, memory_order_relaxed) ||
-      atomic_load_explicit(&w->closing, memory_order_relaxed) || lub_engine_others_wait(w->engine);
-  if (!others_wait) return; /* alone, it may run as long as it likes */
+  int slice = lub_carriers_slice();
+  bool lent = slice == LUB_SLICE_IS_LENT;
+  bool over = slice == LUB_SLICE_IS_OVER || (lent && atomic_load_explicit(&w->hog, memory_order_relaxed));
+  bool ends = over || slice == LUB_SLICE_ENDS;
+  bool others_wait = w->ready.first || (w->preempted.first && !lent) ||
+                     atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
+                     lub_engine_others_wait(w->engine, lent);
+  bool asked = atomic_load_explicit(&w->requested, memory_order_relaxed) ||
+               atomic_load_explicit(&w->closing, memory_order_relaxed);
+  if (!asked && !(ends && others_wait)) return; /* alone, it may run as long as it likes */
   /* who is only asked something keeps its slice: it would be behind the others, however little it has had */
-  if (lub_carriers_slice_is_over()) atomic_store_explicit(&w->preempt, true, memory_order_relaxed);
-  w->interrupt(w);
+  if (ends) atomic_store_explicit(&w->preempt, true, memory_order_relaxed);
+  if (asked || over) w->interrupt(w);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------- */
@@ -64,6 +69,7 @@ lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_wor
   if (lub_timer_reserve(&e->timers, &w->grace, &grace_kind)) goto no_timer; /* a kill must not fail */
   atomic_init(&w->obj.refs, 2);
   w->obj.free = free_worker;
+  w->clock = &w->steps;
   atomic_init(&w->state,
               LUB_RUNNING); /* by who opens it: it is in the list, and may be killed, before it starts */
   w->id = atomic_fetch_add_explicit(&e->worker_ids, 1, memory_order_relaxed) + 1;
@@ -350,14 +356,21 @@ static lub_fiber *take_chosen(lub_worker *w) {
 lub_fiber *lub_worker_next(lub_worker *w) {
   if (w->engine->opts.choose) return take_chosen(w);
   atomic_store_explicit(&w->steps, w->steps + 1, memory_order_relaxed);
+  atomic_store_explicit(w->clock, *w->clock + 1, memory_order_relaxed);
   lub_fiber *f = NULL;
+  bool hog = false;
   if (++w->pops % LOOK_EVERY == 0) {
     lub_engine_run_timers(w->engine);
     f = take(&w->preempted);
+    hog = f != NULL;
   }
   look_into_inbox(w); /* at every switch, or a slow sibling would keep others' wakes waiting */
   if (!f) f = take(&w->ready);
-  if (!f) f = take(&w->preempted);
+  if (!f) {
+    f = take(&w->preempted);
+    hog = true;
+  }
+  atomic_store_explicit(&w->hog, hog, memory_order_relaxed);
   if (f) enter(f, LUB_STATE_BUSY);
   return f;
 }
@@ -368,6 +381,7 @@ void lub_worker_drive(lub_worker *w, bool begin) {
   if (begin) {
     pthread_mutex_lock(&e->lock);
     w->thread = pthread_self();
+    w->tid = lub_thread_id();
     pthread_mutex_unlock(&e->lock);
   }
   atomic_store(&w->driven, begin);

@@ -55,10 +55,11 @@ struct lub_worker {
   atomic_bool preempt;   /* leave the slice at the next fiber switch */
   atomic_bool requested; /* cancel or kill or report asked for: run must look */
   atomic_bool cancelled, killed;
-  atomic_bool blocked;        /* its main fiber waits to send; written at the end of a slice */
-  atomic_bool closing;        /* it runs its close handlers: no zombie */
-  atomic_bool joined;         /* somebody asked for its end: its error is told there */
-  atomic_uint steps;          /* fibers resumed, as the watcher's clock of progress */
+  atomic_bool blocked; /* its main fiber waits to send; written at the end of a slice */
+  atomic_bool closing; /* it runs its close handlers: no zombie */
+  atomic_bool joined;  /* somebody asked for its end: its error is told there */
+  atomic_uint steps;   /* fibers resumed */
+  atomic_uint *clock;  /* the watcher's clock of progress: the carrier's steps, or those of a pinned one */
   _Atomic(lub_fiber *) inbox; /* fibers made ready by other threads, newest first */
   lub_link link;              /* in a queue; that queue's lock */
   lub_link all, pin;          /* in engine->workers, engine->pinned; engine->lock */
@@ -81,10 +82,13 @@ struct lub_worker {
   lub_fifo ready, preempted; /* those that were preempted run when no other is ready, or it is their turn */
   lub_list fibers;
   uint32_t pops;
-  atomic_bool driven;         /* pinned: its thread runs fibers now */
-  pthread_t thread;           /* ... which is this one; engine->lock */
-  uint32_t seen_steps, ticks; /* the watcher's; engine->lock */
-  lub_sleeper *asleep;        /* pinned: the thread that sleeps; engine->lock */
+  atomic_bool hog;             /* the fiber that runs was preempted, and has not parked since */
+  atomic_bool driven;          /* pinned: its thread runs fibers now */
+  pthread_t thread;            /* ... which is this one; engine->lock */
+  long tid;                    /* the kernel's number of it */
+  uint32_t seen_steps;         /* the watcher's, as the next two; engine->lock */
+  int64_t seen_cpu_ns, ran_ns; /* of CPU, at the last look; what the fiber has run that runs */
+  lub_sleeper *asleep;         /* pinned: the thread that sleeps; engine->lock */
 };
 
 /* Makes a worker that nobody runs yet. Being alive holds one reference, see lub_worker_end;

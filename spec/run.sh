@@ -7,6 +7,7 @@ set -u
 B=${B:-build} SAN=${SAN:-}
 export B SAN
 LIMIT=${LIMIT:-120}
+[ -z "$SAN" ] || LIMIT=$((LIMIT * 3)) # all is slower with it
 LUA_PATH="$PWD/$B/lua/?.lua;$PWD/$B/lua/?/init.lua;;"
 LUA_CPATH="$PWD/$B/?.so;;"
 LUBDUB="$PWD/$B/lubdub"

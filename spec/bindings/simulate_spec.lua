@@ -150,7 +150,7 @@ describe("lubdub sim", function()
       io.popen("kill -INT " .. io.open "/proc/self/stat":read "n"):close()
       while true do pcall(function() while true do end end) end
     ]]
-    local code = shell(("timeout -s KILL 30 %s sim %s"):format(helper.command, path))
+    local code = shell(("timeout -s KILL 100 %s sim %s"):format(helper.command, path))
     os.remove(path)
     assert.equals(130, code)
   end)

@@ -659,3 +659,12 @@ describe("many", function()
     if resident then assert(resident < 200 << 20, resident) end
   end, { timeout = 60 })
 end)
+
+describe("a worker's state", function()
+  in_worker("is starting before it has run, and runnable between its slices, on one carrier", function()
+    local w = lub.spawn(function() while true do lub.yield() end end)
+    same("starting", w:state())
+    eventually(function() return w:state() == "runnable" end)
+    w:kill()
+  end, { carriers = 1 })
+end)
