@@ -9,11 +9,10 @@ typedef struct lcell {
 } lcell;
 
 typedef struct lchunk {
-  struct lchunk *next;
-  size_t none; /* so that cells begin at a multiple of LUB_ARENA_GRAIN */
+  _Alignas(LUB_ARENA_GRAIN) struct lchunk *next; /* cells follow */
 } lchunk;
 
-/* Bytes of a chunk: a quarter of what there is. Those of a worker that does little are no larger than what it needs, and
+/* Bytes of a chunk: an eighth of what there is. Those of a worker that does little are no larger than what it needs, and
  * those of one that does much are few. */
 enum { LEAST = 1536, LARGEST = 65536 };
 
@@ -47,6 +46,7 @@ static bool add_chunk(larena *a) {
   size_t nbytes = a->total / 8;
   nbytes = nbytes < LEAST ? LEAST : nbytes > LARGEST ? LARGEST : nbytes - nbytes % LUB_ARENA_GRAIN;
   lchunk *c = lub_alloc(a->mem, nbytes);
+  if (!c) c = lub_alloc(a->mem, nbytes = LEAST);
   if (!c) return false;
   if (a->at < a->end) keep(a, a->at, size_of((size_t)(a->end - a->at)));
   *c = (lchunk){.next = a->chunks};

@@ -40,7 +40,7 @@ static LUB_THREAD_LOCAL lub_carrier *self;
 static void push_global(lub_engine *e, lub_worker *w, bool again) {
   pthread_mutex_lock(&e->lock);
   lub_list_push(again ? &e->preempted : &e->queue, &w->link);
-  if (!again) atomic_fetch_add(&e->woken, 1);
+  if (!again && !e->opts.choose) atomic_fetch_add(&e->woken, 1);
   atomic_fetch_add(&e->waiting, 1); /* IDLE */
   pthread_mutex_unlock(&e->lock);
 }
@@ -168,10 +168,14 @@ static bool end_lent_locked(lub_engine *e, lub_carrier *c) {
   return !pthread_kill(c->thread, e->opts.preempt_signal);
 }
 
-/* Every place is taken: one who had more than his share leaves his. If none has had any yet, the watcher sees to it. */
+/* Every place is taken: one who had more than his share leaves his, first of those who have not been told yet. If none has
+ * had any, the watcher sees to it. */
 static void make_way_locked(lub_engine *e) {
-  for (int i = 0; i < e->threads; i++)
-    if (end_lent_locked(e, &e->carriers[i])) break;
+  for (int told = 0; told <= 1; told++)
+    for (int i = 0; i < e->threads; i++)
+      if ((atomic_load(&e->carriers[i].over) != LUB_SLICE_GOES_ON) == told &&
+          end_lent_locked(e, &e->carriers[i]))
+        return;
 }
 
 /* One at a time: who finds work wakes the next (Go's wakep). */
@@ -217,6 +221,14 @@ void lub_carriers_watch(lub_engine *e) {
 
 /* ---- a carrier's life --------------------------------------------------------------------------------------- */
 
+void lub_carriers_lend(bool lent) {
+  if (!self) return;
+  if (lent) atomic_store(&self->began_ns, cpu_ns(self->thread));
+  if (atomic_load_explicit(&self->hogs, memory_order_relaxed) == lent) return;
+  atomic_store(&self->hogs, lent);
+  atomic_fetch_add(&self->engine->hogs, lent ? 1 : -1);
+}
+
 void lub_carriers_run_slice(lub_worker *w) {
   lub_engine *e = w->engine;
   atomic_store(&w->state, LUB_RUNNING);
@@ -224,6 +236,7 @@ void lub_carriers_run_slice(lub_worker *w) {
   w->clock = self ? &self->steps : &w->steps;
   lub_worker_set_current(w);
   w->run(w);
+  lub_carriers_lend(false);
   lub_worker_set_current(NULL);
   if (w->ended) {
     lub_object_drop(&w->obj); /* it is alive no more */
@@ -331,17 +344,6 @@ static lub_worker *find_work(lub_carrier *c) {
   }
 }
 
-static void lend_slice(lub_carrier *c) {
-  atomic_store(&c->began_ns, cpu_ns(c->thread));
-  atomic_store(&c->hogs, true);
-  atomic_fetch_add(&c->engine->hogs, 1);
-}
-
-static void take_slice_back(lub_carrier *c) {
-  atomic_store(&c->hogs, false);
-  atomic_fetch_sub(&c->engine->hogs, 1);
-}
-
 static void *carry(void *arg) {
   lub_carrier *c = arg;
   lub_sleeper sleeper;
@@ -359,10 +361,7 @@ static void *carry(void *arg) {
     atomic_store(&c->current, w);
     lub_carriers_watch(c->engine);
     atomic_store_explicit(&c->over, LUB_SLICE_GOES_ON, memory_order_relaxed);
-    bool hogs = w->preempted.first != NULL;
-    if (hogs) lend_slice(c);
     lub_carriers_run_slice(w);
-    if (hogs) take_slice_back(c);
     /* the watcher may see them late */
     atomic_store_explicit(&c->slices, c->slices + 1, memory_order_relaxed);
     atomic_store_explicit(&c->current, NULL, memory_order_release);
@@ -473,6 +472,13 @@ static void offer_next_locked(lub_engine *e, lub_place *p) {
   if (have_work(e)) (void)wake_idler_locked(e);
 }
 
+/* What its handler will find: the slice ends, or is over for the fiber that runs. */
+static void tell_over(lub_carrier *c, bool now, uint32_t steps) {
+  if (now) atomic_store(&c->over_steps, steps);
+  if (now || atomic_load(&c->over) != LUB_SLICE_IS_OVER)
+    atomic_store(&c->over, now ? LUB_SLICE_IS_OVER : LUB_SLICE_ENDS);
+}
+
 /* c->current may be freed meanwhile: it is compared, never followed. Whether a signal is due is decided
  * in lub_interrupted, on the carrier itself. */
 static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
@@ -492,7 +498,7 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   }
   c->ticks++;
   c->ran_ns = same ? c->ran_ns + run_ns(used_ns, c->tid) : 0;
-  if (!same) c->told_ns = 0;
+  if (!same || atomic_load(&c->over) == LUB_SLICE_GOES_ON) c->told_ns = 0; /* nobody waited then */
   if (p) offer_next_locked(e, p);
   if (c->ticks < LONG_TICKS) {
     (void)end_lent_locked(e, c); /* a fiber of its own worker may have been woken, too */
@@ -504,18 +510,21 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   /* a thread that used none is inside one call that blocks: a signal would only break that call. One that used a little
    * may go from one such call to the next for ever; what the last signal cost does not count */
   c->moved |= used_ns > (c->signalled ? LITTLE_NS : 0);
-  bool over =
-      c->ran_ns >= c->told_ns + LONG_NS; /* what the fiber itself has run, not what others had before */
-  c->signalled = c->moved && e->opts.preempt_signal && (over || c->ticks % LONG_TICKS == 0);
+  bool others_wait = atomic_load(&e->waiting) || (p && (atomic_load(&p->length) || atomic_load(&p->next)));
+  bool over = c->ran_ns >= c->told_ns + LONG_NS; /* the fiber itself, not its siblings before it */
+  bool in_c = c->told_ns ? c->ran_ns >= c->told_ns + TICK_NS : !burns && sleeps(c->tid);
+  c->signalled = c->moved && e->opts.preempt_signal && ((over && others_wait) || c->ticks % LONG_TICKS == 0);
   if (c->signalled) {
-    atomic_store_explicit(&c->over, over ? LUB_SLICE_IS_OVER : LUB_SLICE_ENDS, memory_order_relaxed);
+    tell_over(c, over, steps);
     (void)pthread_kill(c->thread, e->opts.preempt_signal);
     c->moved = false;
     if (over) c->told_ns = c->ran_ns;
   }
-  bool others_wait = atomic_load(&e->waiting) || (p && (atomic_load(&p->length) || atomic_load(&p->next)));
-  bool in_c = c->told_ns ? c->ran_ns >= c->told_ns + TICK_NS : !burns && sleeps(c->tid);
-  if (p && others_wait && in_c && !atomic_load(&e->idle)) replace_locked(e, c);
+  if (!e->opts.preempt_signal) in_c |= c->ticks > LONG_TICKS; /* it cannot be told to leave */
+  if (p && others_wait && in_c && !atomic_load(&e->idle)) {
+    replace_locked(e, c);
+    if (!atomic_load(&c->place)) tell_over(c, true, steps); /* it hears of that with the next signal */
+  }
   return true;
 }
 
@@ -622,11 +631,15 @@ void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
 }
 
 int lub_carriers_slice(void) {
-  int over = self ? atomic_load_explicit(&self->over, memory_order_relaxed) : LUB_SLICE_IS_OVER;
-  /* it was long in a call, and somebody has its place */
-  return over == LUB_SLICE_ENDS && !atomic_load_explicit(&self->place, memory_order_relaxed)
-             ? LUB_SLICE_IS_OVER
-             : over;
+  if (!self) return LUB_SLICE_IS_OVER;
+  int over = atomic_load(&self->over);
+  bool another = over == LUB_SLICE_IS_OVER && atomic_load(&self->over_steps) != atomic_load(&self->steps);
+  if (another) return LUB_SLICE_ENDS; /* that fiber has gone */
+  return over == LUB_SLICE_IS_LENT && !atomic_load(&self->hogs) ? LUB_SLICE_GOES_ON : over;
+}
+
+void lub_carriers_stay(void) {
+  if (self) atomic_store(&self->over, LUB_SLICE_GOES_ON);
 }
 
 /* ---- host-run engines -------------------------------------------------------------------------------------- */

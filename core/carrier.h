@@ -31,8 +31,9 @@ typedef struct lub_carrier {
   lub_worker *_Atomic current; /* NULL between slices */
   atomic_int over;             /* whether the slice is to end: LUB_SLICE_GOES_ON, ... */
   atomic_uint steps;           /* fibers that it has resumed */
-  atomic_bool hogs;            /* it began with a fiber that had been preempted; counted in engine.hogs */
-  atomic_llong began_ns;       /* ... when its thread had used so much CPU */
+  atomic_uint over_steps;      /* ... LUB_SLICE_IS_OVER: that was when it had made so many */
+  atomic_bool hogs;            /* its fiber was preempted, and has not parked since; counted in engine.hogs */
+  atomic_llong began_ns;       /* ... and went on when its thread had used so much CPU */
   struct lub_sleeper *sleeper; /* its own, NULL before and after its life; engine.lock */
   uint32_t turns;              /* its own */
   uint32_t seen_slices, seen_steps, ticks; /* the watcher's */
@@ -73,9 +74,13 @@ void lub_carriers_watch(lub_engine *e);
 bool lub_carriers_in_c(lub_engine *e, lub_worker *w);
 /* Interrupts whoever runs w, which looks at its requests then. Any thread. */
 void lub_carriers_interrupt(lub_engine *e, lub_worker *w);
-/* Whether the calling thread's slice is to end: not yet; if its fiber has computed for 10 ms before, and has not parked
+/* Whether the calling thread's slice is to end: not yet; now, its fiber having computed for 10 ms before, and not parked
  * since; at the next switch, having lasted for 10 ms; or now, the fiber having had these alone. In a signal handler. */
 enum { LUB_SLICE_GOES_ON, LUB_SLICE_IS_LENT, LUB_SLICE_ENDS, LUB_SLICE_IS_OVER };
 int lub_carriers_slice(void);
+/* ... and it does not, since nobody waits. In a signal handler. */
+void lub_carriers_stay(void);
+/* The calling thread is about to run a fiber that was preempted; or another. */
+void lub_carriers_lend(bool lent);
 
 #endif

@@ -45,7 +45,7 @@ struct lub_engine {
   bool real_clock;
   atomic_ullong chan_ids, worker_ids, fiber_ids;
   atomic_int waiting;   /* workers in `queue` and `preempted`: read without lock as a hint */
-  atomic_int woken;     /* those of `queue`, likewise */
+  atomic_int woken;     /* those of `queue`, likewise; not where each step is chosen */
   atomic_int hogs;      /* carriers whose slice is lent; see carrier.h */
   atomic_int idle;      /* carriers in `idlers`: pairs with the queues' lengths (carrier.c, IDLE) */
   atomic_int searching; /* carriers that look for work */

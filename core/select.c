@@ -70,14 +70,18 @@ static uint32_t draw(uint32_t *looks, uint32_t i, uint32_t n, lub_random *r) {
 }
 
 /* The first that is ready of all, looked at in a random order, is any of those that are ready.
- * LUB_PARK: nothing is done, since nothing is locked and a channel was met that other workers may use too. */
-static lub_status try_any(lub_waiter *ws, uint32_t n, bool locked, uint32_t *looks, lub_random *r,
-                          uint32_t *index, lub_wait **woken) {
-  for (uint32_t i = 0; i < n; i++) {
-    uint32_t k = draw(looks, i, n, r);
+ * LUB_PARK: nothing is done, since nothing is locked and a channel was met that other workers may use too: *from tells where
+ * to go on, once all are. Those before are not ready, and only this thread could make them so. */
+static lub_status try_any(lub_waiter *ws, uint32_t n, bool locked, uint32_t *from, uint32_t *looks,
+                          lub_random *r, uint32_t *index, lub_wait **woken) {
+  for (uint32_t i = *from; i < n; i++) {
+    uint32_t k = locked && r && i == *from ? looks[i] : draw(looks, i, n, r);
     const lub_chan *ch = ws[k].ch;
     if (!ch) continue;
-    if (!locked && !lub_chan_is_kept(ch)) return LUB_PARK;
+    if (!locked && !lub_chan_is_kept(ch)) {
+      *from = i;
+      return LUB_PARK;
+    }
     if (!lub_chan_is_ready_locked(ch, ws[k].send)) continue;
     lub_status status = try_case(&ws[k], woken);
     *index = k;
@@ -115,12 +119,13 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
   lub_engine *e = lub_wait_engine(w);
   lub_wait *woken = NULL;
   lub_status status;
+  uint32_t from = 0;
   bool chosen = r && e->opts.choose, locked = chosen;
   if (deadline && lub_wait_begin(w, ws, n, deadline)) return LUB_NOMEM;
   for (;; locked = true) {
     if (locked) lock_all(ws, order, n);
     status = chosen ? try_chosen(e, ws, n, order + n, index, &woken)
-                    : try_any(ws, n, locked, order + n, r, index, &woken);
+                    : try_any(ws, n, locked, &from, order + n, r, index, &woken);
     if (status != LUB_PARK) break;
   }
   bool park = status == LUB_TIMEOUT && deadline;

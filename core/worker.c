@@ -27,15 +27,17 @@ void lub_interrupted(void) {
     return;
   }
   int slice = lub_carriers_slice();
-  bool lent = slice == LUB_SLICE_IS_LENT;
-  bool over = slice == LUB_SLICE_IS_OVER || (lent && atomic_load_explicit(&w->hog, memory_order_relaxed));
+  bool lent = slice == LUB_SLICE_IS_LENT, over = slice == LUB_SLICE_IS_OVER || lent;
   bool ends = over || slice == LUB_SLICE_ENDS;
   bool others_wait = w->ready.first || (w->preempted.first && !lent) ||
                      atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
                      lub_engine_others_wait(w->engine, lent);
   bool asked = atomic_load_explicit(&w->requested, memory_order_relaxed) ||
                atomic_load_explicit(&w->closing, memory_order_relaxed);
-  if (!asked && !(ends && others_wait)) return; /* alone, it may run as long as it likes */
+  if (!asked && !(ends && others_wait)) { /* alone, it may run as long as it likes */
+    lub_carriers_stay();
+    return;
+  }
   /* who is only asked something keeps its slice: it would be behind the others, however little it has had */
   if (ends) atomic_store_explicit(&w->preempt, true, memory_order_relaxed);
   if (asked || over) w->interrupt(w);
@@ -370,7 +372,8 @@ lub_fiber *lub_worker_next(lub_worker *w) {
     f = take(&w->preempted);
     hog = true;
   }
-  atomic_store_explicit(&w->hog, hog, memory_order_relaxed);
+  if (hog || w->hog) lub_carriers_lend(hog && f);
+  w->hog = hog;
   if (f) enter(f, LUB_STATE_BUSY);
   return f;
 }

@@ -82,7 +82,7 @@ struct lub_worker {
   lub_fifo ready, preempted; /* those that were preempted run when no other is ready, or it is their turn */
   lub_list fibers;
   uint32_t pops;
-  atomic_bool hog;             /* the fiber that runs was preempted, and has not parked since */
+  bool hog;                    /* the fiber that ran last was preempted, and had not parked since */
   atomic_bool driven;          /* pinned: its thread runs fibers now */
   pthread_t thread;            /* ... which is this one; engine->lock */
   long tid;                    /* the kernel's number of it */

@@ -576,6 +576,20 @@ describe("the choice of lub.select", function()
     uniform(counts, n)
   end)
 
+  it("is uniform among channels that this worker alone has and one that others have, too", function()
+    local chs, counts, n = closed_channels(9), {}, 20000
+    local shared = lub.chan()
+    lub.spawn(function(ch) return ch end, shared):join()
+    shared:close()
+    table.insert(chs, 5, shared)
+    for i = 1, 10 do counts[i] = 0 end
+    for _ = 1, n do
+      local _, _, at = lub.select(table.unpack(chs))
+      counts[at] = counts[at] + 1
+    end
+    uniform(counts, n)
+  end)
+
   it("is uniform among the ready ones, whatever is not ready between them", function()
     local never, c, counts, n = lub.chan(), closed_channels(3), { 0, 0, 0 }, 6000
     local slot = { [2] = 1, [5] = 2, [9] = 3 }

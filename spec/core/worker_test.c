@@ -350,6 +350,23 @@ static void displaced(void) {
   CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
 }
 
+/* Nothing can tell it to leave: a spare takes its place. */
+static void unsignalled(void) {
+  lub_options o = {.carriers = 1};
+  lub_engine *e;
+  if (lub_engine_open(&o, &e)) abort();
+  loop one = {0}, other = {.interrupted = true};
+  lub_worker *w = start_loop(e, &one);
+  while (!atomic_load(&one.runs)) sched_yield();
+  lub_worker *second = start_loop(e, &other);
+  CHECK("without a signal, too, who computes does not keep others waiting",
+        lub_worker_join(second, 20) == LUB_OK);
+  atomic_store(&one.interrupted, true);
+  (void)left(w, &one);
+  lub_worker_drop(second);
+  CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
+}
+
 /* ---- on the host's own thread ------------------------------------------------------------------------------ */
 
 static void stepped(void) {
@@ -476,6 +493,7 @@ int main(void) {
   queued_behind_a_stuck_one();
   asked();
   displaced();
+  unsignalled();
   stepped();
   killed_before_its_start();
   waited_for_in_a_step();
