@@ -7,6 +7,13 @@
 #include "../core/test.h"
 #include "larena.h"
 
+/* Under the address sanitizer each block is the allocator's. */
+#ifdef __SANITIZE_ADDRESS__
+enum { CHUNKS = false };
+#else
+enum { CHUNKS = true };
+#endif
+
 enum { BLOCKS = 2000, STEPS = 200000, LARGEST = 3000 };
 
 typedef struct lender {
@@ -108,10 +115,8 @@ static void test_reuse(void) {
     for (int i = 0; i < 1000; i++) (void)lub_arena_realloc(&a, all[i], 48, 0);
     for (int i = 0; i < 1000; i++) all[i] = lub_arena_realloc(&a, NULL, 0, 33 + (size_t)i % 16);
   }
-#ifndef __SANITIZE_ADDRESS__
-  CHECK("few large chunks serve many small blocks", calls < 50);
-  CHECK("what was given back serves the next of its size", l.calls == calls);
-#endif
+  CHECK("few large chunks serve many small blocks", !CHUNKS || calls < 50);
+  CHECK("what was given back serves the next of its size", !CHUNKS || l.calls == calls);
   CHECK("a block that was never there is not given back", lub_arena_realloc(&a, NULL, 5, 0) == NULL);
   for (int i = 0; i < 1000; i++) (void)lub_arena_realloc(&a, all[i], 48, 0);
   lub_arena_close(&a);
@@ -131,11 +136,9 @@ static void test_without_memory(void) {
   if (!block) abort();
   memset(block, 7, 100);
   l.every = 1;
-#ifndef __SANITIZE_ADDRESS__
   while (lub_arena_realloc(&a, NULL, 0, 40)) continue;
-  unsigned char *less = lub_arena_realloc(&a, block, 100, 40);
+  const unsigned char *less = CHUNKS ? lub_arena_realloc(&a, block, 100, 40) : block;
   CHECK("a small block can be made smaller", less == block && less[0] == 7 && less[39] == 7);
-#endif
   CHECK("but not larger", !lub_arena_realloc(&a, block, 40, 2001) && block[39] == 7);
   (void)lub_arena_realloc(&a, block, 40, 0);
   lub_arena_close(&a);
