@@ -1,7 +1,7 @@
 /* larena.h - the memory of one Lua state. Small blocks are cut from chunks, and one that was given back serves the next of
  * its size (segregated free lists: Knuth, TAOCP 1, 2.5). Since one thread at a time runs a state, and Lua tells the size of
- * what it gives back, they need neither a lock nor a header. Chunks go when the state closes; until then, what was given
- * back stays with the state. Not thread-safe. */
+ * what it gives back, they need neither a lock nor a header. Chunks of which nothing is in use go back from time to time, and
+ * when there is no other memory. Not thread-safe. */
 #ifndef LUB_LARENA_H
 #define LUB_LARENA_H
 
@@ -17,8 +17,11 @@ typedef struct larena {
   const lub_allocator *mem;
   struct lcell *free[LUB_ARENA_SIZES]; /* given back, by size */
   char *at, *end;                      /* what the newest chunk has left */
-  struct lchunk *chunks;               /* owned */
-  size_t total;                        /* bytes of them */
+  struct lchunk **chunks;              /* [room], owned, as they are; by address */
+  uint32_t count, room;
+  size_t total; /* bytes of them */
+  size_t idle,
+      trim_at; /* bytes in the lists; how many there may be before chunks are looked for that can go */
 } larena;
 
 void lub_arena_init(larena *a, const lub_allocator *mem);

@@ -19,6 +19,7 @@ enum { BLOCKS = 2000, STEPS = 200000, LARGEST = 3000 };
 typedef struct lender {
   size_t blocks, calls;
   size_t every; /* so many calls, one fails; 0: none */
+  size_t most;  /* blocks that it lends at a time; 0: no bound */
 } lender;
 
 static void *lend(void *ud, void *block, size_t nbytes) {
@@ -30,6 +31,7 @@ static void *lend(void *ud, void *block, size_t nbytes) {
   }
   l->calls++;
   if (l->every && l->calls % l->every == 0) return NULL;
+  if (!block && l->most && l->blocks == l->most) return NULL;
   void *made = realloc(block, nbytes);
   l->blocks += made && !block;
   return made;
@@ -127,6 +129,52 @@ static void test_reuse(void) {
   lub_arena_close(&a);
 }
 
+/* Of every size some, in turn; returns how many there were. */
+static size_t fill_up(larena *a, void **all, size_t most) {
+  size_t n = 0;
+  while (n < most && (all[n] = lub_arena_realloc(a, NULL, 0, 1 + n % 300))) n++;
+  return n;
+}
+
+static void empty(larena *a, void **all, size_t n) {
+  for (size_t i = 0; i < n; i++) (void)lub_arena_realloc(a, all[i], 1 + i % 300, 0);
+}
+
+static void test_back(void) {
+  enum { MANY = 200000 };
+  lender l = {0};
+  lub_allocator mem = {lend, &l};
+  larena a;
+  void **all = malloc(MANY * sizeof *all);
+  if (!all) abort();
+  lub_arena_init(&a, &mem);
+  CHECK("there is memory", fill_up(&a, all, MANY) == MANY);
+  size_t full = l.blocks;
+  for (size_t i = 0; i < MANY; i++)
+    if (i / 300 % 4) (void)lub_arena_realloc(&a, all[i], 1 + i % 300, 0);
+  CHECK("of what is in use nothing goes", !CHUNKS || l.blocks > full / 5);
+  CHECK("what is not goes back, but for some", l.blocks < full * 9 / 10);
+  for (size_t i = 0; i < MANY; i++)
+    if (i / 300 % 4 == 0) (void)lub_arena_realloc(&a, all[i], 1 + i % 300, 0);
+  CHECK("so in the end nearly all does", l.blocks < full / 3);
+  CHECK("and may be had again", fill_up(&a, all, MANY) == MANY && l.blocks <= full + 20);
+  empty(&a, all, MANY);
+  lub_arena_close(&a);
+  l.most = 20;
+  size_t n = fill_up(&a, all, MANY);
+  CHECK("memory ends", n < MANY && !lub_arena_realloc(&a, NULL, 0, 2000));
+  empty(&a, all, n);
+  void *large = lub_arena_realloc(&a, NULL, 0, 2000);
+  CHECK("what small blocks have left serves a large one", large != NULL);
+  n = fill_up(&a, all, MANY);
+  large = lub_arena_realloc(&a, large, 2000, 0);
+  CHECK("and the other way round", n > 0 && !large);
+  empty(&a, all, n);
+  lub_arena_close(&a);
+  CHECK("everything goes back to the allocator", l.blocks == 0);
+  free(all);
+}
+
 static void test_without_memory(void) {
   lender l = {0};
   lub_allocator mem = {lend, &l};
@@ -149,6 +197,7 @@ int main(void) {
   test_random(0);
   test_random(7);
   test_reuse();
+  test_back();
   test_without_memory();
   return TEST_END();
 }
