@@ -125,7 +125,7 @@ static bool trim(larena *a) {
 /* ---- blocks -------------------------------------------------------------------------------------------------------- */
 
 static void *try_take(larena *a, size_t nbytes) {
-  if (nbytes > SMALL) return lub_alloc(a->mem, nbytes);
+  if (!SMALL || nbytes > SMALL) return lub_alloc(a->mem, nbytes);
   size_t size = size_of(nbytes);
   lcell *cell = a->free[size];
   nbytes = bytes_of(size);
