@@ -370,9 +370,9 @@ lub_fiber *lub_worker_next(lub_worker *w) {
   if (!f) f = take(&w->ready);
   if (!f) {
     f = take(&w->preempted);
-    hog = true;
+    hog = f != NULL;
   }
-  if (hog || w->hog) lub_carriers_lend(hog && f);
+  if (hog || w->hog) lub_carriers_lend(hog);
   w->hog = hog;
   if (f) enter(f, LUB_STATE_BUSY);
   return f;

@@ -16,6 +16,17 @@ local function uniform(counts, n)
   end
 end
 
+--- How often each case is taken in n selects over them all, of which some are ready each time.
+local function choices(cases, n)
+  local counts = {}
+  for i = 1, #cases do counts[i] = 0 end
+  for _ = 1, n do
+    local _, _, i = lub.select(table.unpack(cases))
+    counts[i] = counts[i] + 1
+  end
+  return counts
+end
+
 local function closed_channels(n)
   local t = {}
   for i = 1, n do
@@ -562,32 +573,22 @@ describe("the choice of lub.select", function()
   end)
 
   it("is uniform among sixteen cases of both kinds, wherever they stand", function()
-    local cases, counts, n = {}, {}, 16000
+    local cases, n = {}, 16000
     local closed = closed_channels(8)
     for i = 1, 8 do
       local out = lub.chan(n)
       cases[2 * i - 1], cases[2 * i] = closed[i], out << true
     end
-    for i = 1, 16 do counts[i] = 0 end
-    for _ = 1, n do
-      local _, _, i = lub.select(table.unpack(cases))
-      counts[i] = counts[i] + 1
-    end
-    uniform(counts, n)
+    uniform(choices(cases, n), n)
   end)
 
   it("is uniform among channels that this worker alone has and one that others have, too", function()
-    local chs, counts, n = closed_channels(9), {}, 20000
+    local chs, n = closed_channels(9), 20000
     local shared = lub.chan()
     lub.spawn(function(ch) return ch end, shared):join()
     shared:close()
     table.insert(chs, 5, shared)
-    for i = 1, 10 do counts[i] = 0 end
-    for _ = 1, n do
-      local _, _, at = lub.select(table.unpack(chs))
-      counts[at] = counts[at] + 1
-    end
-    uniform(counts, n)
+    uniform(choices(chs, n), n)
   end)
 
   it("is uniform among the ready ones, whatever is not ready between them", function()
