@@ -60,8 +60,11 @@ lchan *lub_refuse_view(lua_State *L, const char *function) {
 /* ---- send and receive ------------------------------------------------------------------------------------------ */
 
 static int push_sent(lua_State *L, const lub_chan *ch, lub_status status) {
+  if (lub_likely(status == LUB_OK)) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
   switch (status) {
-    case LUB_OK: lua_pushboolean(L, 1); return 1;
     case LUB_CLOSED: return luaL_error(L, "send on closed channel '%s'", ch->name);
     case LUB_NOMEM: return luaL_error(L, "send: not enough memory to wait");
     default: return lub_push_reason(L, status);
@@ -73,8 +76,8 @@ static int sent(lua_State *L, int s, lua_KContext ctx) {
   lworker *lw = lub_lworker(L);
   lub_value *v = &lw->running->core.one.value;
   lub_status status = lub_wait_finish(&lw->running->core.wait);
-  if (v->type != LUB_NIL) lub_value_drop(v); /* it was not taken */
-  if (status != LUB_OK) status = lub_outcome(L, lw, status);
+  if (lub_unlikely(v->type != LUB_NIL)) lub_value_drop(v); /* it was not taken */
+  if (lub_unlikely(status != LUB_OK)) status = lub_outcome(L, lw, status);
   return push_sent(L, (lub_chan *)ctx, status);
 }
 
@@ -85,20 +88,21 @@ static int chan_send(lua_State *L) {
   lchan *box = lub_check_view(L, ":send", LUB_VIEW_RECV);
   lub_fiber *f = &lw->running->core;
   bool integer = lua_isinteger(L, 2);
-  if (!integer && lua_isnoneornil(L, 2)) lub_arg_error(L, ":send", 2, "a value that is not nil");
+  if (lub_unlikely(!integer) && lua_isnoneornil(L, 2))
+    lub_arg_error(L, ":send", 2, "a value that is not nil");
   int64_t deadline = lub_check_last_wait(L, lw, 3, ":send"), wanted = deadline;
   lub_status refused = lub_may_wait(L, lw, &deadline);
   lub_value v =
       integer ? (lub_value){.type = LUB_INT, .as.i = lua_tointeger(L, 2)} : lub_pack(L, 2, "argument 1");
   lub_status status = lub_wait_send(&f->wait, &f->one, box->ch, &v, deadline);
   if (status == LUB_PARK) return lub_park(L, lw, (lua_KContext)box->ch, sent);
-  if (status != LUB_OK) lub_value_drop(&v);
+  if (lub_unlikely(status != LUB_OK)) lub_value_drop(&v);
   if (status == LUB_TIMEOUT && refused && wanted) status = refused;
   return push_sent(L, box->ch, status);
 }
 
 static int push_received(lua_State *L, lub_status status, lub_value *v) {
-  if (status == LUB_OK) {
+  if (lub_likely(status == LUB_OK)) {
     lub_take(L, v);
     return 1;
   }

@@ -160,7 +160,7 @@ void lub_forget_lworker(lua_State *L);
 static inline lworker *lub_lworker(lua_State *L) {
   lworker *lw = lub_here;
   /* the innermost coroutine runs, so it lives, and no other state has one at its address */
-  return lw && lw->innermost == L ? lw : lub_find_lworker(L);
+  return lub_likely(lw && lw->innermost == L) ? lw : lub_find_lworker(L);
 }
 /* host: the state of a pinned worker, or NULL for one of its own. `like`: whose settings it inherits, or NULL. */
 lub_status lub_lworker_open(lub_engine *e, const char *name, lua_State *host, const lworker *like,
@@ -211,7 +211,7 @@ void lub_fiber_close_all(lworker *lw);
 void lub_fiber_push(lua_State *L, lworker *lw, const lfiber *f);
 void lub_meet_requests(lworker *lw);
 static inline void lub_look_at_requests(lworker *lw) {
-  if (atomic_load_explicit(&lw->core->requested, memory_order_relaxed)) lub_meet_requests(lw);
+  if (lub_unlikely(atomic_load_explicit(&lw->core->requested, memory_order_relaxed))) lub_meet_requests(lw);
 }
 void lub_worker_interrupt(lub_worker *w);
 void lub_set_signal(void);
@@ -222,7 +222,8 @@ static inline lub_status lub_may_wait(lua_State *L, lworker *lw, int64_t *deadli
   const lfiber *f = lw->running;
   bool may = !(f->kill || f->cancelled) && !(lw->failed || lw->judging || lw->ending) &&
              !atomic_load_explicit(&lw->core->requested, memory_order_relaxed);
-  return may ? LUB_OK : lub_may_not_wait(L, lw, deadline); /* or it may, but was asked something */
+  return lub_likely(may) ? LUB_OK
+                         : lub_may_not_wait(L, lw, deadline); /* or it may, but was asked something */
 }
 /* After LUB_PARK: parks the running fiber, then continues in k with its ctx. */
 int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k);
@@ -231,7 +232,7 @@ lub_status lub_outcome(lua_State *L, lworker *lw, lub_status status);
 /* Ends the wait of the running fiber, which has been woken; its outcome. Raises as lub_outcome does. */
 static inline lub_status lub_finish(lua_State *L, lworker *lw) {
   lub_status status = lub_wait_finish(&lw->running->core.wait);
-  return status == LUB_OK ? status : lub_outcome(L, lw, status);
+  return lub_likely(status == LUB_OK) ? status : lub_outcome(L, lw, status);
 }
 /* Whether lub_outcome raises for it: what the wait owned is to be dropped before. */
 static inline bool lub_must_raise(lub_status s) {
@@ -252,7 +253,7 @@ void lub_mark_held(lua_State *co, lua_State *inner);
 static inline int lub_hold(lua_State *L, lworker *lw) {
   const lfiber *f = lw->running;
   lw->held = true;
-  if (L == f->co && !f->exposed) return 0;
+  if (lub_likely(L == f->co && !f->exposed)) return 0;
   lub_mark_held(L, NULL);
   return 2;
 }
@@ -264,7 +265,7 @@ void lub_left_from_hook(lworker *lw, lua_State *co, int status, int *nresults);
 /* From here on co is the innermost coroutine that runs, NULL: none. What interrupts the worker interrupts it. */
 static inline void lub_go_on_in(lworker *lw, lua_State *co) {
   lw->innermost = co;
-  if (lw->hooked && lw->hooked != co) lub_hook_follows(lw, co);
+  if (lub_unlikely(lw->hooked && lw->hooked != co)) lub_hook_follows(lw, co);
 }
 /* Inline, as are its callers in lrun.c: a yield is a longjmp, after which the CPU mispredicts every return. */
 static inline int lub_resume(lworker *lw, lua_State *from, lua_State *co, int nargs, int *nresults) {
@@ -272,7 +273,7 @@ static inline int lub_resume(lworker *lw, lua_State *from, lua_State *co, int na
   lub_go_on_in(lw, co);
   int status = lua_resume(co, from, nargs, nresults);
   lub_go_on_in(lw, outer);
-  if (lw->forced) lub_left_from_hook(lw, co, status, nresults);
+  if (lub_unlikely(lw->forced)) lub_left_from_hook(lw, co, status, nresults);
   return status;
 }
 /* Closes the coroutines that co holds, innermost first, then co. */
@@ -289,7 +290,7 @@ void lub_replace_coroutines(lua_State *L);
 bool lub_at_point(lua_State *L, lworker *lw, const char *function);
 int lub_leave_at_point(lua_State *L, lworker *lw, lua_CFunction operation);
 #define LUB_POINT(L, lw, operation, function) \
-  if ((lw)->sim && lub_at_point(L, lw, function)) return lub_leave_at_point(L, lw, operation)
+  if (lub_unlikely((lw)->sim) && lub_at_point(L, lw, function)) return lub_leave_at_point(L, lw, operation)
 
 /* Reports (lreport.c). */
 const char *lub_fiber_state(const lworker *lw, const lfiber *f);
@@ -331,7 +332,7 @@ static inline lchan *lub_test_chan(lua_State *L, int arg) {
 lchan *lub_refuse_view(lua_State *L, const char *function);
 static inline lchan *lub_check_view(lua_State *L, const char *function, int forbidden) {
   lchan *box = lub_test_chan(L, 1);
-  return box && box->view != forbidden ? box : lub_refuse_view(L, function);
+  return lub_likely(box && box->view != forbidden) ? box : lub_refuse_view(L, function);
 }
 /* A worker's handles (lhandle.c), by what stands for the object: weak, so that unused ones go. Pushes the one of that key, or
  * nothing: there is none. */
@@ -381,7 +382,7 @@ int64_t lub_check_wait(lua_State *L, lworker *lw, int arg, const char *function)
 int64_t lub_check_given_wait(lua_State *L, lworker *lw, int arg, const char *function);
 /* The same of the last argument. */
 static inline int64_t lub_check_last_wait(lua_State *L, lworker *lw, int arg, const char *function) {
-  return lua_gettop(L) < arg ? LUB_NEVER : lub_check_given_wait(L, lw, arg, function);
+  return lub_likely(lua_gettop(L) < arg) ? LUB_NEVER : lub_check_given_wait(L, lw, arg, function);
 }
 const char *lub_check_why(lua_State *L, int arg, const char *function);
 /* Arguments behind the `most` that are wanted are an error, unless they are nil. */

@@ -108,7 +108,7 @@ static void drive(lua_State *L, lworker *lw, lfiber *f);
 
 int lub_park(lua_State *L, lworker *lw, lua_KContext ctx, lua_KFunction k) {
   lfiber *f = lw->running;
-  if (!lub_can_yield(L, lw)) {
+  if (lub_unlikely(!lub_can_yield(L, lw))) {
     drive(L, lw, f);
     return k(L, LUA_OK, ctx);
   }
@@ -496,15 +496,15 @@ static void leave_fiber(lworker *lw, lfiber *f, int status) {
 }
 
 static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
-  if (f->kill && !f->drives) {
+  if (lub_unlikely(f->kill && !f->drives)) {
     close_from_outside(lw, f);
     return;
   }
   lfiber *running_before = lw->running;
   bool chain_before = lw->chain_ok;
   int nargs = f->nvalues;
-  if (f->begun) {
-    if (nargs) lua_pop(f->co, nargs); /* the marks */
+  if (lub_likely(f->begun)) {
+    if (lub_unlikely(nargs)) lua_pop(f->co, nargs); /* the marks */
     nargs = 0;
   }
   f->begun = true;
@@ -515,7 +515,7 @@ static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   lw->chain_ok = false; /* what f's end still calls cannot yield */
   bool held = status == LUA_YIELD && lw->held;
   if (held) lw->held = false;
-  if (!held || f->kill) leave_fiber(lw, f, status);
+  if (lub_unlikely(!held || f->kill)) leave_fiber(lw, f, status);
   lw->chain_ok = chain_before;
   lw->running = running_before;
 }
@@ -526,9 +526,9 @@ void lub_fibers_run(lworker *lw) {
   if (atomic_load_explicit(&w->killed, memory_order_relaxed)) return;
   while ((f = (lfiber *)(void *)lub_worker_next(w))) {
     run_fiber(lw->L, lw, f);
-    if (lw->main->ended || lw->failed) break;
+    if (lub_unlikely(lw->main->ended || lw->failed)) break;
     lub_look_at_requests(lw);
-    if (lub_worker_must_leave(w)) break;
+    if (lub_unlikely(lub_worker_must_leave(w))) break;
   }
 }
 

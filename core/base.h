@@ -20,6 +20,10 @@
 #define lub_pause() ((void)0)
 #endif
 
+/* Which way a branch goes as a rule: what runs lies in a line. */
+#define lub_likely(x) __builtin_expect(!!(x), 1)
+#define lub_unlikely(x) __builtin_expect(!!(x), 0)
+
 /* What will be read there soon. */
 static inline void lub_prefetch(const void *p) { __builtin_prefetch(p); }
 

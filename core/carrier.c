@@ -191,11 +191,11 @@ static void wake_one(lub_engine *e) {
 
 void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   lub_place *p = self && self->engine == e ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
-  if (e->opts.choose && w->thaw_ns) {
+  if (lub_unlikely(e->opts.choose && w->thaw_ns)) {
     lub_turns_set_aside(w);
     return;
   }
-  if (!p || again || e->opts.choose) {
+  if (lub_unlikely(!p || again || e->opts.choose)) {
     push_global(e, w, again);
     wake_one(e);
     if (again || atomic_load(&e->idle) || atomic_load(&e->hogs) == 0) return;
@@ -206,13 +206,14 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   }
   /* acq_rel: what this thread did to w is seen by the carrier that takes it */
   lub_worker *second = atomic_exchange_explicit(&p->next, w, memory_order_acq_rel);
-  if (!second) return; /* it runs here, soon: waking another carrier would cost more than it waits */
+  if (lub_likely(!second))
+    return; /* it runs here, soon: waking another carrier would cost more than it waits */
   push_place(p, second);
   wake_one(e);
 }
 
 void lub_carriers_watch(lub_engine *e) {
-  if (!atomic_load(&e->watching)) return;
+  if (lub_likely(!atomic_load(&e->watching))) return;
   pthread_mutex_lock(&e->lock);
   atomic_store(&e->watching, false); /* it may be about to sleep, busy without the lock */
   pthread_cond_signal(&e->watch);
@@ -224,7 +225,7 @@ void lub_carriers_watch(lub_engine *e) {
 void lub_carriers_lend(bool lent) {
   if (!self) return;
   if (lent) atomic_store(&self->began_ns, cpu_ns(self->thread));
-  if (atomic_load_explicit(&self->hogs, memory_order_relaxed) == lent) return;
+  if (lub_likely(atomic_load_explicit(&self->hogs, memory_order_relaxed) == lent)) return;
   atomic_store(&self->hogs, lent);
   atomic_fetch_add(&self->engine->hogs, lent ? 1 : -1);
 }
@@ -238,14 +239,14 @@ void lub_carriers_run_slice(lub_worker *w) {
   w->run(w);
   lub_carriers_lend(false);
   lub_worker_set_current(NULL);
-  if (w->ended) {
+  if (lub_unlikely(w->ended)) {
     lub_object_drop(&w->obj); /* it is alive no more */
     return;
   }
   int running = LUB_RUNNING;
   bool again = w->ready.first || w->preempted.first; /* it left early */
   /* once it is idle, another may run it, and it may be gone */
-  if (!again && atomic_compare_exchange_strong(&w->state, &running, LUB_IDLE)) return;
+  if (lub_likely(!again && atomic_compare_exchange_strong(&w->state, &running, LUB_IDLE))) return;
   atomic_store(&w->state, LUB_QUEUED);
   lub_carriers_queue(e, w, again);
 }
@@ -253,10 +254,10 @@ void lub_carriers_run_slice(lub_worker *w) {
 static lub_worker *take_own(lub_engine *e, lub_carrier *c, lub_place *p) {
   lub_worker *w = NULL;
   uint32_t turn = ++c->turns;
-  if (turn % TIMER_TURNS == 0) lub_engine_run_timers(e);
-  if (turn % GLOBAL_TURNS == 0) w = pop_global(e, true);
-  if (!w && turn % FAIR_TURNS == 0) w = pop_place(p);
-  if (!w) w = pop_next(p);
+  if (lub_unlikely(turn % TIMER_TURNS == 0)) lub_engine_run_timers(e);
+  if (lub_unlikely(turn % GLOBAL_TURNS == 0)) w = pop_global(e, true);
+  if (lub_unlikely(!w && turn % FAIR_TURNS == 0)) w = pop_place(p);
+  if (lub_likely(!w)) w = pop_next(p);
   if (!w) w = pop_place(p);
   return w ? w : pop_global(e, false);
 }
@@ -322,24 +323,24 @@ static lub_worker *find_work(lub_carrier *c) {
   bool searched = false; /* who queued something meanwhile relied on us: see wake_one */
   for (;;) {
     lub_place *p = atomic_load(&c->place);
-    if (atomic_load_explicit(&e->stopping, memory_order_relaxed)) return NULL;
-    if (!p) {
+    if (lub_unlikely(atomic_load_explicit(&e->stopping, memory_order_relaxed))) return NULL;
+    if (lub_unlikely(!p)) {
       if (!wait_for_place(c)) return NULL;
       searched = true;
       continue;
     }
     lub_worker *w = take_own(e, c, p);
-    if (!w) {
+    if (lub_unlikely(!w)) {
       atomic_fetch_add(&e->searching, 1);
       w = search(e, p);
       atomic_fetch_sub(&e->searching, 1);
       searched = true;
     }
-    if (!w) {
+    if (lub_unlikely(!w)) {
       idle(c);
       continue;
     }
-    if (searched && atomic_load(&e->idle) && have_work(e)) wake_one(e);
+    if (lub_unlikely(searched) && atomic_load(&e->idle) && have_work(e)) wake_one(e);
     return w;
   }
 }

@@ -96,7 +96,7 @@ static void take_value(lub_waiter *sender, lub_value *out) {
   lub_value *v = is_several(sender) ? sender->several.at : &sender->value;
   lub_value_move(out, v);
   v->type = LUB_NIL;
-  if (v == &sender->value) return;
+  if (lub_likely(v == &sender->value)) return;
   sender->several.at++;
   sender->several.left--;
 }
@@ -108,8 +108,9 @@ static bool take_sent(lub_chan *ch, lub_value *out, lub_wait **over) {
   while ((k = lub_list_pop(&ch->sendq))) {
     lub_waiter *sender = lub_container(k, lub_waiter, link);
     bool more = is_several(sender) && sender->several.left > 1;
-    if (more ? !atomic_load(&sender->wait->open) : !lub_wait_claim(sender->wait)) continue; /* stale */
-    if (more) lub_list_push_first(&ch->sendq, k);
+    if (lub_unlikely(more) ? !atomic_load(&sender->wait->open) : !lub_wait_claim(sender->wait))
+      continue; /* stale */
+    if (lub_unlikely(more)) lub_list_push_first(&ch->sendq, k);
     else *over = lub_waiter_settle(sender, LUB_OK);
     take_value(sender, out);
     return true;
@@ -124,7 +125,7 @@ static void put(lub_chan *ch, const lub_value *v) {
 
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, lub_wait **woken) {
   *woken = NULL;
-  if (ch->closed) return LUB_CLOSED;
+  if (lub_unlikely(ch->closed)) return LUB_CLOSED;
   lub_waiter *receiver = lub_waiter_take(&ch->recvq);
   if (receiver) {
     lub_value_move(&receiver->value, v);
@@ -196,11 +197,11 @@ static void tell(lub_wait *w, const lub_chan *ch, bool send) {
 
 static lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t deadline, bool send) {
   if (!send) one->value.type = LUB_NIL;
-  if (w->life) tell(w, ch, send);
+  if (lub_unlikely(w->life)) tell(w, ch, send);
   lub_wait_open(w, ch->local && deadline == LUB_NEVER);
   queue_waiter(send ? &ch->sendq : &ch->recvq, w, one, ch, send);
   lub_chan_unlock(ch);
-  if (deadline != LUB_NEVER) lub_wait_arm(w, deadline);
+  if (lub_unlikely(deadline != LUB_NEVER)) lub_wait_arm(w, deadline);
   return LUB_PARK;
 }
 

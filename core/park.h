@@ -19,7 +19,8 @@ static inline void lub_wait_wake(lub_wait *w) {
 lub_status lub_wait_reserve(lub_wait *w);
 /* Prepares w for waiting; LUB_NOMEM when its timer finds no room. */
 static inline lub_status lub_wait_begin(lub_wait *w, lub_waiter *waiters, uint32_t count, int64_t deadline) {
-  if (deadline != LUB_NEVER && !lub_timer_has_room(&w->timer) && lub_wait_reserve(w)) return LUB_NOMEM;
+  if (lub_unlikely(deadline != LUB_NEVER) && !lub_timer_has_room(&w->timer) && lub_wait_reserve(w))
+    return LUB_NOMEM;
   w->waiters = waiters;
   w->count = count;
   return LUB_OK;
@@ -55,8 +56,8 @@ void lub_wait_leave_queues(lub_wait *w);
 static inline lub_status lub_wait_finish(lub_wait *w) {
   /* the one who came through the only waiter took it out of its queue */
   bool one_done = w->count == 1 && (w->status == LUB_OK || w->status == LUB_CLOSED);
-  if (w->armed) lub_wait_disarm(w);
-  if (!one_done) lub_wait_leave_queues(w);
+  if (lub_unlikely(w->armed)) lub_wait_disarm(w);
+  if (lub_unlikely(!one_done)) lub_wait_leave_queues(w);
   w->parked = false;
   return (lub_status)w->status;
 }

@@ -75,9 +75,9 @@ static uint32_t draw(uint32_t *looks, uint32_t i, uint32_t n, lub_random *r) {
 static lub_status try_any(lub_waiter *ws, uint32_t n, bool locked, uint32_t *from, uint32_t *looks,
                           lub_random *r, uint32_t *index, lub_wait **woken) {
   for (uint32_t i = *from; i < n; i++) {
-    uint32_t k = locked && r && i == *from ? looks[i] : draw(looks, i, n, r);
+    uint32_t k = lub_unlikely(locked && r && i == *from) ? looks[i] : draw(looks, i, n, r);
     const lub_chan *ch = ws[k].ch;
-    if (!ch) continue;
+    if (lub_unlikely(!ch)) continue;
     if (!locked && !lub_chan_is_kept(ch)) {
       *from = i;
       return LUB_PARK;
@@ -85,7 +85,8 @@ static lub_status try_any(lub_waiter *ws, uint32_t n, bool locked, uint32_t *fro
     if (!lub_chan_is_ready_locked(ch, ws[k].send)) continue;
     lub_status status = try_case(&ws[k], woken);
     *index = k;
-    if (status != LUB_TIMEOUT) return status; /* else who waited there has been woken by something else */
+    if (lub_likely(status != LUB_TIMEOUT))
+      return status; /* else who waited there has been woken by something else */
   }
   return LUB_TIMEOUT;
 }
@@ -120,12 +121,12 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
   lub_wait *woken = NULL;
   lub_status status;
   uint32_t from = 0;
-  bool chosen = r && e->opts.choose, locked = chosen;
+  bool chosen = lub_unlikely(r && e->opts.choose), locked = chosen;
   if (deadline && lub_wait_begin(w, ws, n, deadline)) return LUB_NOMEM;
   for (;; locked = true) {
     if (locked) lock_all(ws, order, n);
-    status = chosen ? try_chosen(e, ws, n, order + n, index, &woken)
-                    : try_any(ws, n, locked, &from, order + n, r, index, &woken);
+    status = lub_unlikely(chosen) ? try_chosen(e, ws, n, order + n, index, &woken)
+                                  : try_any(ws, n, locked, &from, order + n, r, index, &woken);
     if (status != LUB_PARK) break;
   }
   bool park = status == LUB_TIMEOUT && deadline;

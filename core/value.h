@@ -21,7 +21,7 @@ lub_block *lub_block_new(const lub_allocator *mem, size_t nbytes, uint32_t nobje
 /* *to = *from, for values that were made just now. To load all of it, a CPU waits until its parts are stored, and what was
  * stored before them, too: an integer goes part by part. */
 static inline void lub_value_move(lub_value *to, const lub_value *from) {
-  if (from->type == LUB_INT) {
+  if (lub_likely(from->type == LUB_INT)) {
     to->type = LUB_INT;
     to->as.i = from->as.i;
   } else {

@@ -247,7 +247,7 @@ static lub_fiber *take(lub_fifo *q) {
 }
 
 static void enter(lub_fiber *f, lub_state state) {
-  if (f->wait.life) lub_engine_enter(f->worker->engine, f->wait.life, state);
+  if (lub_unlikely(f->wait.life)) lub_engine_enter(f->worker->engine, f->wait.life, state);
 }
 
 void lub_fiber_inbox(lub_fiber *f) {
@@ -287,7 +287,7 @@ void lub_fiber_ready(lub_fiber *f) {
 }
 
 static void look_into_inbox(lub_worker *w) {
-  if (!atomic_load_explicit(&w->inbox, memory_order_relaxed)) return;
+  if (lub_likely(!atomic_load_explicit(&w->inbox, memory_order_relaxed))) return;
   lub_fiber *newest = atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire), *oldest = NULL;
   while (newest) {
     lub_fiber *next = newest->ready_next;
@@ -356,23 +356,24 @@ static lub_fiber *take_chosen(lub_worker *w) {
 }
 
 lub_fiber *lub_worker_next(lub_worker *w) {
-  if (w->engine->opts.choose) return take_chosen(w);
-  atomic_store_explicit(&w->steps, w->steps + 1, memory_order_relaxed);
+  if (lub_unlikely(w->engine->opts.choose)) return take_chosen(w);
+  uint32_t step = w->steps + 1;
+  atomic_store_explicit(&w->steps, step, memory_order_relaxed);
   atomic_store_explicit(w->clock, *w->clock + 1, memory_order_relaxed);
   lub_fiber *f = NULL;
   bool hog = false;
-  if (++w->pops % LOOK_EVERY == 0) {
+  if (lub_unlikely(step % LOOK_EVERY == 0)) {
     lub_engine_run_timers(w->engine);
     f = take(&w->preempted);
     hog = f != NULL;
   }
   look_into_inbox(w); /* at every switch, or a slow sibling would keep others' wakes waiting */
-  if (!f) f = take(&w->ready);
+  if (lub_likely(!f)) f = take(&w->ready);
   if (!f) {
     f = take(&w->preempted);
     hog = f != NULL;
   }
-  if (hog || w->hog) lub_carriers_lend(hog);
+  if (lub_unlikely(hog || w->hog)) lub_carriers_lend(hog);
   w->hog = hog;
   if (f) enter(f, LUB_STATE_BUSY);
   return f;

@@ -58,7 +58,7 @@ struct lub_worker {
   atomic_bool blocked; /* its main fiber waits to send; written at the end of a slice */
   atomic_bool closing; /* it runs its close handlers: no zombie */
   atomic_bool joined;  /* somebody asked for its end: its error is told there */
-  atomic_uint steps;   /* fibers resumed */
+  atomic_uint steps;   /* fibers resumed; written by the running thread */
   atomic_uint *clock;  /* the watcher's clock of progress: the carrier's steps, or those of a pinned one */
   _Atomic(lub_fiber *) inbox; /* fibers made ready by other threads, newest first */
   lub_link link;              /* in a queue; that queue's lock */
@@ -81,7 +81,6 @@ struct lub_worker {
   lub_timer thaw;
   lub_fifo ready, preempted; /* those that were preempted run when no other is ready, or it is their turn */
   lub_list fibers;
-  uint32_t pops;
   bool hog;                    /* the fiber that ran last was preempted, and had not parked since */
   atomic_bool driven;          /* pinned: its thread runs fibers now */
   pthread_t thread;            /* ... which is this one; engine->lock */
