@@ -141,9 +141,11 @@ int luaopen_lubdub(lua_State *L) {
   }
   lub_open_fiber_methods(L);
   lua_createtable(L, 0, 24);
-  const luaL_Reg *const parts[] = {lub_chan_functions,  lub_select_functions, lub_time_functions,
-                                   lub_fiber_functions, lub_worker_functions, lub_heart_functions};
+  const luaL_Reg *const parts[] = {lub_chan_functions, lub_time_functions, lub_fiber_functions,
+                                   lub_worker_functions, lub_heart_functions};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) luaL_setfuncs(L, parts[i], 0);
+  lub_push_status(L, LUB_TIMEOUT);
+  luaL_setfuncs(L, lub_select_functions, 1);
   add_half(L);
   lua_pushliteral(L, LUB_VERSION);
   lua_setfield(L, -2, "version");

@@ -33,7 +33,7 @@ void lub_drop_sends(lcases *cs) {
 static lcases *make_room(lua_State *L, lfiber *f, uint32_t n, const char *function) {
   lextra *x = lub_fiber_extra(f);
   lcases *cs = x ? x->cases : NULL;
-  if (cs && n <= cs->room) return cs;
+  if (lub_likely(cs && n <= cs->room)) return cs;
   const lub_allocator *mem = &f->core.worker->engine->mem;
   if (cs) lub_drop_cases(cs); /* those of a call that raised */
   size_t room = n < 4 ? 4 : n, nbytes = sizeof *cs + room * sizeof cs->one[0];
@@ -53,8 +53,11 @@ static int push_selected(lua_State *L, lfiber *f, lub_status status, uint32_t at
   lcases *cs = f->extra->cases;
   if (status != LUB_OK && status != LUB_CLOSED) {
     lub_drop_cases(cs);
-    return status == LUB_NOMEM ? luaL_error(L, "select: not enough memory to wait")
-                               : lub_push_reason(L, status);
+    if (status == LUB_NOMEM) return luaL_error(L, "select: not enough memory to wait");
+    lua_pushnil(L);
+    if (status == LUB_TIMEOUT) lua_pushvalue(L, lua_upvalueindex(1));
+    else lub_push_status(L, status);
+    return 2;
   }
   lub_waiter *one = &cs->one[at];
   int arg = (int)at + 1;
@@ -70,8 +73,8 @@ static int push_selected(lua_State *L, lfiber *f, lub_status status, uint32_t at
     lua_pushboolean(L, 1);
   } else {
     lua_pushvalue(L, arg);
-    if (status == LUB_CLOSED) lua_pushnil(L);
-    else lub_take(L, &v);
+    if (lub_likely(status == LUB_OK)) lub_take(L, &v);
+    else lua_pushnil(L);
   }
   lua_pushinteger(L, arg);
   return 3;
@@ -83,7 +86,7 @@ static int selected(lua_State *L, int s, lua_KContext ctx) {
   lworker *lw = lub_lworker(L);
   lfiber *f = lw->running;
   lub_status status = lub_wait_finish(&f->core.wait);
-  if (lub_must_raise(status)) {
+  if (lub_unlikely(lub_must_raise(status))) {
     lub_drop_cases(f->extra->cases);
     status = lub_outcome(L, lw, status);
   }
@@ -141,7 +144,7 @@ static int64_t read_cases(lua_State *L, lworker *lw, lcases *cs, int n, const ch
   int64_t deadline = LUB_NEVER;
   int number = 0, i = 1;
   lub_drop_cases(cs); /* those of a call that raised */
-  if (cs->gone != lw->gone) cs->known = 0;
+  if (lub_unlikely(cs->gone != lw->gone)) cs->known = 0;
   cs->gone = lw->gone;
   while (i <= n && (uint32_t)i <= cs->known && lua_touserdata(L, i) == cs->boxes[i - 1]) i++;
   cs->count = cs->known = (uint32_t)i - 1;
@@ -155,7 +158,7 @@ static int64_t read_cases(lua_State *L, lworker *lw, lcases *cs, int n, const ch
     if (box) read_handle(L, i, box, cs, function);
     else if (!is_wait && !lua_isnil(L, i)) refuse_case(L, i, function);
   }
-  if (cs->ordered != cs->count)
+  if (lub_unlikely(cs->ordered != cs->count))
     for (uint32_t k = 0; k < cs->count; k++) cs->order[k] = cs->order[cs->count + k] = k;
   cs->ordered = cs->count;
   return deadline;
@@ -165,7 +168,7 @@ static int choose(lua_State *L, lworker *lw, bool ordered, const char *function)
   lfiber *f = lw->running;
   int n = lua_gettop(L);
   int64_t none = 0;
-  if (lw->judging)
+  if (lub_unlikely(lw->judging))
     (void)lub_may_not_wait(L, lw, &none); /* f may be parked: its cases are not to be touched */
   lcases *cs = make_room(L, f, (uint32_t)n, function);
   int64_t deadline = read_cases(L, lw, cs, n, function), wanted = deadline;
@@ -198,4 +201,5 @@ void lub_open_select(lua_State *L) {
   lua_setfield(L, -2, "__shl");
 }
 
+/* Their upvalue is the text of LUB_TIMEOUT, which a loop that polls is told each time. */
 const luaL_Reg lub_select_functions[] = {{"select", select_any}, {"prefer", select_first}, {NULL, NULL}};
