@@ -168,7 +168,7 @@ int64_t lub_engine_next_timer(lub_engine *e);
 /* Logs the errors that nobody has joined and whose time has come; `all`: every one. Returns when to call it again. */
 int64_t lub_engine_complain(lub_engine *e, bool all);
 /* Whether workers wait for a carrier, or the calling one must wait for a place; woken: not counting those that had their
- * slice. Async-signal-safe. */
+ * slice, but those for whom a timer is due. Async-signal-safe. */
 bool lub_engine_others_wait(lub_engine *e, bool woken);
 
 /* A thread is about to sleep, or has come back; with `lock` held. asleep finds out whether everything is parked,
