@@ -19,6 +19,7 @@ static void free_chan(lub_object *o) {
     lub_list_remove(&ch->link);
     lub_lock_give(&e->chans_lock);
   }
+  if (ch->open) lub_chan_shut_ring(ch);
   for (uint32_t i = 0; i < ch->len; i++) lub_value_drop(&ch->slots[(ch->head + i) % ch->cap]);
   lub_free(&e->mem, ch);
 }
@@ -28,12 +29,19 @@ lub_status lub_chan_open_unlisted(lub_engine *e, size_t capacity, const char *na
   /* all of it is made now, so that a capacity beyond memory is refused here and a send cannot fail */
   size_t n = name && *name ? strlen(name) + 1 : 0, fixed = sizeof(lub_chan) + extra + n;
   if (capacity > LUB_CHAN_MAX) return LUB_INVALID;
-  if (capacity > (SIZE_MAX - fixed) / sizeof(lub_value)) return LUB_NOMEM;
-  lub_chan *ch = lub_alloc(&e->mem, fixed + capacity * sizeof *ch->slots);
+  uint32_t cap = (uint32_t)capacity;
+  if (capacity > (SIZE_MAX - fixed - sizeof(lub_ring)) / (2 * sizeof(lub_value))) return LUB_NOMEM;
+  size_t without = fixed + capacity * sizeof(lub_value);
+  bool has_ring = capacity >= LUB_RING_LEAST;
+  lub_chan *ch = lub_alloc(&e->mem, without + (has_ring ? lub_ring_size(cap) : 0));
   if (!ch) return LUB_NOMEM;
-  *ch = (lub_chan){.cap = (uint32_t)capacity, .engine = e, .name = ""};
+  *ch = (lub_chan){.cap = cap, .engine = e, .name = ""};
   ch->slots = (lub_value *)(void *)((char *)(ch + 1) + extra);
   if (n) ch->name = memcpy(ch->slots + capacity, name, n);
+  if (has_ring) {
+    ch->ring = lub_ring_init((char *)ch + without, ch->slots, cap);
+    lub_ring_mark(ch->ring, 0, 0);
+  }
   atomic_init(&ch->obj.refs, 1);
   ch->obj.free = free_chan;
   lub_lock_init(&ch->lock);
@@ -61,6 +69,7 @@ const char *lub_chan_name(const lub_chan *ch) { return ch->name; }
 void lub_chan_share(lub_chan *ch) {
   if (!ch->local) return;
   ch->local = false;
+  if (ch->ring) lub_ring_mark(ch->ring, ch->head, ch->len);
   for (lub_list *q = &ch->recvq; q; q = q == &ch->recvq ? &ch->sendq : NULL)
     for (lub_link *k = lub_list_first(q); k; k = lub_list_next(q, k))
       lub_wait_share(lub_container(k, lub_waiter, link)->wait);
@@ -86,6 +95,18 @@ bool lub_chan_closed(lub_chan *ch) {
   bool closed = ch->closed;
   lub_chan_unlock(ch);
   return closed;
+}
+
+void lub_chan_shut_ring(lub_chan *ch) {
+  ch->open = false;
+  lub_ring_shut(ch->ring, &ch->head, &ch->len);
+}
+
+/* With a value and with room, nobody waits at it. */
+void lub_chan_open_ring(lub_chan *ch) {
+  if (ch->closed || ch->len == 0 || ch->len == ch->cap) return;
+  lub_ring_open(ch->ring, ch->head, ch->len);
+  ch->open = true;
 }
 
 /* ---- the steps ---------------------------------------------------------------------------------------- */
@@ -118,9 +139,22 @@ static bool take_sent(lub_chan *ch, lub_value *out, lub_wait **over) {
   return false;
 }
 
+/* The stamps of its ring are kept, too. */
+static bool is_stamped(const lub_chan *ch) { return !ch->local && ch->ring; }
+
 static void put(lub_chan *ch, const lub_value *v) {
   uint32_t i = ch->head + ch->len++;
-  lub_value_move(&ch->slots[i >= ch->cap ? i - ch->cap : i], v);
+  bool wraps = i >= ch->cap;
+  if (wraps) i -= ch->cap;
+  if (is_stamped(ch)) lub_ring_put(ch->ring, i, wraps, v);
+  else lub_value_move(&ch->slots[i], v);
+}
+
+static void get(lub_chan *ch, lub_value *out) {
+  if (is_stamped(ch)) lub_ring_get(ch->ring, ch->head, out);
+  else *out = ch->slots[ch->head];
+  ch->head = ch->head + 1 == ch->cap ? 0 : ch->head + 1;
+  ch->len--;
 }
 
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, lub_wait **woken) {
@@ -142,9 +176,7 @@ lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, lub_wait **woken
 lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, lub_wait **woken) {
   *woken = NULL;
   if (ch->len > 0) {
-    *out = ch->slots[ch->head];
-    ch->head = ch->head + 1 == ch->cap ? 0 : ch->head + 1;
-    ch->len--;
+    get(ch, out);
     lub_value next; /* the oldest blocked send fills the room */
     if (take_sent(ch, &next, woken)) put(ch, &next);
   } else if (ch->closed) {
@@ -195,7 +227,7 @@ static void tell(lub_wait *w, const lub_chan *ch, bool send) {
   lub_wait_tell(w, send ? LUB_STATE_BLOCKED_SEND : LUB_STATE_IDLE, wish, ch->name);
 }
 
-static lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t deadline, bool send) {
+static inline lub_status queue_one(lub_wait *w, lub_waiter *one, lub_chan *ch, int64_t deadline, bool send) {
   if (!send) one->value.type = LUB_NIL;
   if (lub_unlikely(w->life)) tell(w, ch, send);
   lub_wait_open(w, ch->local && deadline == LUB_NEVER);
@@ -213,6 +245,7 @@ static lub_status done(lub_chan *ch, lub_status status, lub_wait *woken) {
 
 lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline) {
   lub_wait *woken;
+  if (!ch->local && ch->ring && lub_ring_send(ch->ring, v)) return LUB_OK;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_chan_lock(ch);
   lub_status status = lub_chan_try_send_locked(ch, v, &woken);
@@ -273,6 +306,7 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
 
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline) {
   lub_wait *woken;
+  if (!ch->local && ch->ring && lub_ring_recv(ch->ring, out)) return LUB_OK;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_chan_lock(ch);
   lub_status status = lub_chan_try_recv_locked(ch, out, &woken);
@@ -283,11 +317,7 @@ lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *
 /* Nobody waits to send: takes from the ring alone. */
 static size_t empty_ring(lub_chan *ch, lub_value *out, size_t n) {
   if (n > ch->len) n = ch->len;
-  for (size_t i = 0; i < n; i++) {
-    out[i] = ch->slots[ch->head];
-    ch->head = ch->head + 1 == ch->cap ? 0 : ch->head + 1;
-  }
-  ch->len -= (uint32_t)n;
+  for (size_t i = 0; i < n; i++) get(ch, &out[i]);
   return n;
 }
 

@@ -1,11 +1,13 @@
 /* chan.h - a FIFO between fibers (after Go's runtime/chan.go). A send hands its value straight to a waiting receiver.
  * Under lock, stale waiters aside: recvq or sendq is empty; len > 0 => recvq is empty; len < cap => sendq is empty.
- * Floor 4. Uses lock, park, value. Used by select, tick, the bindings. */
+ * Between workers, one with some room that is neither empty nor full needs no lock (ring.h): then its ring is open, and has
+ * what len and head say otherwise. Floor 4. Uses lock, park, ring, value. Used by select, tick, the bindings. */
 #ifndef LUB_CHAN_H
 #define LUB_CHAN_H
 
 #include "lock.h"
 #include "park.h"
+#include "ring.h"
 
 struct lub_tick;
 
@@ -14,12 +16,14 @@ struct lub_chan {
   lub_lock lock;  /* guards what follows up to slots, but cap. ORDER LOCKS; two channels by address */
   bool closed;
   bool local;       /* see lub_chan_keep; its worker's, until it is false */
+  bool open;        /* its ring is: len and head tell nothing */
   uint32_t cap;     /* slots; written once by open, then read without lock */
   uint32_t len;     /* 0 <= len <= cap */
   lub_list recvq;   /* lub_waiter.link, oldest first */
   lub_list sendq;   /* same, of senders that found no room */
   uint32_t head;    /* what a rendezvous touches lies before it, together */
   lub_value *slots; /* [cap], behind the channel: a ring from head; owned while queued */
+  lub_ring *ring;   /* behind them; NULL: there is little room */
 
   lub_engine *engine;    /* this, and what follows, is written once, before the channel is shared */
   lub_link link;         /* in engine->chans, unless it has a tick; engine.chans_lock */
@@ -84,11 +88,18 @@ static inline bool lub_chan_is_ready_locked(const lub_chan *ch, bool send) {
 lub_status lub_chan_try_send_locked(lub_chan *ch, lub_value *v, lub_wait **woken);
 lub_status lub_chan_try_recv_locked(lub_chan *ch, lub_value *out, lub_wait **woken);
 
+/* For lub_chan_lock and lub_chan_unlock, which opens it if it may be. */
+void lub_chan_shut_ring(lub_chan *ch);
+void lub_chan_open_ring(lub_chan *ch);
 static inline void lub_chan_lock(lub_chan *ch) {
-  if (!ch->local) lub_lock_take(&ch->lock);
+  if (ch->local) return;
+  lub_lock_take(&ch->lock);
+  if (ch->open) lub_chan_shut_ring(ch);
 }
 static inline void lub_chan_unlock(lub_chan *ch) {
-  if (!ch->local) lub_lock_give(&ch->lock);
+  if (ch->local) return;
+  if (ch->ring) lub_chan_open_ring(ch);
+  lub_lock_give(&ch->lock);
 }
 
 #endif
