@@ -47,7 +47,7 @@ function measure.once(run, installed)
   sample(run, "lubdub", work.program and peers.program(run.id, run.n) or engine(run, peers.nothing))
   if work.floor then sample(run, "floor", peers.floor(work.floor, run.n)) end
   for _, peer in ipairs(installed) do
-    local able = peer.has[run.id] and (run.carriers == 1 or not peer.alone)
+    local able = peer.has[run.id] and (run.carriers == 1 or work.serial or not peer.alone)
     if work.of_commands and peer.nothing then sample(run, peer.name, engine(run, peer.nothing))
     elseif able then sample(run, peer.name, peer.command(run.id, run.n, run.carriers))
     end

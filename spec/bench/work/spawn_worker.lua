@@ -8,7 +8,7 @@ local function run(n)
 end
 
 return {
-  name = "spawn and join a worker", unit = "us", n = 5000, carriers = { 1, 2 },
+  name = "spawn and join a worker", unit = "us", n = 5000, carriers = { 1, 2 }, serial = true,
   target = { { value = 30 } },
   run = run,
 }
