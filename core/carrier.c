@@ -482,6 +482,7 @@ static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
   w->seen_steps = steps;
   if (w->ran_ns < LONG_NS || !e->opts.preempt_signal) return true;
   w->ran_ns = 0;
+  atomic_store(&w->over_steps, steps);
   (void)pthread_kill(w->thread, e->opts.preempt_signal);
   return true;
 }
@@ -662,7 +663,9 @@ void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
 }
 
 int lub_carriers_slice(void) {
-  if (!self) return LUB_SLICE_IS_OVER;
+  const lub_worker *w = lub_worker_current();
+  if (!self)
+    return w && atomic_load(&w->over_steps) == atomic_load(&w->steps) ? LUB_SLICE_IS_OVER : LUB_SLICE_GOES_ON;
   int over = atomic_load(&self->over);
   bool another = over == LUB_SLICE_IS_OVER && atomic_load(&self->over_steps) != atomic_load(&self->steps);
   if (another) over = LUB_SLICE_ENDS; /* that fiber has gone */

@@ -72,6 +72,7 @@ lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_wor
   atomic_init(&w->obj.refs, 2);
   w->obj.free = free_worker;
   w->clock = &w->steps;
+  atomic_init(&w->over_steps, UINT32_MAX);
   atomic_init(&w->state,
               LUB_RUNNING); /* by who opens it: it is in the list, and may be killed, before it starts */
   w->id = atomic_fetch_add_explicit(&e->worker_ids, 1, memory_order_relaxed) + 1;

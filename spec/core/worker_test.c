@@ -367,6 +367,39 @@ static void unsignalled(void) {
   CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
 }
 
+/* A signal that the watcher sent to who had computed for 10 ms may come when another fiber runs. */
+static void late_signal(void) {
+  lub_options o = {.carriers = 1, .preempt_signal = SIGURG};
+  struct sigaction act = {.sa_handler = on_signal};
+  lub_engine *e;
+  lub_worker *w;
+  lub_fiber fibers[2];
+  loop l = {0};
+  (void)sigaction(SIGURG, &act, NULL);
+  if (lub_engine_open(&o, &e) || lub_worker_open(e, "pinned", true, &w)) abort();
+  w->data = &l;
+  w->interrupt = note_interrupt;
+  lub_worker_set_current(w);
+  for (int i = 0; i < 2; i++) {
+    lub_fiber_init(&fibers[i], w);
+    lub_fiber_ready(&fibers[i]);
+  }
+  CHECK("the first runs", lub_worker_next(w) == &fibers[0]);
+  lub_interrupted();
+  CHECK("who has just begun goes on, on a host's thread, too", !atomic_load(&l.interrupted));
+  lub_worker_drive(w, true);
+  while (!atomic_load(&l.interrupted)) continue;
+  CHECK("who computes for long does not", atomic_load(&l.interrupted));
+  lub_worker_drive(w, false);
+  lub_worker_forget_ready(w);
+  for (int i = 0; i < 2; i++) lub_fiber_close(&fibers[i]);
+  lub_worker_set_current(NULL);
+  lub_worker_end(w);
+  lub_worker_drop(w);
+  lub_worker_drop(w);
+  CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
+}
+
 /* ---- on the host's own thread ------------------------------------------------------------------------------ */
 
 static void stepped(void) {
@@ -494,6 +527,7 @@ int main(void) {
   asked();
   displaced();
   unsignalled();
+  late_signal();
   stepped();
   killed_before_its_start();
   waited_for_in_a_step();
