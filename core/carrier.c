@@ -108,7 +108,6 @@ bool lub_carriers_have_work_locked(lub_engine *e) {
 bool lub_engine_others_wait(lub_engine *e, bool woken) {
   lub_place *p = self ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
   if (self && !p) return true; /* it seemed to be in a call that blocks, and somebody has its place */
-  if (woken && e->real_clock && lub_engine_next_timer(e) <= lub_engine_now_ns(e)) return true;
   return atomic_load_explicit(woken ? &e->woken : &e->waiting, memory_order_relaxed) > 0 ||
          (p && (atomic_load_explicit(&p->length, memory_order_relaxed) > 0 ||
                 atomic_load_explicit(&p->next, memory_order_relaxed)));
@@ -159,35 +158,11 @@ static bool sleeps(long tid) {
 #endif
 }
 
-/* Whether somebody was woken who waits for a slice of c, or of anybody. */
-static bool wanted(const lub_carrier *c) {
-  lub_place *p = atomic_load(&c->place);
-  return atomic_load(&c->engine->woken) || (p && (atomic_load(&p->length) || atomic_load(&p->next)));
-}
-
-/* The slice of c, which hogs, ends when the next timer is due, unless idle carriers see to it, or as soon as it may if
- * somebody waits; it gets so much more at least. */
-static void set_alarm(lub_carrier *c, int64_t least_ns) {
-  lub_engine *e = c->engine;
-  if (!e->real_clock) return;
-  int64_t first_ns = lub_engine_now_ns(e) + least_ns, due_ns = LUB_NEVER;
-  if (wanted(c)) due_ns = first_ns;
-  else if (!atomic_load(&e->idle)) due_ns = lub_engine_next_timer(e);
-  if (due_ns < first_ns) due_ns = first_ns;
-  atomic_store(&c->alarm_ns, due_ns);
-  lub_alarm_set(&c->alarm, due_ns);
-}
-
-/* What c, if it has lent its slice to who computes, owes him still; LUB_NEVER: it has not. */
-static int64_t owed_ns(lub_engine *e, const lub_carrier *c) {
-  if (!atomic_load(&c->hogs) || !atomic_load(&c->place) || !e->opts.preempt_signal) return LUB_NEVER;
-  return LENT_NS - (cpu_ns(c->thread) - atomic_load(&c->began_ns));
-}
-
-/* If c has, and owes nothing: somebody else wants the slice now. One that sleeps is inside a call, which a signal would
- * only break. */
+/* If c has lent its slice to who computes, and that has had some: somebody else wants it now. One that sleeps is inside a
+ * call, which a signal would only break. */
 static bool end_lent_locked(lub_engine *e, lub_carrier *c) {
-  if (owed_ns(e, c) > 0 || sleeps(c->tid)) return false;
+  if (!atomic_load(&c->hogs) || !atomic_load(&c->place) || !e->opts.preempt_signal) return false;
+  if (cpu_ns(c->thread) - atomic_load(&c->began_ns) < LENT_NS || sleeps(c->tid)) return false;
   bool over = atomic_load(&c->over) == LUB_SLICE_IS_OVER;
   if (!over || atomic_load(&c->over_steps) != atomic_load(&c->steps)) /* else it leaves all the sooner */
     atomic_store(&c->over, LUB_SLICE_IS_LENT);
@@ -195,22 +170,29 @@ static bool end_lent_locked(lub_engine *e, lub_carrier *c) {
 }
 
 /* Every place is taken: one who had more than his share leaves his, first of those who have not been told yet. If none has
- * had it, the next who will have. */
+ * had any, the watcher sees to it. */
 static void make_way_locked(lub_engine *e) {
   for (int told = 0; told <= 1; told++)
     for (int i = 0; i < e->threads; i++)
       if ((atomic_load(&e->carriers[i].over) != LUB_SLICE_GOES_ON) == told &&
           end_lent_locked(e, &e->carriers[i]))
         return;
-  lub_carrier *next = NULL;
-  int64_t least_ns = LENT_NS;
-  for (int i = 0; i < e->threads; i++) {
-    int64_t ns = owed_ns(e, &e->carriers[i]);
-    if (ns <= 0 || ns > least_ns) continue;
-    next = &e->carriers[i];
-    least_ns = ns;
-  }
-  if (next) set_alarm(next, least_ns);
+}
+
+/* If it will not look before then. */
+static void wake_watcher_locked(lub_engine *e, int64_t due_ns) {
+  if (due_ns < atomic_load(&e->watch_ns)) pthread_cond_signal(&e->watch);
+}
+
+/* The calling carrier has a hog, which looks neither at timers nor at who waits: the watcher must, in time. */
+static void leave_to_watcher(lub_engine *e) {
+  if (atomic_load(&e->idle)) return; /* such a one sees to both */
+  int64_t due_ns = lub_engine_next_timer(e);
+  if (lub_engine_others_wait(e, true)) due_ns = lub_engine_now_ns(e) + LENT_NS;
+  if (due_ns >= atomic_load(&e->watch_ns)) return;
+  pthread_mutex_lock(&e->lock);
+  wake_watcher_locked(e, due_ns);
+  pthread_mutex_unlock(&e->lock);
 }
 
 /* One at a time: who finds work wakes the next (Go's wakep). */
@@ -236,11 +218,13 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
     if (again || atomic_load(&e->idle) || atomic_load(&e->hogs) == 0) return;
     pthread_mutex_lock(&e->lock);
     make_way_locked(e);
+    wake_watcher_locked(e, lub_engine_now_ns(e) + LENT_NS); /* nobody may have made way yet */
     pthread_mutex_unlock(&e->lock);
     return;
   }
   /* acq_rel: what this thread did to w is seen by the carrier that takes it */
   lub_worker *second = atomic_exchange_explicit(&p->next, w, memory_order_acq_rel);
+  if (lub_unlikely(atomic_load_explicit(&self->hogs, memory_order_relaxed))) leave_to_watcher(e);
   if (lub_likely(!second))
     return; /* it runs here, soon: waking another carrier would cost more than it waits */
   push_place(p, second);
@@ -259,16 +243,11 @@ void lub_carriers_watch(lub_engine *e) {
 
 void lub_carriers_lend(bool lent) {
   if (!self) return;
-  if (lent) {
-    atomic_store(&self->began_ns, cpu_ns(self->thread));
-    set_alarm(self, LENT_NS);
-  }
+  if (lent) atomic_store(&self->began_ns, cpu_ns(self->thread));
   if (lub_likely(atomic_load_explicit(&self->hogs, memory_order_relaxed) == lent)) return;
   atomic_store(&self->hogs, lent);
   atomic_fetch_add(&self->engine->hogs, lent ? 1 : -1);
-  if (lent) return;
-  atomic_store(&self->alarm_ns, 0);
-  lub_alarm_set(&self->alarm, LUB_NEVER); /* it would break another's call */
+  if (lent) leave_to_watcher(self->engine);
 }
 
 void lub_carriers_run_slice(lub_worker *w) {
@@ -295,9 +274,7 @@ void lub_carriers_run_slice(lub_worker *w) {
 static lub_worker *take_own(lub_engine *e, lub_carrier *c, lub_place *p) {
   lub_worker *w = NULL;
   uint32_t turn = ++c->turns;
-  bool late =
-      atomic_load_explicit(&c->over, memory_order_relaxed) != LUB_SLICE_GOES_ON; /* the slice before */
-  if (lub_unlikely(turn % TIMER_TURNS == 0 || late)) lub_engine_run_timers(e);
+  if (lub_unlikely(turn % TIMER_TURNS == 0)) lub_engine_run_timers(e);
   if (lub_unlikely(turn % GLOBAL_TURNS == 0)) w = pop_global(e, true);
   if (lub_unlikely(!w && turn % FAIR_TURNS == 0)) w = pop_place(p);
   if (lub_likely(!w)) w = pop_next(p);
@@ -401,7 +378,6 @@ static void *carry(void *arg) {
 #ifdef __linux__
   (void)prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: timers to the point */
 #endif
-  if (c->engine->opts.preempt_signal) lub_alarm_open(&c->alarm, c->engine->opts.preempt_signal);
   while ((w = find_work(c))) {
     atomic_store(&c->current, w);
     lub_carriers_watch(c->engine);
@@ -412,7 +388,6 @@ static void *carry(void *arg) {
     atomic_store_explicit(&c->current, NULL, memory_order_release);
   }
   pthread_mutex_lock(&c->engine->lock);
-  lub_alarm_close(&c->alarm); /* nobody else sets it now */
   c->sleeper = NULL;
   pthread_mutex_unlock(&c->engine->lock);
   lub_sleeper_close(&sleeper);
@@ -584,9 +559,10 @@ static bool watch_all_locked(lub_engine *e) {
 }
 
 /* No sleeper waits for the next timer: who did was woken for something else, or it was started since by a thread that
- * still runs. */
+ * still runs. Or he is late. */
 static void keep_timers_locked(lub_engine *e) {
-  if (lub_engine_next_timer(e) >= e->keeper_ns) return;
+  int64_t next_ns = lub_engine_next_timer(e);
+  if (next_ns >= e->keeper_ns && !(e->real_clock && next_ns <= lub_engine_now_ns(e))) return;
   lub_engine_stir_locked(e, NULL);
   lub_engine_awake_locked(e);
   pthread_mutex_unlock(&e->lock);
@@ -612,6 +588,44 @@ static void tell_late_locked(lub_engine *e, int64_t due_ns) {
   pthread_mutex_lock(&e->lock);
 }
 
+static bool hogs_run(const lub_engine *e) { return e->real_clock && atomic_load(&e->hogs); }
+
+/* Whether somebody was woken who waits for hogs. */
+static bool hogs_are_in_the_way(lub_engine *e) {
+  bool wanted = atomic_load(&e->woken);
+  for (int i = 0; i < e->threads && !wanted; i++) {
+    lub_place *p = atomic_load(&e->carriers[i].hogs) ? atomic_load(&e->carriers[i].place) : NULL;
+    wanted = p && (atomic_load(&p->length) || atomic_load(&p->next));
+  }
+  return wanted;
+}
+
+/* When such a one or a timer needs the watcher; `latest` if not before. A host's thread may keep the timers, but, where every
+ * CPU computes, be late. */
+static int64_t needed_ns(lub_engine *e, int64_t latest) {
+  int64_t now_ns = lub_engine_now_ns(e), due_ns = lub_engine_next_timer(e);
+  if (due_ns >= e->keeper_ns && atomic_load(&e->idle)) due_ns = LUB_NEVER;
+  if (hogs_are_in_the_way(e) && due_ns > now_ns + LENT_NS) due_ns = now_ns + LENT_NS;
+  if (due_ns < now_ns + LITTLE_NS) due_ns = now_ns + LITTLE_NS;
+  return due_ns < latest ? due_ns : latest;
+}
+
+/* Until then. While hogs run, nobody else may see to the timers, and to who waits for the hogs. */
+static void pause_locked(lub_engine *e, int64_t until_ns) {
+  int64_t due_ns = 0;
+  while (due_ns < until_ns && !atomic_load(&e->stopping)) {
+    atomic_store(&e->watch_ns, until_ns); /* first: who starts a timer meanwhile sees this, or is seen */
+    due_ns = until_ns < LUB_NEVER && hogs_run(e) ? needed_ns(e, until_ns) : until_ns;
+    atomic_store(&e->watch_ns, due_ns);
+    lub_engine_wait_locked(e, &e->watch, due_ns);
+    atomic_store(&e->watch_ns, 0);
+    if (!hogs_run(e) || lub_engine_now_ns(e) >= until_ns) continue;
+    due_ns = 0;
+    keep_timers_locked(e);
+    if (hogs_are_in_the_way(e)) make_way_locked(e);
+  }
+}
+
 static void *watch(void *arg) {
   lub_engine *e = arg;
   int quiet = 0;
@@ -631,7 +645,7 @@ static void *watch(void *arg) {
     int64_t now_ns = lub_engine_now_ns(e), until_ns = may_sleep ? LUB_NEVER : now_ns + pause_ns;
     atomic_store_explicit(&e->tick_ns, until_ns < LUB_NEVER && e->real_clock ? now_ns : 0,
                           memory_order_relaxed);
-    lub_engine_wait_locked(e, &e->watch, complain_ns < until_ns ? complain_ns : until_ns);
+    pause_locked(e, complain_ns < until_ns ? complain_ns : until_ns);
     tell_late_locked(e, until_ns);
     if (quiet > QUIET_LOOKS) quiet = 0; /* who woke it may not show as running yet: look some ticks longer */
     if (quiet == 0) atomic_store(&e->watching, false);
@@ -668,18 +682,12 @@ int lub_carriers_slice(void) {
     return w && atomic_load(&w->over_steps) == atomic_load(&w->steps) ? LUB_SLICE_IS_OVER : LUB_SLICE_GOES_ON;
   int over = atomic_load(&self->over);
   bool another = over == LUB_SLICE_IS_OVER && atomic_load(&self->over_steps) != atomic_load(&self->steps);
-  if (another) over = LUB_SLICE_ENDS; /* that fiber has gone */
-  if (!atomic_load(&self->hogs)) return over == LUB_SLICE_IS_LENT ? LUB_SLICE_GOES_ON : over;
-  int64_t alarm_ns = atomic_load(&self->alarm_ns);
-  if (over != LUB_SLICE_IS_OVER && alarm_ns && lub_engine_now_ns(self->engine) >= alarm_ns)
-    atomic_store(&self->over, over = LUB_SLICE_IS_LENT);
-  return over;
+  if (another) return LUB_SLICE_ENDS; /* that fiber has gone */
+  return over == LUB_SLICE_IS_LENT && !atomic_load(&self->hogs) ? LUB_SLICE_GOES_ON : over;
 }
 
 void lub_carriers_stay(void) {
-  if (!self) return;
-  atomic_store(&self->over, LUB_SLICE_GOES_ON);
-  if (atomic_load(&self->hogs)) set_alarm(self, LITTLE_NS);
+  if (self) atomic_store(&self->over, LUB_SLICE_GOES_ON);
 }
 
 /* ---- host-run engines -------------------------------------------------------------------------------------- */

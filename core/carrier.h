@@ -5,13 +5,11 @@
  * carrier wakes goes to its own place, the latest first (`next`), so that two workers that talk stay on one CPU; an idle
  * carrier steals from others' queues, but not their `next`, unless the watcher finds that it has waited for a tick.
  * A carrier that is inside a C call for 10 ms loses its place to a spare. A slice is 10 ms; but who has used up one, and goes
- * on computing, runs only while nobody else wants to: whoever is woken then need not wait for the slice's end. His carrier
- * keeps the timers meanwhile, by an alarm: the watcher would need a CPU for it.
- * Floor 3. Uses worker, alarm. Part of engine. */
+ * on computing, runs only while nobody else wants to: whoever is woken then need not wait for the slice's end.
+ * Floor 3. Uses worker. Part of engine. */
 #ifndef LUB_CARRIER_H
 #define LUB_CARRIER_H
 
-#include "alarm.h"
 #include "worker.h"
 
 enum { LUB_CARRIERS_MAX = 4096, LUB_THREADS_MAX = 65536 };
@@ -36,8 +34,6 @@ typedef struct lub_carrier {
   atomic_uint over_steps;      /* ... LUB_SLICE_IS_OVER: that was when it had made so many */
   atomic_bool hogs;            /* its fiber was preempted, and has not parked since; counted in engine.hogs */
   atomic_llong began_ns;       /* ... and went on when its thread had used so much CPU */
-  lub_alarm alarm;             /* ... until it rings, if not for longer: it may be wanted then */
-  atomic_llong alarm_ns;       /* for when it is set; 0: it is not */
   struct lub_sleeper *sleeper; /* its own, NULL before and after its life; engine.lock */
   uint32_t turns;              /* its own */
   uint32_t seen_slices, seen_steps, ticks; /* the watcher's */

@@ -30,9 +30,9 @@ lub_status lub_chan_open_unlisted(lub_engine *e, size_t capacity, const char *na
   size_t n = name && *name ? strlen(name) + 1 : 0, fixed = sizeof(lub_chan) + extra + n;
   if (capacity > LUB_CHAN_MAX) return LUB_INVALID;
   uint32_t cap = (uint32_t)capacity;
-  if (capacity > (SIZE_MAX - fixed - sizeof(lub_ring)) / (2 * sizeof(lub_value))) return LUB_NOMEM;
+  if (capacity > (SIZE_MAX - fixed) / sizeof(lub_value)) return LUB_NOMEM;
   size_t without = fixed + capacity * sizeof(lub_value);
-  bool has_ring = capacity >= LUB_RING_LEAST;
+  bool has_ring = capacity >= LUB_RING_LEAST && capacity <= LUB_RING_MOST;
   lub_chan *ch = lub_alloc(&e->mem, without + (has_ring ? lub_ring_size(cap) : 0));
   if (!ch) return LUB_NOMEM;
   *ch = (lub_chan){.cap = cap, .engine = e, .name = ""};

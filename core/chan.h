@@ -23,7 +23,7 @@ struct lub_chan {
   lub_list sendq;   /* same, of senders that found no room */
   uint32_t head;    /* what a rendezvous touches lies before it, together */
   lub_value *slots; /* [cap], behind the channel: a ring from head; owned while queued */
-  lub_ring *ring;   /* behind them; NULL: there is little room */
+  lub_ring *ring;   /* behind them; NULL: there is little room, or very much */
 
   lub_engine *engine;    /* this, and what follows, is written once, before the channel is shared */
   lub_link link;         /* in engine->chans, unless it has a tick; engine.chans_lock */

@@ -44,13 +44,14 @@ struct lub_engine {
   atomic_llong gather_ns; /* no sleeper wakes for timers before */
   bool real_clock;
   atomic_ullong chan_ids, worker_ids, fiber_ids;
-  atomic_int waiting;   /* workers in `queue` and `preempted`: read without lock as a hint */
-  atomic_int woken;     /* those of `queue`, likewise; not where each step is chosen */
-  atomic_int hogs;      /* carriers whose slice is lent; see carrier.h */
-  atomic_int idle;      /* carriers in `idlers`: pairs with the queues' lengths (carrier.c, IDLE) */
-  atomic_int searching; /* carriers that look for work */
-  atomic_bool watching; /* the watcher sleeps and wants to be told of a slice */
-  atomic_llong tick_ns; /* when the watcher, which is awake, looked last; 0: it sleeps */
+  atomic_int waiting;    /* workers in `queue` and `preempted`: read without lock as a hint */
+  atomic_int woken;      /* those of `queue`, likewise; not where each step is chosen */
+  atomic_int hogs;       /* carriers whose slice is lent; see carrier.h */
+  atomic_int idle;       /* carriers in `idlers`: pairs with the queues' lengths (carrier.c, IDLE) */
+  atomic_int searching;  /* carriers that look for work */
+  atomic_bool watching;  /* the watcher sleeps and wants to be told of a slice */
+  atomic_llong tick_ns;  /* when the watcher, which is awake, looked last; 0: it sleeps */
+  atomic_llong watch_ns; /* when it will look at the timers and at who waits for hogs; 0: it is about to */
   atomic_bool stopping;
   atomic_int failures;                /* errors of workers that nobody joined */
   const lub_judging *_Atomic judging; /* NULL until there is a heart */
@@ -168,7 +169,7 @@ int64_t lub_engine_next_timer(lub_engine *e);
 /* Logs the errors that nobody has joined and whose time has come; `all`: every one. Returns when to call it again. */
 int64_t lub_engine_complain(lub_engine *e, bool all);
 /* Whether workers wait for a carrier, or the calling one must wait for a place; woken: not counting those that had their
- * slice, but those for whom a timer is due. Async-signal-safe. */
+ * slice. Async-signal-safe. */
 bool lub_engine_others_wait(lub_engine *e, bool woken);
 
 /* A thread is about to sleep, or has come back; with `lock` held. asleep finds out whether everything is parked,

@@ -2,9 +2,13 @@
 #include "ring.h"
 
 #include <sched.h>
+#include <time.h>
 
 #define SHUT 1ull
-enum { PAUSES = 100 }; /* before whoever is waited for is given the CPU */
+enum {
+  PAUSES = 100,
+  YIELDS = 100
+}; /* before whoever is waited for is given the CPU; before that is not enough */
 
 size_t lub_ring_size(uint32_t cap) { return sizeof(lub_ring) + cap * sizeof(atomic_uint) + LUB_CACHE_LINE; }
 
@@ -51,11 +55,13 @@ void lub_ring_open(lub_ring *r, uint32_t head, uint32_t len) {
   atomic_store_explicit(&r->tail, tail, memory_order_release);
 }
 
-/* Whoever has drawn the slot may be between two instructions, or have lost its CPU there. */
+/* Whoever has drawn the slot may be between two instructions, or have lost its CPU there: to us, if we go first. */
 static void await(const lub_ring *r, uint32_t i, uint32_t stamp) {
+  const struct timespec while_it_runs = {.tv_nsec = 50000};
   for (int n = 0; atomic_load_explicit(&r->stamps[i], memory_order_acquire) != stamp; n++) {
     if (n < PAUSES) lub_pause();
-    else (void)sched_yield();
+    else if (n < PAUSES + YIELDS) (void)sched_yield();
+    else (void)nanosleep(&while_it_runs, NULL);
   }
 }
 

@@ -14,7 +14,8 @@
 
 #include "value.h"
 
-enum { LUB_RING_LEAST = 8 }; /* slots: a smaller channel is nearly always empty or full */
+/* Slots: a smaller channel is nearly always empty or full; in a larger one so many stamps would have to be set at once. */
+enum { LUB_RING_LEAST = 8, LUB_RING_MOST = 65536 };
 
 typedef struct lub_ring {
   atomic_ullong tail; /* lap << 33 | index << 1 | whether it is shut; apart from what the other side writes */

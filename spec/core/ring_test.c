@@ -162,6 +162,7 @@ int main(void) {
   for (uint32_t cap = LUB_RING_LEAST; cap < 70; cap += 13) laps(cap);
   closing();
   for (size_t capacity = LUB_RING_LEAST; capacity < 2000; capacity *= 5) crowded(capacity, 0);
+  crowded(LUB_RING_MOST + 1, 0);
   for (int i = 1; i <= ROUNDS; i++) crowded(LUB_RING_LEAST + (size_t)i, i);
   CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
   return TEST_END();
