@@ -99,6 +99,11 @@ static bool have_work(lub_engine *e) {
   return false;
 }
 
+/* Whether a worker waits at p, which may be nobody's. */
+static bool is_waited_at(const lub_place *p) {
+  return p && (atomic_load(&p->length) || atomic_load(&p->next));
+}
+
 bool lub_carriers_have_work_locked(lub_engine *e) {
   bool any = have_work(e);
   for (int i = 0; i < e->nplaces && !any; i++) any = atomic_load(&e->places[i].next) != NULL;
@@ -108,9 +113,7 @@ bool lub_carriers_have_work_locked(lub_engine *e) {
 bool lub_engine_others_wait(lub_engine *e, bool woken) {
   lub_place *p = self ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
   if (self && !p) return true; /* it seemed to be in a call that blocks, and somebody has its place */
-  return atomic_load_explicit(woken ? &e->woken : &e->waiting, memory_order_relaxed) > 0 ||
-         (p && (atomic_load_explicit(&p->length, memory_order_relaxed) > 0 ||
-                atomic_load_explicit(&p->next, memory_order_relaxed)));
+  return atomic_load_explicit(woken ? &e->woken : &e->waiting, memory_order_relaxed) > 0 || is_waited_at(p);
 }
 
 long lub_thread_id(void) {
@@ -532,7 +535,7 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   /* a thread that used none is inside one call that blocks: a signal would only break that call. One that used a little
    * may go from one such call to the next for ever; what the last signal cost does not count */
   c->moved |= used_ns > (c->signalled ? LITTLE_NS : 0);
-  bool others_wait = atomic_load(&e->waiting) || (p && (atomic_load(&p->length) || atomic_load(&p->next)));
+  bool others_wait = atomic_load(&e->waiting) || is_waited_at(p);
   bool over = c->ran_ns >= c->told_ns + LONG_NS; /* the fiber itself, not its siblings before it */
   bool in_c = c->told_ns ? c->ran_ns >= c->told_ns + TICK_NS : !burns && sleeps(c->tid);
   c->signalled = c->moved && e->opts.preempt_signal && ((over && others_wait) || c->ticks % LONG_TICKS == 0);
@@ -593,10 +596,8 @@ static bool hogs_run(const lub_engine *e) { return e->real_clock && atomic_load(
 /* Whether somebody was woken who waits for hogs. */
 static bool hogs_are_in_the_way(lub_engine *e) {
   bool wanted = atomic_load(&e->woken);
-  for (int i = 0; i < e->threads && !wanted; i++) {
-    lub_place *p = atomic_load(&e->carriers[i].hogs) ? atomic_load(&e->carriers[i].place) : NULL;
-    wanted = p && (atomic_load(&p->length) || atomic_load(&p->next));
-  }
+  for (int i = 0; i < e->threads && !wanted; i++)
+    wanted = atomic_load(&e->carriers[i].hogs) && is_waited_at(atomic_load(&e->carriers[i].place));
   return wanted;
 }
 

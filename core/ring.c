@@ -5,10 +5,8 @@
 #include <time.h>
 
 #define SHUT 1ull
-enum {
-  PAUSES = 100,
-  YIELDS = 100
-}; /* before whoever is waited for is given the CPU; before that is not enough */
+/* Looks before whoever is waited for is given the CPU; and before that is not enough. */
+enum { PAUSES = 100, YIELDS = 100 };
 
 size_t lub_ring_size(uint32_t cap) { return sizeof(lub_ring) + cap * sizeof(atomic_uint) + LUB_CACHE_LINE; }
 
@@ -65,18 +63,27 @@ static void await(const lub_ring *r, uint32_t i, uint32_t stamp) {
   }
 }
 
+/* Both hand the slot on. */
+static void fill(lub_ring *r, uint32_t i, uint32_t stamp, const lub_value *v) {
+  lub_value_move(&r->slots[i], v);
+  atomic_store_explicit(&r->stamps[i], stamp + 1, memory_order_release);
+}
+
+static void empty(lub_ring *r, uint32_t i, uint32_t stamp, lub_value *out) {
+  *out = r->slots[i];
+  atomic_store_explicit(&r->stamps[i], stamp + 2, memory_order_release);
+}
+
 void lub_ring_put(lub_ring *r, uint32_t i, bool wraps, const lub_value *v) {
   uint32_t stamp = (r->lap + wraps) * 2;
   await(r, i, stamp);
-  lub_value_move(&r->slots[i], v);
-  atomic_store_explicit(&r->stamps[i], stamp + 1, memory_order_release);
+  fill(r, i, stamp, v);
 }
 
 void lub_ring_get(lub_ring *r, uint32_t i, lub_value *out) {
   uint32_t stamp = r->lap * 2;
   await(r, i, stamp + 1);
-  *out = r->slots[i];
-  atomic_store_explicit(&r->stamps[i], stamp + 2, memory_order_release);
+  empty(r, i, stamp, out);
   r->lap += i + 1 == r->cap;
 }
 
@@ -102,8 +109,7 @@ static bool draw(const lub_ring *r, atomic_ullong *end, uint32_t plus, uint64_t 
 bool lub_ring_send(lub_ring *r, lub_value *v) {
   uint64_t at;
   if (!draw(r, &r->tail, 0, &at)) return false;
-  lub_value_move(&r->slots[index_of(at)], v);
-  atomic_store_explicit(&r->stamps[index_of(at)], stamp_of(at) + 1, memory_order_release);
+  fill(r, index_of(at), stamp_of(at), v);
   v->type = LUB_NIL;
   return true;
 }
@@ -111,7 +117,6 @@ bool lub_ring_send(lub_ring *r, lub_value *v) {
 bool lub_ring_recv(lub_ring *r, lub_value *out) {
   uint64_t at;
   if (!draw(r, &r->head, 1, &at)) return false;
-  *out = r->slots[index_of(at)];
-  atomic_store_explicit(&r->stamps[index_of(at)], stamp_of(at) + 2, memory_order_release);
+  empty(r, index_of(at), stamp_of(at), out);
   return true;
 }
