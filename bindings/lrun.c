@@ -511,6 +511,7 @@ static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   lw->running = f;
   lw->interrupted = NULL;
   lw->chain_ok = true;
+  if (lub_unlikely(lw->hooked)) lub_hook_follows(lw, NULL); /* it was for who has parked since */
   int status = lub_resume(lw, from, f->co, nargs, &f->nvalues);
   lw->chain_ok = false; /* what f's end still calls cannot yield */
   bool held = status == LUA_YIELD && lw->held;

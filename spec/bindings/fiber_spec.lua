@@ -302,6 +302,21 @@ describe("fibers of one worker", function()
     same(12, #log)
   end)
 
+  everywhere("do not make way for what a sibling computed in a call in which it parked", function()
+    local many = {}
+    for i = 1, 1000000 do many[i] = i end
+    for _ = 1, 3 do
+      local ch, log = lub.chan(), {}
+      local hog = lub.go(function() ch:send_many(many) end) -- at the 10th millisecond it packs them
+      local a = lub.go(function() log[#log + 1] = "a" end)
+      lub.go(function() log[#log + 1] = "b" end)
+      a:join()
+      hog:kill()
+      lub.yield()
+      same("a b", table.concat(log, " "))
+    end
+  end)
+
   everywhere("take turns at yield", function()
     local log = {}
     local function work(name)
