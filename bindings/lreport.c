@@ -36,7 +36,7 @@ const char *lub_worker_state(lub_worker *w) {
   switch (atomic_load(&w->state)) {
     case LUB_QUEUED: return atomic_load(&w->steps) ? "runnable" : "starting";
     case LUB_RUNNING:
-    case LUB_NOTIFIED: return lub_carriers_in_c(w->engine, w) ? "in_c" : "busy";
+    case LUB_NOTIFIED: return lub_watcher_sees_in_c(w->engine, w) ? "in_c" : "busy";
     default: return atomic_load(&w->blocked) ? "blocked_send" : "idle";
   }
 }

@@ -19,18 +19,11 @@
 #include "engine.h"
 
 enum {
-  TICK_NS = 2500000,        /* the watcher's period while anything runs */
-  LITTLE_NS = TICK_NS / 10, /* of CPU between two looks: it does not compute */
-  LONG_TICKS = 4,           /* a slice of 10 ms is long */
-  LONG_NS = LONG_TICKS * TICK_NS,
-  STARVED_NS = 20000000, /* without CPU: hearts are told of */
-  QUIET_LOOKS = 3,       /* with twice the time between them each, after which the watcher sleeps too */
-  SPIN = 100,            /* looks around before a carrier sleeps */
-  TIMER_TURNS = 8,       /* slices between two looks at the clock */
-  FAIR_TURNS = 16,       /* ... before the queue comes before `next` */
-  GLOBAL_TURNS = 61,     /* ... before the engine's queue comes before the place's (Go's schedtick) */
+  SPIN = 100,        /* looks around before a carrier sleeps */
+  TIMER_TURNS = 8,   /* slices between two looks at the clock */
+  FAIR_TURNS = 16,   /* ... before the queue comes before `next` */
+  GLOBAL_TURNS = 61, /* ... before the engine's queue comes before the place's (Go's schedtick) */
   STEAL_MAX = 32,
-  LENT_NS = 1000000, /* of CPU that a lent slice gets at least */
 };
 
 static LUB_THREAD_LOCAL lub_carrier *self;
@@ -99,11 +92,6 @@ static bool have_work(lub_engine *e) {
   return false;
 }
 
-/* Whether a worker waits at p, which may be nobody's. */
-static bool is_waited_at(const lub_place *p) {
-  return p && (atomic_load(&p->length) || atomic_load(&p->next));
-}
-
 bool lub_carriers_have_work_locked(lub_engine *e) {
   bool any = have_work(e);
   for (int i = 0; i < e->nplaces && !any; i++) any = atomic_load(&e->places[i].next) != NULL;
@@ -113,7 +101,15 @@ bool lub_carriers_have_work_locked(lub_engine *e) {
 bool lub_engine_others_wait(lub_engine *e, bool woken) {
   lub_place *p = self ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
   if (self && !p) return true; /* it seemed to be in a call that blocks, and somebody has its place */
-  return atomic_load_explicit(woken ? &e->woken : &e->waiting, memory_order_relaxed) > 0 || is_waited_at(p);
+  return atomic_load_explicit(woken ? &e->woken : &e->waiting, memory_order_relaxed) > 0 ||
+         lub_place_is_waited_at(p);
+}
+
+int64_t lub_thread_cpu_ns(pthread_t thread) {
+  clockid_t id;
+  struct timespec t;
+  if (pthread_getcpuclockid(thread, &id) || clock_gettime(id, &t)) return LUB_NEVER;
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 long lub_thread_id(void) {
@@ -137,67 +133,6 @@ static bool wake_idler_locked(lub_engine *e) {
   return true;
 }
 
-/* What a thread has used; LUB_NEVER: nobody knows. */
-static int64_t cpu_ns(pthread_t thread) {
-  clockid_t id;
-  struct timespec t;
-  if (pthread_getcpuclockid(thread, &id) || clock_gettime(id, &t)) return LUB_NEVER;
-  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* Whether a thread sleeps in the kernel: one that has used no CPU may as well have been given none. */
-static bool sleeps(long tid) {
-#ifdef __linux__
-  char path[64], text[256], *state = NULL;
-  (void)snprintf(path, sizeof path, "/proc/self/task/%ld/stat", tid);
-  FILE *f = fopen(path, "re");
-  if (!f) return true;
-  if (fgets(text, sizeof text, f)) state = strrchr(text, ')'); /* (name) state */
-  (void)fclose(f);
-  return !state || state[1] != ' ' || state[2] != 'R';
-#else
-  (void)tid;
-  return true;
-#endif
-}
-
-/* If c has lent its slice to who computes, and that has had some: somebody else wants it now. One that sleeps is inside a
- * call, which a signal would only break. */
-static bool end_lent_locked(lub_engine *e, lub_carrier *c) {
-  if (!atomic_load(&c->hogs) || !atomic_load(&c->place) || !e->opts.preempt_signal) return false;
-  if (cpu_ns(c->thread) - atomic_load(&c->began_ns) < LENT_NS || sleeps(c->tid)) return false;
-  bool over = atomic_load(&c->over) == LUB_SLICE_IS_OVER;
-  if (!over || atomic_load(&c->over_steps) != atomic_load(&c->steps)) /* else it leaves all the sooner */
-    atomic_store(&c->over, LUB_SLICE_IS_LENT);
-  return !pthread_kill(c->thread, e->opts.preempt_signal);
-}
-
-/* Every place is taken: one who had more than his share leaves his, first of those who have not been told yet. If none has
- * had any, the watcher sees to it. */
-static void make_way_locked(lub_engine *e) {
-  for (int told = 0; told <= 1; told++)
-    for (int i = 0; i < e->threads; i++)
-      if ((atomic_load(&e->carriers[i].over) != LUB_SLICE_GOES_ON) == told &&
-          end_lent_locked(e, &e->carriers[i]))
-        return;
-}
-
-/* If it will not look before then. */
-static void wake_watcher_locked(lub_engine *e, int64_t due_ns) {
-  if (due_ns < atomic_load(&e->watch_ns)) pthread_cond_signal(&e->watch);
-}
-
-/* The calling carrier has a hog, which looks neither at timers nor at who waits: the watcher must, in time. */
-static void leave_to_watcher(lub_engine *e) {
-  if (atomic_load(&e->idle)) return; /* such a one sees to both */
-  int64_t due_ns = lub_engine_next_timer(e);
-  if (lub_engine_others_wait(e, true)) due_ns = lub_engine_now_ns(e) + LENT_NS;
-  if (due_ns >= atomic_load(&e->watch_ns)) return;
-  pthread_mutex_lock(&e->lock);
-  wake_watcher_locked(e, due_ns);
-  pthread_mutex_unlock(&e->lock);
-}
-
 /* One at a time: who finds work wakes the next (Go's wakep). */
 static void wake_one(lub_engine *e) {
   if (atomic_load(&e->idle) == 0 || atomic_load(&e->searching) > 0) {
@@ -219,38 +154,27 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
     push_global(e, w, again);
     wake_one(e);
     if (again || atomic_load(&e->idle) || atomic_load(&e->hogs) == 0) return;
-    pthread_mutex_lock(&e->lock);
-    make_way_locked(e);
-    wake_watcher_locked(e, lub_engine_now_ns(e) + LENT_NS); /* nobody may have made way yet */
-    pthread_mutex_unlock(&e->lock);
+    lub_watcher_make_way(e);
     return;
   }
   /* acq_rel: what this thread did to w is seen by the carrier that takes it */
   lub_worker *second = atomic_exchange_explicit(&p->next, w, memory_order_acq_rel);
-  if (lub_unlikely(atomic_load_explicit(&self->hogs, memory_order_relaxed))) leave_to_watcher(e);
+  if (lub_unlikely(atomic_load_explicit(&self->hogs, memory_order_relaxed))) lub_watcher_mind_hog(e);
   if (lub_likely(!second))
     return; /* it runs here, soon: waking another carrier would cost more than it waits */
   push_place(p, second);
   wake_one(e);
 }
 
-void lub_carriers_watch(lub_engine *e) {
-  if (lub_likely(!atomic_load(&e->watching))) return;
-  pthread_mutex_lock(&e->lock);
-  atomic_store(&e->watching, false); /* it may be about to sleep, busy without the lock */
-  pthread_cond_signal(&e->watch);
-  pthread_mutex_unlock(&e->lock);
-}
-
 /* ---- a carrier's life --------------------------------------------------------------------------------------- */
 
 void lub_carriers_lend(bool lent) {
   if (!self) return;
-  if (lent) atomic_store(&self->began_ns, cpu_ns(self->thread));
+  if (lent) atomic_store(&self->began_ns, lub_thread_cpu_ns(self->thread));
   if (lub_likely(atomic_load_explicit(&self->hogs, memory_order_relaxed) == lent)) return;
   atomic_store(&self->hogs, lent);
   atomic_fetch_add(&self->engine->hogs, lent ? 1 : -1);
-  if (lent) leave_to_watcher(self->engine);
+  if (lent) lub_watcher_mind_hog(self->engine);
 }
 
 void lub_carriers_run_slice(lub_worker *w) {
@@ -383,7 +307,7 @@ static void *carry(void *arg) {
 #endif
   while ((w = find_work(c))) {
     atomic_store(&c->current, w);
-    lub_carriers_watch(c->engine);
+    lub_watcher_rouse(c->engine);
     atomic_store_explicit(&c->over, LUB_SLICE_GOES_ON, memory_order_relaxed);
     lub_carriers_run_slice(w);
     /* the watcher may see them late */
@@ -407,66 +331,7 @@ static lub_status start_thread_locked(lub_engine *e, lub_place *p) {
   return LUB_OK;
 }
 
-/* ---- the watcher -------------------------------------------------------------------------------------- */
-
-/* Since the last look, *seen_ns. */
-static int64_t used_cpu_ns(pthread_t thread, int64_t *seen_ns) {
-  int64_t ns = cpu_ns(thread), used_ns = ns - *seen_ns;
-  if (ns == LUB_NEVER) return TICK_NS;
-  *seen_ns = ns;
-  return used_ns;
-}
-
-/* What a fiber has run meanwhile: CPU, or sleep inside a call. One that wants CPU and is given none does not run. */
-static int64_t run_ns(int64_t used_ns, long tid) {
-  return used_ns > TICK_NS / 2 || !sleeps(tid) ? used_ns : TICK_NS;
-}
-
-/* Of a long slice: the time for which its thread wanted CPU and had none. */
-static void watch_cpu_locked(lub_engine *e, lub_carrier *c, int64_t used_ns) {
-  c->used_ns += used_ns;
-  if (c->ticks % LONG_TICKS != 0 || !e->real_clock) return;
-  int64_t now_ns = lub_engine_now_ns(e), without_ns = now_ns - c->looked_ns - c->used_ns;
-  c->starves = c->looked_ns && without_ns > c->used_ns && !sleeps(c->tid);
-  if (c->starves) c->starved_ns += without_ns;
-  c->looked_ns = now_ns;
-  c->used_ns = 0;
-}
-
-/* Silence is not the fault of who was given no CPU. Releases the lock meanwhile. */
-static void tell_starved_locked(lub_engine *e) {
-  const lub_judging *judging = atomic_load(&e->judging);
-  for (int i = 0; i < e->threads && judging; i++) {
-    lub_carrier *c = &e->carriers[i];
-    const lub_worker *w = atomic_load(&c->current);
-    int64_t ns = c->starved_ns;
-    if (ns < STARVED_NS || !w) continue;
-    c->starved_ns = 0;
-    pthread_mutex_unlock(&e->lock);
-    judging->starved(e, w, ns);
-    pthread_mutex_lock(&e->lock);
-  }
-}
-
-/* The thread of a pinned worker that runs fibers: one that does not switch is interrupted. */
-static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
-  uint32_t steps = atomic_load(&w->steps);
-  if (!atomic_load(&w->driven) || atomic_load(&w->state) == LUB_ASLEEP) {
-    w->seen_steps = steps - 1; /* what it has used meanwhile does not count */
-    return false;
-  }
-  int64_t used_ns = used_cpu_ns(w->thread, &w->seen_cpu_ns);
-  w->ran_ns = steps == w->seen_steps ? w->ran_ns + run_ns(used_ns, w->tid) : 0;
-  w->seen_steps = steps;
-  if (w->ran_ns < LONG_NS || !e->opts.preempt_signal) return true;
-  w->ran_ns = 0;
-  atomic_store(&w->over_steps, steps);
-  (void)pthread_kill(w->thread, e->opts.preempt_signal);
-  return true;
-}
-
-/* Gives c's place to a spare; c becomes one when its slice ends. */
-static void replace_locked(lub_engine *e, lub_carrier *c) {
+void lub_carriers_replace_locked(lub_engine *e, lub_carrier *c) {
   lub_place *p = atomic_load(&c->place);
   lub_link *k = lub_list_pop(&e->spares);
   if (k) {
@@ -486,186 +351,15 @@ static void replace_locked(lub_engine *e, lub_carrier *c) {
 }
 
 void lub_carriers_leave_place_locked(lub_engine *e) {
-  if (self && self->engine == e && e->threads && atomic_load(&self->place)) replace_locked(e, self);
+  if (self && self->engine == e && e->threads && atomic_load(&self->place))
+    lub_carriers_replace_locked(e, self);
 }
 
-/* A worker that was woken here and waits behind a slice that goes on: others may take it from now on. */
-static void offer_next_locked(lub_engine *e, lub_place *p) {
+void lub_carriers_offer_next_locked(lub_engine *e, lub_place *p) {
   if (atomic_load(&e->idle) == 0) return;
   lub_worker *w = pop_next(p);
   if (w) push_place(p, w);
   if (have_work(e)) (void)wake_idler_locked(e);
-}
-
-/* What its handler will find: the slice ends, or is over for the fiber that runs. */
-static void tell_over(lub_carrier *c, bool now, uint32_t steps) {
-  if (now) atomic_store(&c->over_steps, steps);
-  if (now || atomic_load(&c->over) != LUB_SLICE_IS_OVER)
-    atomic_store(&c->over, now ? LUB_SLICE_IS_OVER : LUB_SLICE_ENDS);
-}
-
-/* c->current may be freed meanwhile: it is compared, never followed. Whether a signal is due is decided
- * in lub_interrupted, on the carrier itself. */
-static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
-  lub_worker *w = atomic_load(&c->current);
-  lub_place *p = atomic_load(&c->place);
-  uint32_t slices = atomic_load(&c->slices);
-  uint32_t steps = atomic_load(&c->steps);
-  int64_t used_ns = w ? used_cpu_ns(c->thread, &c->seen_cpu_ns) : 0;
-  bool same = steps == c->seen_steps;
-  c->seen_steps = steps;
-  if (!w || slices != c->seen_slices) {
-    c->seen_slices = slices;
-    c->ticks = 0;
-    c->blocked = c->moved = c->signalled = c->starves = false;
-    c->looked_ns = c->starved_ns = c->ran_ns = c->told_ns = 0;
-    return w != NULL;
-  }
-  c->ticks++;
-  c->ran_ns = same ? c->ran_ns + run_ns(used_ns, c->tid) : 0;
-  if (!same || atomic_load(&c->over) == LUB_SLICE_GOES_ON) c->told_ns = 0; /* nobody waited then */
-  if (p) offer_next_locked(e, p);
-  if (c->ticks < LONG_TICKS) {
-    (void)end_lent_locked(e, c); /* a fiber of its own worker may have been woken, too */
-    return true;
-  }
-  bool burns = used_ns > LITTLE_NS;
-  watch_cpu_locked(e, c, used_ns);
-  c->blocked = !burns;
-  /* a thread that used none is inside one call that blocks: a signal would only break that call. One that used a little
-   * may go from one such call to the next for ever; what the last signal cost does not count */
-  c->moved |= used_ns > (c->signalled ? LITTLE_NS : 0);
-  bool others_wait = atomic_load(&e->waiting) || is_waited_at(p);
-  bool over = c->ran_ns >= c->told_ns + LONG_NS; /* the fiber itself, not its siblings before it */
-  bool in_c = c->told_ns ? c->ran_ns >= c->told_ns + TICK_NS : !burns && sleeps(c->tid);
-  c->signalled = c->moved && e->opts.preempt_signal && ((over && others_wait) || c->ticks % LONG_TICKS == 0);
-  if (c->signalled) {
-    tell_over(c, over, steps);
-    (void)pthread_kill(c->thread, e->opts.preempt_signal);
-    c->moved = false;
-    if (over) c->told_ns = c->ran_ns;
-  }
-  if (!e->opts.preempt_signal) in_c |= c->ticks > LONG_TICKS; /* it cannot be told to leave */
-  if (p && others_wait && in_c && !atomic_load(&e->idle)) {
-    replace_locked(e, c);
-    if (!atomic_load(&c->place)) tell_over(c, true, steps); /* it hears of that with the next signal */
-  }
-  return true;
-}
-
-static bool watch_all_locked(lub_engine *e) {
-  bool busy = false;
-  for (int i = 0; i < e->threads; i++) busy |= watch_carrier_locked(e, &e->carriers[i]);
-  for (lub_link *k = lub_list_first(&e->pinned); k; k = lub_list_next(&e->pinned, k))
-    busy |= watch_pinned_locked(e, lub_container(k, lub_worker, pin));
-  return busy;
-}
-
-/* No sleeper waits for the next timer: who did was woken for something else, or it was started since by a thread that
- * still runs. Or he is late. */
-static void keep_timers_locked(lub_engine *e) {
-  int64_t next_ns = lub_engine_next_timer(e);
-  if (next_ns >= e->keeper_ns && !(e->real_clock && next_ns <= lub_engine_now_ns(e))) return;
-  lub_engine_stir_locked(e, NULL);
-  lub_engine_awake_locked(e);
-  pthread_mutex_unlock(&e->lock);
-  lub_engine_run_timers(e);
-  pthread_mutex_lock(&e->lock);
-  lub_engine_asleep_locked(e);
-}
-
-static int64_t complain_locked(lub_engine *e) {
-  if (lub_list_empty(&e->complaints)) return LUB_NEVER;
-  pthread_mutex_unlock(&e->lock);
-  int64_t again_ns = lub_engine_complain(e, false);
-  pthread_mutex_lock(&e->lock);
-  return again_ns;
-}
-
-/* The judge of hearts may have been as late as the watcher. */
-static void tell_late_locked(lub_engine *e, int64_t due_ns) {
-  const lub_judging *judging = atomic_load(&e->judging);
-  if (!judging || due_ns == LUB_NEVER) return;
-  pthread_mutex_unlock(&e->lock);
-  judging->late(e, due_ns, lub_engine_now_ns(e));
-  pthread_mutex_lock(&e->lock);
-}
-
-static bool hogs_run(const lub_engine *e) { return e->real_clock && atomic_load(&e->hogs); }
-
-/* Whether somebody was woken who waits for hogs. */
-static bool hogs_are_in_the_way(lub_engine *e) {
-  bool wanted = atomic_load(&e->woken);
-  for (int i = 0; i < e->threads && !wanted; i++)
-    wanted = atomic_load(&e->carriers[i].hogs) && is_waited_at(atomic_load(&e->carriers[i].place));
-  return wanted;
-}
-
-/* When such a one or a timer needs the watcher; `latest` if not before. A host's thread may keep the timers, but, where every
- * CPU computes, be late. */
-static int64_t needed_ns(lub_engine *e, int64_t latest) {
-  int64_t now_ns = lub_engine_now_ns(e), due_ns = lub_engine_next_timer(e);
-  if (due_ns >= e->keeper_ns && atomic_load(&e->idle)) due_ns = LUB_NEVER;
-  if (hogs_are_in_the_way(e) && due_ns > now_ns + LENT_NS) due_ns = now_ns + LENT_NS;
-  if (due_ns < now_ns + LITTLE_NS) due_ns = now_ns + LITTLE_NS;
-  return due_ns < latest ? due_ns : latest;
-}
-
-/* Until then. While hogs run, nobody else may see to the timers, and to who waits for the hogs. */
-static void pause_locked(lub_engine *e, int64_t until_ns) {
-  int64_t due_ns = 0;
-  while (due_ns < until_ns && !atomic_load(&e->stopping)) {
-    atomic_store(&e->watch_ns, until_ns); /* first: who starts a timer meanwhile sees this, or is seen */
-    due_ns = until_ns < LUB_NEVER && hogs_run(e) ? needed_ns(e, until_ns) : until_ns;
-    atomic_store(&e->watch_ns, due_ns);
-    lub_engine_wait_locked(e, &e->watch, due_ns);
-    atomic_store(&e->watch_ns, 0);
-    if (!hogs_run(e) || lub_engine_now_ns(e) >= until_ns) continue;
-    due_ns = 0;
-    keep_timers_locked(e);
-    if (hogs_are_in_the_way(e)) make_way_locked(e);
-  }
-}
-
-static void *watch(void *arg) {
-  lub_engine *e = arg;
-  int quiet = 0;
-  pthread_mutex_lock(&e->lock);
-  while (!atomic_load(&e->stopping)) {
-    bool busy = watch_all_locked(e);
-    tell_starved_locked(e);
-    keep_timers_locked(e);
-    quiet = busy ? 0 : quiet + 1;
-    if (quiet == QUIET_LOOKS) {
-      atomic_store(&e->watching, true); /* and look once more: pairs with lub_carriers_watch */
-      continue;
-    }
-    int64_t complain_ns = complain_locked(e);
-    bool may_sleep = quiet > QUIET_LOOKS && atomic_load(&e->watching); /* nobody has called since */
-    int64_t pause_ns = TICK_NS << (quiet > QUIET_LOOKS ? 0 : quiet);
-    int64_t now_ns = lub_engine_now_ns(e), until_ns = may_sleep ? LUB_NEVER : now_ns + pause_ns;
-    atomic_store_explicit(&e->tick_ns, until_ns < LUB_NEVER && e->real_clock ? now_ns : 0,
-                          memory_order_relaxed);
-    pause_locked(e, complain_ns < until_ns ? complain_ns : until_ns);
-    tell_late_locked(e, until_ns);
-    if (quiet > QUIET_LOOKS) quiet = 0; /* who woke it may not show as running yet: look some ticks longer */
-    if (quiet == 0) atomic_store(&e->watching, false);
-  }
-  pthread_mutex_unlock(&e->lock);
-  return NULL;
-}
-
-bool lub_carriers_in_c(lub_engine *e, lub_worker *w) {
-  bool in_c = w->in_call;
-  pthread_mutex_lock(&e->lock);
-  for (int i = 0; i < e->threads && !in_c; i++) {
-    lub_carrier *c = &e->carriers[i];
-    /* one that lost its place was asked to leave, and did not */
-    in_c = atomic_load(&c->current) == w && !c->starves &&
-           (!atomic_load(&c->place) || (c->blocked && sleeps(c->tid)));
-  }
-  pthread_mutex_unlock(&e->lock);
-  return in_c;
 }
 
 void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
@@ -759,8 +453,7 @@ static lub_status start_all(lub_engine *e) {
   lub_status status = LUB_OK;
   pthread_mutex_lock(&e->lock);
   for (int i = 0; i < e->nplaces && status == LUB_OK; i++) status = start_thread_locked(e, &e->places[i]);
-  if (status == LUB_OK && pthread_create(&e->watcher, NULL, watch, e)) status = LUB_THREAD;
-  e->watcher_runs = status == LUB_OK;
+  if (status == LUB_OK) status = lub_watcher_open_locked(e);
   pthread_mutex_unlock(&e->lock);
   return status;
 }
@@ -776,10 +469,8 @@ void lub_carriers_close(lub_engine *e) {
   if (!e->places) return; /* an engine that was kept open by references closes once more */
   pthread_mutex_lock(&e->lock);
   atomic_store(&e->stopping, true);
-  pthread_cond_broadcast(&e->watch);
   pthread_mutex_unlock(&e->lock);
-  if (e->watcher_runs)
-    pthread_join(e->watcher, NULL); /* first: it is the only one who starts more carriers */
+  lub_watcher_close(e); /* first: it is the only one who starts more carriers */
   pthread_mutex_lock(&e->lock);
   while (wake_idler_locked(e)) continue;
   for (lub_link *k; (k = lub_list_pop(&e->spares));) {

@@ -1,12 +1,11 @@
-/* carrier.h - the threads that run workers, after Go's runtime/proc.go: a carrier is an M, a place a P, the watcher
- * is sysmon.
+/* carrier.h - the threads that run workers, after Go's runtime/proc.go: a carrier is an M, a place a P.
  *
  * A place is the right to run, with a queue; there are as many as CPUs. A carrier without a place is a spare. What a
  * carrier wakes goes to its own place, the latest first (`next`), so that two workers that talk stay on one CPU; an idle
  * carrier steals from others' queues, but not their `next`, unless the watcher finds that it has waited for a tick.
  * A carrier that is inside a C call for 10 ms loses its place to a spare. A slice is 10 ms; but who has used up one, and goes
  * on computing, runs only while nobody else wants to: whoever is woken then need not wait for the slice's end.
- * Floor 3. Uses worker. Part of engine. */
+ * Floor 3. Uses worker, watcher. Part of engine. */
 #ifndef LUB_CARRIER_H
 #define LUB_CARRIER_H
 
@@ -48,8 +47,15 @@ typedef struct lub_carrier {
   bool signalled; /* at the last look; the watcher's */
 } lub_carrier;
 
+/* Whether a worker waits at p, which may be nobody's. */
+static inline bool lub_place_is_waited_at(const lub_place *p) {
+  return p && (atomic_load(&p->length) || atomic_load(&p->next));
+}
+
 /* The kernel's number of the calling thread, 0 where there is none. */
 long lub_thread_id(void);
+/* CPU that a thread has used; LUB_NEVER: nobody knows. */
+int64_t lub_thread_cpu_ns(pthread_t thread);
 /* CPUs that this process may use; at least 1. */
 int lub_cpus(void);
 /* Starts the carriers and the watcher. On failure those that run are stopped. LUB_NOMEM, LUB_THREAD. */
@@ -64,14 +70,14 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again);
 bool lub_carriers_step(lub_engine *e);
 /* Runs w, which is in no queue, for one slice; then it is queued again, idle, or has ended. */
 void lub_carriers_run_slice(lub_worker *w);
+/* Gives c's place to a spare; c becomes one when its slice ends. Not at the bound on threads. */
+void lub_carriers_replace_locked(lub_engine *e, lub_carrier *c);
+/* A worker that was woken at p and waits behind a slice that goes on: others may take it from now on. */
+void lub_carriers_offer_next_locked(lub_engine *e, lub_place *p);
 /* The calling carrier is about to sleep in the midst of a slice: a spare gets its place. */
 void lub_carriers_leave_place_locked(lub_engine *e);
 /* Whether any queue holds a worker; with engine.lock. */
 bool lub_carriers_have_work_locked(lub_engine *e);
-/* A pinned worker's thread or a carrier begins to run: see that the watcher is awake. */
-void lub_carriers_watch(lub_engine *e);
-/* Whether w, which runs, is inside a C call that has lasted for 10 ms. Any thread. */
-bool lub_carriers_in_c(lub_engine *e, lub_worker *w);
 /* Interrupts whoever runs w, which looks at its requests then. Any thread. */
 void lub_carriers_interrupt(lub_engine *e, lub_worker *w);
 /* Whether the calling thread's slice is to end: not yet; now, its fiber having computed for 10 ms before, and not parked

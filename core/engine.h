@@ -14,6 +14,7 @@
 #include "gate.h"
 #include "random.h"
 #include "turns.h"
+#include "watcher.h"
 #include "worker.h"
 
 /* What a judge (floor 5) does for the engine: asks C policies after timers have run, on the thread that ran them; hears

@@ -213,7 +213,7 @@ lub_state lub_heart_state(lub_heart *h, int64_t now_ns) {
   lub_look look = lub_life_look(&h->life, now_ns);
   /* a slice of less than 10 ms is not in C */
   if (look.state == LUB_STATE_BUSY && h->worker && look.state_ns > 10000000 &&
-      lub_carriers_in_c(h->engine, h->worker)) {
+      lub_watcher_sees_in_c(h->engine, h->worker)) {
     long long none = 0;
     (void)atomic_compare_exchange_strong(&h->life.in_c_ns, &none, now_ns);
     return LUB_STATE_IN_C;

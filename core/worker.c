@@ -141,7 +141,7 @@ static void grace_is_over(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   if (atomic_load(&w->fate) != LUB_ALIVE) return;
   bool closing = atomic_load(&w->closing) && now_ns - due_ns < CLOSING_NS;
   bool runs = state == LUB_RUNNING || state == LUB_NOTIFIED || w->in_call;
-  bool starves = runs && w->engine->threads && w->graces++ < GRACES && !lub_carriers_in_c(w->engine, w);
+  bool starves = runs && w->engine->threads && w->graces++ < GRACES && !lub_watcher_sees_in_c(w->engine, w);
   if (closing || !runs || starves) {
     lub_timer_again(&w->engine->timers, t, now_ns + (closing ? CLOSING_NS : GRACE_NS));
     return;
@@ -390,7 +390,7 @@ void lub_worker_drive(lub_worker *w, bool begin) {
     pthread_mutex_unlock(&e->lock);
   }
   atomic_store(&w->driven, begin);
-  if (begin) lub_carriers_watch(e);
+  if (begin) lub_watcher_rouse(e);
 }
 
 /* Fires timers too, when that is this thread's duty. */
@@ -428,7 +428,7 @@ void lub_worker_sleep(lub_worker *w, lub_wait *root) {
   w->asleep = NULL;
   pthread_mutex_unlock(&e->lock);
   lub_sleeper_close(&s);
-  lub_carriers_watch(e);
+  lub_watcher_rouse(e);
 }
 
 /* ---- asking it to end --------------------------------------------------------------------------------- */
