@@ -98,6 +98,11 @@ bool lub_carriers_have_work_locked(lub_engine *e) {
   return any;
 }
 
+bool lub_carriers_run_beside(const lub_engine *e) {
+  int others = e->nplaces - (self && self->engine == e);
+  return atomic_load_explicit(&e->idle, memory_order_relaxed) < others;
+}
+
 bool lub_engine_others_wait(lub_engine *e, bool woken) {
   lub_place *p = self ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
   if (self && !p) return true; /* it seemed to be in a call that blocks, and somebody has its place */

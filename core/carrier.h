@@ -76,6 +76,8 @@ void lub_carriers_replace_locked(lub_engine *e, lub_carrier *c);
 void lub_carriers_offer_next_locked(lub_engine *e, lub_place *p);
 /* The calling carrier is about to sleep in the midst of a slice: a spare gets its place. */
 void lub_carriers_leave_place_locked(lub_engine *e);
+/* Whether another carrier than the calling one runs, or looks for work. A hint. */
+bool lub_carriers_run_beside(const lub_engine *e);
 /* Whether any queue holds a worker; with engine.lock. */
 bool lub_carriers_have_work_locked(lub_engine *e);
 /* Interrupts whoever runs w, which looks at its requests then. Any thread. */

@@ -5,6 +5,11 @@
 #include <time.h>
 
 #define SHUT 1ull
+enum {
+  LOOKS = 64, /* with a pause before each: 1 us */
+  TRUST = 8,
+  DISTRUST = -64,
+};
 /* Looks before whoever is waited for is given the CPU; and before that is not enough. */
 enum { PAUSES = 100, YIELDS = 100 };
 
@@ -16,8 +21,10 @@ lub_ring *lub_ring_init(void *memory, lub_value *slots, uint32_t cap) {
   r->slots = slots;
   r->cap = cap;
   r->lap = 0;
-  atomic_init(&r->tail, SHUT);
-  atomic_init(&r->head, SHUT);
+  atomic_init(&r->tail.at, SHUT);
+  atomic_init(&r->head.at, SHUT);
+  atomic_init(&r->tail.trust, TRUST);
+  atomic_init(&r->head.trust, TRUST);
   return r;
 }
 
@@ -39,8 +46,8 @@ static uint64_t position_of(uint32_t lap, uint32_t index) {
 }
 
 void lub_ring_shut(lub_ring *r, uint32_t *head, uint32_t *len) {
-  uint64_t tail = atomic_fetch_or_explicit(&r->tail, SHUT, memory_order_acq_rel);
-  uint64_t first = atomic_fetch_or_explicit(&r->head, SHUT, memory_order_acq_rel);
+  uint64_t tail = atomic_fetch_or_explicit(&r->tail.at, SHUT, memory_order_acq_rel);
+  uint64_t first = atomic_fetch_or_explicit(&r->head.at, SHUT, memory_order_acq_rel);
   r->lap = (uint32_t)(first >> 33);
   *head = index_of(first);
   *len = index_of(tail) - *head + (tail >> 33 == r->lap ? 0 : r->cap);
@@ -49,8 +56,8 @@ void lub_ring_shut(lub_ring *r, uint32_t *head, uint32_t *len) {
 void lub_ring_open(lub_ring *r, uint32_t head, uint32_t len) {
   uint32_t left = r->cap - head;
   uint64_t tail = len < left ? position_of(r->lap, head + len) : position_of(r->lap + 1, len - left);
-  atomic_store_explicit(&r->head, position_of(r->lap, head), memory_order_release);
-  atomic_store_explicit(&r->tail, tail, memory_order_release);
+  atomic_store_explicit(&r->head.at, position_of(r->lap, head), memory_order_release);
+  atomic_store_explicit(&r->tail.at, tail, memory_order_release);
 }
 
 /* Whoever has drawn the slot may be between two instructions, or have lost its CPU there: to us, if we go first. */
@@ -88,18 +95,18 @@ void lub_ring_get(lub_ring *r, uint32_t i, lub_value *out) {
 }
 
 /* Draws the position at `end` whose stamp is `plus` more than for its lap. False: it is shut; or no slot is, as yet. */
-static bool draw(const lub_ring *r, atomic_ullong *end, uint32_t plus, uint64_t *position) {
-  uint64_t at = atomic_load_explicit(end, memory_order_relaxed);
+static bool draw(const lub_ring *r, lub_ring_end *end, uint32_t plus, uint64_t *position) {
+  uint64_t at = atomic_load_explicit(&end->at, memory_order_relaxed);
   for (;;) {
     if (at & SHUT) return false;
     uint32_t stamp = atomic_load_explicit(&r->stamps[index_of(at)], memory_order_acquire);
     if (stamp == stamp_of(at) + plus) {
       *position = at;
-      if (atomic_compare_exchange_weak_explicit(end, &at, next_to(r, at), memory_order_relaxed,
+      if (atomic_compare_exchange_weak_explicit(&end->at, &at, next_to(r, at), memory_order_relaxed,
                                                 memory_order_relaxed))
         return true;
     } else {
-      uint64_t now = atomic_load_explicit(end, memory_order_relaxed);
+      uint64_t now = atomic_load_explicit(&end->at, memory_order_relaxed);
       if (now == at) return false;
       at = now;
     }
@@ -120,3 +127,28 @@ bool lub_ring_recv(lub_ring *r, lub_value *out) {
   empty(r, index_of(at), stamp_of(at), out);
   return true;
 }
+
+static bool is_shut(const lub_ring_end *end) {
+  return atomic_load_explicit(&end->at, memory_order_relaxed) & SHUT;
+}
+
+/* Several may count at once, and a count be lost. */
+static void count(lub_ring_end *end, int trust) {
+  atomic_store_explicit(&end->trust, trust, memory_order_relaxed);
+}
+
+static bool look_on(lub_ring *r, lub_ring_end *end, bool (*move)(lub_ring *r, lub_value *v), lub_value *v) {
+  int trust = atomic_load_explicit(&end->trust, memory_order_relaxed), looks = trust > 0 ? LOOKS : 0;
+  if (is_shut(end)) return false;
+  for (; looks > 0 && !is_shut(end); looks--) {
+    lub_pause();
+    if (!move(r, v)) continue;
+    count(end, TRUST);
+    return true;
+  }
+  count(end, trust > DISTRUST ? trust - 1 : 1);
+  return false;
+}
+
+bool lub_ring_send_soon(lub_ring *r, lub_value *v) { return look_on(r, &r->tail, lub_ring_send, v); }
+bool lub_ring_recv_soon(lub_ring *r, lub_value *out) { return look_on(r, &r->head, lub_ring_recv, out); }

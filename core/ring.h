@@ -6,7 +6,8 @@
  * receivers from `head`. A slot's stamp tells who comes next: twice the lap of the sender it waits for, and one more when
  * that has put its value in. Who has drawn a position alone touches the slot, and hands it on by the stamp (release, acquire).
  * A ring that is shut lets nobody draw; then whoever holds the channel's lock does, and at most waits for one who had drawn
- * before and is between two instructions. Floor 2. Uses value. Used by chan. */
+ * before and is between two instructions. Who finds it empty or full, while the other side runs elsewhere, looks for about
+ * as long as parking would take, where that has paid of late. Floor 2. Uses value. Used by chan. */
 #ifndef LUB_RING_H
 #define LUB_RING_H
 
@@ -17,11 +18,15 @@
 /* Slots: a smaller channel is nearly always empty or full; in a larger one so many stamps would have to be set at once. */
 enum { LUB_RING_LEAST = 8, LUB_RING_MOST = 65536 };
 
+typedef struct lub_ring_end { /* apart from the other, whom other threads write */
+  atomic_ullong at;           /* lap << 33 | index << 1 | whether it is shut */
+  atomic_int
+      trust; /* that looking on pays: so often it may fail; below 0: so often it is not tried any more */
+  char apart[LUB_CACHE_LINE - sizeof(atomic_ullong) - sizeof(atomic_int)];
+} lub_ring_end;
+
 typedef struct lub_ring {
-  atomic_ullong tail; /* lap << 33 | index << 1 | whether it is shut; apart from what the other side writes */
-  char apart[LUB_CACHE_LINE - sizeof(atomic_ullong)];
-  atomic_ullong head; /* the same */
-  char apart_too[LUB_CACHE_LINE - sizeof(atomic_ullong)];
+  lub_ring_end tail, head;
   lub_value *slots; /* [cap], the channel's */
   uint32_t cap;
   uint32_t lap; /* of the oldest value, while it is shut; the channel's lock */
@@ -46,5 +51,8 @@ void lub_ring_get(lub_ring *r, uint32_t i, lub_value *out);
 bool lub_ring_send(lub_ring *r, lub_value *v);
 /* False: it has to be received with the lock. Any thread. */
 bool lub_ring_recv(lub_ring *r, lub_value *out);
+/* The same, after that has failed: they may look on for a microsecond. */
+bool lub_ring_send_soon(lub_ring *r, lub_value *v);
+bool lub_ring_recv_soon(lub_ring *r, lub_value *out);
 
 #endif

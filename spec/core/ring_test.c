@@ -62,6 +62,39 @@ static void laps(uint32_t cap) {
   free(slots);
 }
 
+/* ---- two, each of whom looks on for the other ---------------------------------------------------------------- */
+
+static void *send_soon(void *arg) {
+  lub_ring *r = arg;
+  for (int64_t i = 0; i < EACH; i++) {
+    lub_value v = lub_int(i);
+    while (!lub_ring_send(r, &v) && !lub_ring_send_soon(r, &v)) sched_yield();
+  }
+  return NULL;
+}
+
+static void looking_on(uint32_t cap) {
+  lub_value *slots = calloc(cap, sizeof *slots), v;
+  void *memory = malloc(lub_ring_size(cap));
+  lub_ring *r = lub_ring_init(memory, slots, cap);
+  pthread_t sender;
+  int64_t wrong = 0;
+  lub_ring_mark(r, 0, 0);
+  CHECK("nobody looks on where it is shut", !lub_ring_recv_soon(r, &v));
+  lub_ring_open(r, 0, 0);
+  for (int i = 0; i < 200; i++) wrong += lub_ring_recv_soon(r, &v);
+  CHECK("nothing comes where nobody sends", wrong == 0);
+  pthread_create(&sender, NULL, send_soon, r);
+  for (int64_t i = 0; i < EACH; i++) {
+    while (!lub_ring_recv(r, &v) && !lub_ring_recv_soon(r, &v)) sched_yield();
+    wrong += v.as.i != i;
+  }
+  pthread_join(sender, NULL);
+  CHECK("what comes while one looks on is the next", wrong == 0 && !lub_ring_recv(r, &v));
+  free(memory);
+  free(slots);
+}
+
 /* ---- many ----------------------------------------------------------------------------------------------- */
 
 typedef struct crowd {
@@ -160,6 +193,7 @@ int main(void) {
   lub_options o = {.carriers = 1};
   if (lub_engine_open(&o, &e)) return 2;
   for (uint32_t cap = LUB_RING_LEAST; cap < 70; cap += 13) laps(cap);
+  looking_on(LUB_RING_LEAST);
   closing();
   for (size_t capacity = LUB_RING_LEAST; capacity < 2000; capacity *= 5) crowded(capacity, 0);
   crowded(LUB_RING_MOST + 1, 0);
