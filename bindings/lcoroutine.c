@@ -104,9 +104,13 @@ static int resume_again(lua_State *L, int status, lua_KContext wrap) {
 
 static int resumed(lua_State *L, lworker *lw, lua_State *co, int nargs, lua_KContext wrap) {
   int nresults;
+  lua_State *outer = lw->innermost;
   bool chain_before = lw->chain_ok;
   lw->chain_ok = lub_can_yield(L, lw);
-  int status = lub_resume(lw, L, co, nargs, &nresults);
+  lub_go_on_in(lw, co);
+  int status = lua_resume(co, L, nargs, &nresults);
+  lub_go_on_in(lw, outer);
+  if (lub_unlikely(lw->forced)) lub_left_from_hook(lw, co, status, &nresults);
   lw->chain_ok = chain_before;
   if (status == LUA_YIELD) {
     if (lw->held) {

@@ -96,7 +96,6 @@ typedef struct lworker {
   lfiber *main;
   lfiber
       nobody; /* runs where no fiber does, as a killed one that closes: finalizers may look and poll, and start nothing */
-  const lfiber *interrupted;     /* whom the hook took off in this slice, with which it may have ended */
   lua_State *volatile innermost; /* the coroutine that runs; a signal handler arms its hook */
   lua_State *volatile hooked;    /* whose hook the signal handler armed */
   struct {
@@ -267,15 +266,6 @@ static inline void lub_go_on_in(lworker *lw, lua_State *co) {
   lw->innermost = co;
   if (lub_unlikely(lw->hooked && lw->hooked != co)) lub_hook_follows(lw, co);
 }
-/* Inline, as are its callers in lrun.c: a yield is a longjmp, after which the CPU mispredicts every return. */
-static inline int lub_resume(lworker *lw, lua_State *from, lua_State *co, int nargs, int *nresults) {
-  lua_State *outer = lw->innermost;
-  lub_go_on_in(lw, co);
-  int status = lua_resume(co, from, nargs, nresults);
-  lub_go_on_in(lw, outer);
-  if (lub_unlikely(lw->forced)) lub_left_from_hook(lw, co, status, nresults);
-  return status;
-}
 /* Closes the coroutines that co holds, innermost first, then co. */
 void lub_close_chain(lworker *lw, lua_State *co);
 static inline bool lub_can_yield(lua_State *L, const lworker *lw) {
@@ -297,8 +287,6 @@ const char *lub_fiber_state(const lworker *lw, const lfiber *f);
 const char *lub_worker_state(lub_worker *w);
 /* Sends what each fiber of lw does to whoever asked. In lw's thread. */
 void lub_report_answer(lworker *lw);
-/* The same from a hook, where the running fiber is told to the line, if it was asked for. */
-void lub_report_from_hook(lua_State *L, lworker *lw);
 /* Writes everybody's report; a worker that does not answer in 200 ms is described from outside. Host threads. */
 void lub_report_all(lub_engine *e, FILE *out);
 int lub_dump(lua_State *L);

@@ -41,11 +41,11 @@ const char *lub_worker_state(lub_worker *w) {
   }
 }
 
-/* A worker that describes itself is running, or was interrupted, for that alone: it tells what it did before. */
+/* A worker that describes itself may be running for that alone: it tells what it did before. */
 static const char *state_before(const lworker *lw) {
   lub_worker *w = lw->core;
   if (atomic_load(&w->killed) || atomic_load(&w->cancelled)) return "stopping";
-  if (lw->interrupted || (lw->running != &lw->nobody && !lw->running->core.wait.parked)) return "busy";
+  if (lw->running != &lw->nobody && !lw->running->core.wait.parked) return "busy";
   for (lub_link *k = lub_list_first(&w->fibers); k; k = lub_list_next(&w->fibers, k))
     if (!lub_container(k, lub_fiber, link)->wait.parked)
       return atomic_load(&w->steps) ? "runnable" : "starting";
@@ -99,15 +99,20 @@ static void describe_site(FILE *out, lworker *lw, const lfiber *f) {
   (void)fprintf(out, ", started at %s:%d", ar.short_src, f->line);
 }
 
+/* The coroutine in which it runs or waits. */
+static lua_State *where(const lworker *lw, const lfiber *f) {
+  return f == lw->running && lw->innermost ? lw->innermost : lub_innermost(f->co);
+}
+
 /* What it does, without its name; to be freed. NULL without memory. */
 static char *describe(lworker *lw, const lfiber *f) {
   char *text = NULL;
   size_t n;
   FILE *out = open_memstream(&text, &n);
   if (!out) return NULL;
-  (void)fputs(f == lw->interrupted ? "busy" : lub_fiber_state(lw, f), out);
+  (void)fputs(lub_fiber_state(lw, f), out);
   describe_wait(out, f);
-  describe_place(out, f == lw->running && lw->innermost ? lw->innermost : lub_innermost(f->co));
+  describe_place(out, where(lw, f));
   describe_site(out, lw, f);
   (void)fclose(out);
   return text;
@@ -157,8 +162,7 @@ static void describe_worker(FILE *out, lworker *lw) {
 
 static int push_traceback(lua_State *L) {
   const lfiber *f = lua_touserdata(L, 1);
-  const lworker *lw = f->core.worker->data;
-  luaL_traceback(L, f->core.wait.parked || f != lw->running ? lub_innermost(f->co) : f->co, NULL, 0);
+  luaL_traceback(L, where(f->core.worker->data, f), NULL, 0);
   return 1;
 }
 
@@ -195,27 +199,6 @@ void lub_report_answer(lworker *lw) {
   lub_ask *ask;
   lub_value v;
   while ((ask = lub_worker_asked(lw->core, NULL))) hand_in(lw, ask, answer(lw, ask->about, &v), &v);
-}
-
-static int hook_traceback(lua_State *L) {
-  luaL_traceback(L, L, NULL, 1);
-  return 1;
-}
-
-void lub_report_from_hook(lua_State *L, lworker *lw) {
-  if (!atomic_load_explicit(&lw->core->requested, memory_order_relaxed) || !lua_checkstack(L, LUA_MINSTACK))
-    return;
-  const lub_heart *h = lub_heart_in(&lw->running->core);
-  lub_ask *ask = h ? lub_worker_asked(lw->core, &h->obj) : NULL;
-  lub_value v;
-  size_t n;
-  if (!ask) return;
-  lua_pushcfunction(L, hook_traceback);
-  lub_status status = lua_pcall(L, 0, 1, 0) == LUA_OK ? LUB_OK : LUB_NOMEM;
-  const char *text = status == LUB_OK ? lua_tolstring(L, -1, &n) : NULL;
-  if (text) status = lub_string(lw->core->engine, text, n, &v);
-  lua_pop(L, 1);
-  hand_in(lw, ask, status, &v);
 }
 
 /* A worker that has not answered: it is inside a C call, or its thread has no CPU. */

@@ -166,7 +166,7 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   if (lw->hooked == L) lua_sethook(L, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
   else lua_sethook(L, NULL, 0, 0);
   lw->hooked = NULL;
-  lub_report_from_hook(L, lw);
+  lub_look_at_requests(lw); /* here: nobody has to make way for a question */
   bool over = lub_guard_is_over(L, lw);
   if (over) f->kill = true;
   if (f->closing) { /* its handlers have had their time */
@@ -174,6 +174,9 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
     lub_arm_kill(L, lw);
     raise_past_handlers(L, lw);
   }
+  int slice = lub_carriers_slice();
+  bool makes_way = slice == LUB_SLICE_IS_OVER || slice == LUB_SLICE_IS_LENT;
+  if (!f->kill && !is_fenced(lw) && !makes_way) return;
   if (!lub_can_yield(L, lw)) {
     /* inside a sort or the like. Somebody else serves the others; a kill unwinds as an error, again at every
      * instruction, so that no pcall stops it, up to where Lua can yield */
@@ -185,7 +188,6 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   if (!lua_checkstack(L, 2)) return;
   if (is_fenced(lw)) f->kill = true;
   if (!f->kill) lub_fiber_preempted(&f->core); /* a killed one is closed as soon as it is out */
-  lw->interrupted = f;
   lw->held = lw->forced = true;
   lua_yield(L, 0);
 }
@@ -246,6 +248,14 @@ void lub_hook_follows(lworker *lw, lua_State *co) {
   if (has_hook(before)) lua_sethook(before, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
   if (co) arm_hook(lw, co);
   else lw->hooked = NULL;
+}
+
+/* Something was asked of the worker when no coroutine ran, whose hook the signal could have armed; there may be no second
+ * signal. */
+static void arm_for_request(lworker *lw, lua_State *co) {
+  lw->innermost = NULL; /* no signal comes between */
+  arm_hook(lw, co);
+  lw->innermost = co;
 }
 
 static void on_signal(int sig) {
@@ -495,6 +505,7 @@ static void leave_fiber(lworker *lw, lfiber *f, int status) {
   }
 }
 
+/* Inline: a yield is a longjmp, after which the CPU mispredicts every return. */
 static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   if (lub_unlikely(f->kill && !f->drives)) {
     close_from_outside(lw, f);
@@ -509,10 +520,17 @@ static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   }
   f->begun = true;
   lw->running = f;
-  lw->interrupted = NULL;
   lw->chain_ok = true;
-  if (lub_unlikely(lw->hooked)) lub_hook_follows(lw, NULL); /* it was for who has parked since */
-  int status = lub_resume(lw, from, f->co, nargs, &f->nvalues);
+  lua_State *outer = lw->innermost;
+  if (outer) lub_go_on_in(lw, NULL); /* a hook that was armed is not for this fiber: who had it has parked */
+  lw->innermost = f->co;
+  atomic_signal_fence(memory_order_seq_cst);
+  if (lub_unlikely(atomic_load_explicit(&lw->core->requested, memory_order_relaxed)))
+    arm_for_request(lw, f->co);
+  int status = lua_resume(f->co, from, nargs, &f->nvalues);
+  lub_go_on_in(lw, NULL);
+  lw->innermost = outer;
+  if (lub_unlikely(lw->forced)) lub_left_from_hook(lw, f->co, status, &f->nvalues);
   lw->chain_ok = false; /* what f's end still calls cannot yield */
   bool held = status == LUA_YIELD && lw->held;
   if (held) lw->held = false;

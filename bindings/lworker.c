@@ -137,7 +137,6 @@ static int close_fibers(lua_State *L) {
 
 static void run_slice(lworker *lw) {
   lub_here = lw;
-  lw->interrupted = NULL;
   if (lw->taken.type != LUB_NIL) lub_value_drop(&lw->taken);
   lub_look_at_requests(lw);
   lub_fibers_run(lw);

@@ -100,7 +100,7 @@ bool lub_carriers_have_work_locked(lub_engine *e) {
 
 bool lub_carriers_run_beside(const lub_engine *e) {
   int others = e->nplaces - (self && self->engine == e);
-  return atomic_load_explicit(&e->idle, memory_order_relaxed) < others;
+  return e->opts.carriers > 0 && atomic_load_explicit(&e->idle, memory_order_relaxed) < others;
 }
 
 bool lub_engine_others_wait(lub_engine *e, bool woken) {
@@ -475,7 +475,7 @@ void lub_carriers_close(lub_engine *e) {
   pthread_mutex_lock(&e->lock);
   atomic_store(&e->stopping, true);
   pthread_mutex_unlock(&e->lock);
-  lub_watcher_close(e); /* first: it is the only one who starts more carriers */
+  lub_watcher_close(e); /* first: it starts more carriers */
   pthread_mutex_lock(&e->lock);
   while (wake_idler_locked(e)) continue;
   for (lub_link *k; (k = lub_list_pop(&e->spares));) {

@@ -5,7 +5,9 @@
 #include <string.h>
 #include <time.h>
 #ifdef __linux__
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 #endif
 
 #include "engine.h"
@@ -25,12 +27,14 @@ enum {
 /* Whether a thread sleeps in the kernel: one that has used no CPU may as well have been given none. */
 static bool sleeps(long tid) {
 #ifdef __linux__
-  char path[64], text[256], *state = NULL;
+  char path[64], text[256];
   (void)snprintf(path, sizeof path, "/proc/self/task/%ld/stat", tid);
-  FILE *f = fopen(path, "re");
-  if (!f) return true;
-  if (fgets(text, sizeof text, f)) state = strrchr(text, ')'); /* (name) state */
-  (void)fclose(f);
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = file < 0 ? -1 : read(file, text, sizeof text - 1);
+  if (file >= 0) (void)close(file);
+  if (n <= 0) return true;
+  text[n] = 0;
+  const char *state = strrchr(text, ')'); /* (name) state */
   return !state || state[1] != ' ' || state[2] != 'R';
 #else
   (void)tid;
@@ -294,7 +298,7 @@ static void *watch(void *arg) {
     keep_timers_locked(e);
     quiet = busy ? 0 : quiet + 1;
     if (quiet == QUIET_LOOKS) {
-      atomic_store(&e->watching, true); /* and look once more: pairs with lub_carriers_watch */
+      atomic_store(&e->watching, true); /* and look once more: pairs with lub_watcher_rouse */
       continue;
     }
     int64_t complain_ns = complain_locked(e);

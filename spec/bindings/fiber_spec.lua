@@ -317,6 +317,29 @@ describe("fibers of one worker", function()
     end
   end)
 
+  in_worker("do not make way for a question, which their worker answers where it is", function()
+    local stop = lub.chan()
+    local w = lub.spawn(function(stop)
+      local inside, mixed = false, 0
+      local function work()
+        while not stop:closed() do
+          if inside then mixed = mixed + 1 end
+          inside = true
+          for _ = 1, 2000 do end
+          inside = false
+          lub.yield()
+        end
+      end
+      local a, b = lub.go(work), lub.go(work)
+      a:join()
+      b:join()
+      return mixed
+    end, stop)
+    for _ = 1, 200 do w:traceback() end
+    stop:close()
+    same({ 0 }, { w:join() })
+  end, { carriers = 2 })
+
   everywhere("take turns at yield", function()
     local log = {}
     local function work(name)

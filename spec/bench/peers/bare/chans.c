@@ -135,7 +135,7 @@ static uint32_t random_below(uint32_t n) {
   return (uint32_t)((seed >> 32) * n >> 32);
 }
 
-/* select(ch, ... [, 0]) */
+/* select(ch, ... [, 0]); its upvalue tells a timeout. */
 static int select_chans(lua_State *L) {
   int n = lua_gettop(L);
   bool waits = lua_isuserdata(L, n);
@@ -150,7 +150,11 @@ static int select_chans(lua_State *L) {
     lua_pushinteger(L, at);
     return 3;
   }
-  if (!waits) return 0;
+  if (!waits) {
+    lua_pushnil(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    return 2;
+  }
   for (int i = 1; i <= n; i++) *push_parked(&to_chan(L, i)->receivers) = (parked){L, i};
   return lua_yield(L, 0);
 }
@@ -245,7 +249,8 @@ void open_chans(lua_State *L) {
   static const luaL_Reg timer_methods[] = {{"stop", timer_stop}, {NULL, NULL}};
   static const luaL_Reg functions[] = {
       {"chan", new_chan}, {"select", select_chans}, {"after", new_timer}, {"now", push_now}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  lua_pushliteral(L, "timeout");
+  luaL_setfuncs(L, functions, 1);
   open_type(L, &CHANS, methods, "__call", chan_recv);
   open_type(L, &TIMERS, timer_methods, "__gc", timer_free);
 }
