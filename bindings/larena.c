@@ -4,13 +4,15 @@
 #include <stdbool.h>
 #include <string.h>
 
-typedef struct lcell {
+typedef struct lcell { /* of a size in the lists */
   struct lcell *next;
+  size_t size; /* while it is in none: see trim */
 } lcell;
 
 typedef struct lchunk {                    /* its cells lie behind it */
   _Alignas(LUB_ARENA_GRAIN) size_t nbytes; /* of the cells */
-  size_t idle;                             /* ... that are in the lists: see trim */
+  size_t idle;                             /* ... that are in the lists, as trim counts them */
+  lcell *cells;                            /* ... which are these */
 } lchunk;
 
 /* Bytes of a chunk: an eighth of what there is. Those of a worker that does little are no larger than what it needs, and
@@ -25,6 +27,8 @@ enum { SMALL = LUB_ARENA_MOST };
 #endif
 
 void lub_arena_init(larena *a, const lub_allocator *mem) { *a = (larena){.mem = mem, .trim_at = IDLE}; }
+
+void lub_arena_begin_close(larena *a) { a->trim_at = SIZE_MAX; }
 
 void lub_arena_close(larena *a) {
   for (uint32_t i = 0; i < a->count; i++) lub_free(a->mem, a->chunks[i]);
@@ -53,6 +57,10 @@ static uint32_t count_up_to(const larena *a, const void *address) {
     else high = middle;
   }
   return low;
+}
+
+static bool lies_in(const lchunk *c, const void *cell) {
+  return (uintptr_t)cell - (uintptr_t)c < sizeof *c + c->nbytes;
 }
 
 static lchunk *chunk_of(const larena *a, const void *cell) { return a->chunks[count_up_to(a, cell) - 1]; }
@@ -85,37 +93,54 @@ static bool add_chunk(larena *a) {
   return true;
 }
 
-static void drop_idle_cells(larena *a) {
-  for (size_t size = 0; size < LUB_ARENA_SIZES; size++)
-    for (lcell **at = &a->free[size]; *at;) {
-      const lchunk *c = chunk_of(a, *at);
-      if (c->idle < c->nbytes) {
-        at = &(*at)->next;
-        continue;
-      }
-      *at = (*at)->next;
-      a->idle -= bytes_of(size);
+/* Sorts what is in the lists by chunk. Neighbours in a list have often been neighbours in memory. */
+static void gather(larena *a) {
+  lchunk *c = NULL;
+  for (size_t size = 0; size < LUB_ARENA_SIZES; size++) {
+    for (lcell *cell = a->free[size], *next; cell; cell = next) {
+      next = cell->next;
+      if (!c || !lies_in(c, cell)) c = chunk_of(a, cell);
+      cell->size = size;
+      cell->next = c->cells;
+      c->cells = cell;
+      c->idle += bytes_of(size);
     }
+    a->free[size] = NULL;
+  }
 }
 
-/* Gives back the chunks whose cells are all in the lists. It looks at each such cell twice: so next when a quarter of all
- * there is has been given back since. True: some went. */
+static void put_back(larena *a, lchunk *c) {
+  for (lcell *cell = c->cells, *next; cell; cell = next) {
+    next = cell->next;
+    cell->next = a->free[cell->size];
+    a->free[cell->size] = cell;
+  }
+}
+
+static void drop(larena *a, lchunk *c) {
+  a->idle -= c->nbytes;
+  a->total -= c->nbytes + sizeof *c;
+  if (a->end == (char *)(c + 1) + c->nbytes) a->at = a->end = NULL; /* which it had given out whole */
+  lub_free(a->mem, c);
+}
+
+/* Gives back the chunks whose cells are all in the lists. It looks at each such cell: so next when a quarter of all there is
+ * has been given back since. True: some went. */
 static bool trim(larena *a) {
   uint32_t kept = 0, before = a->count;
-  for (uint32_t i = 0; i < a->count; i++) a->chunks[i]->idle = 0;
-  for (size_t size = 0; size < LUB_ARENA_SIZES; size++)
-    for (const lcell *cell = a->free[size]; cell; cell = cell->next)
-      chunk_of(a, cell)->idle += bytes_of(size);
-  drop_idle_cells(a);
+  for (uint32_t i = 0; i < before; i++) {
+    a->chunks[i]->idle = 0;
+    a->chunks[i]->cells = NULL;
+  }
+  gather(a);
   for (uint32_t i = 0; i < before; i++) {
     lchunk *c = a->chunks[i];
-    if (c->idle < c->nbytes) {
+    if (c->idle == c->nbytes) {
+      drop(a, c);
+    } else {
+      put_back(a, c);
       a->chunks[kept++] = c;
-      continue;
     }
-    a->total -= c->nbytes + sizeof *c;
-    if (a->end == (char *)(c + 1) + c->nbytes) a->at = a->end = NULL; /* which it had given out whole */
-    lub_free(a->mem, c);
   }
   a->count = kept;
   a->trim_at = a->idle + (a->total / 4 > IDLE ? a->total / 4 : IDLE);

@@ -75,6 +75,7 @@ static void close_state(lworker *lw) {
   lua_State *L = lw->L;
   lw->innermost = NULL;
   lub_here = lw;
+  lub_arena_begin_close(&lw->arena);
   lua_close(L);
   lub_here = NULL;
   lw->L = NULL;

@@ -158,7 +158,10 @@ static void test_back(void) {
     if (i / 300 % 4 == 0) (void)lub_arena_realloc(&a, all[i], 1 + i % 300, 0);
   CHECK("so in the end nearly all does", l.blocks < full / 3);
   CHECK("and may be had again", fill_up(&a, all, MANY) == MANY && l.blocks <= full + 20);
+  lub_arena_begin_close(&a);
+  full = l.blocks;
   empty(&a, all, MANY);
+  CHECK("before it closes nothing goes that will go at once", !CHUNKS || l.blocks == full);
   lub_arena_close(&a);
   l.most = 20;
   size_t n = fill_up(&a, all, MANY);
