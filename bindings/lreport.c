@@ -162,7 +162,8 @@ static void describe_worker(FILE *out, lworker *lw) {
 
 static int push_traceback(lua_State *L) {
   const lfiber *f = lua_touserdata(L, 1);
-  luaL_traceback(L, where(f->core.worker->data, f), NULL, 0);
+  lua_State *co = where(f->core.worker->data, f);
+  luaL_traceback(L, co, NULL, co == L); /* without this function */
   return 1;
 }
 

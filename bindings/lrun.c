@@ -9,6 +9,8 @@
 enum {
   MAX_DRIVES = 100,
   CLOSING_NS = 100000000, /* what the close handlers of a killed fiber get */
+  /* Instructions to the hook: Lua may just have read that there are none to be counted, and be about to count one. */
+  COUNT = 2,
 };
 
 /* ---- before and after a wait ------------------------------------------------------------------------------ */
@@ -229,15 +231,20 @@ static void arm_hook(lworker *lw, lua_State *L) {
   } else if (lw->hooked != L) { /* a kill has armed it */
     lw->saved_hook.f = NULL;
   }
-  if (!has_hook(L) || lua_gethookmask(L) != LUA_MASKCOUNT) lua_sethook(L, leave_hook, LUA_MASKCOUNT, 1);
+  lua_sethook(L, leave_hook, LUA_MASKCOUNT, COUNT);
   lw->hooked = L;
+}
+
+/* Whoever runs may go on for now. A policy has a count of instructions of its own, which our hook would begin anew. */
+static bool goes_on(const lworker *lw) {
+  return lw->sim ? !lub_guard_interrupts(lw) : lw->judging && !atomic_load(&lw->core->killed);
 }
 
 /* In a signal handler, on the thread that runs w. lua_sethook may be called there (as lua.c does). */
 void lub_worker_interrupt(lub_worker *w) {
   lworker *lw = w->data;
   lua_State *L = lw->innermost;
-  if (lw->sim && !lub_guard_interrupts(lw)) return;
+  if (goes_on(lw)) return;
   if (L && (!lw->hooked || lw->hooked == L)) arm_hook(lw, L); /* otherwise lub_hook_follows does, at once */
 }
 
@@ -250,8 +257,8 @@ void lub_hook_follows(lworker *lw, lua_State *co) {
   else lw->hooked = NULL;
 }
 
-/* Something was asked of the worker when no coroutine ran, whose hook the signal could have armed; there may be no second
- * signal. */
+/* Before co runs: something was asked of the worker when no coroutine did, whose hook the signal could have armed; there
+ * may be no second signal. */
 static void arm_for_request(lworker *lw, lua_State *co) {
   lw->innermost = NULL; /* no signal comes between */
   arm_hook(lw, co);
@@ -591,6 +598,7 @@ static void drive(lua_State *L, lworker *lw, lfiber *f) {
     else if (next->drives) next->turn = true;
     else run_fiber(L, lw, next);
   }
+  if (atomic_load_explicit(&lw->core->requested, memory_order_relaxed)) arm_for_request(lw, L);
   f->drives = f->turn = false;
   if (--lw->depth == 0) lub_worker_drive(lw->core, false);
   lub_worker_set_current(before);

@@ -340,6 +340,25 @@ describe("fibers of one worker", function()
     same({ 0 }, { w:join() })
   end, { carriers = 2 })
 
+  in_worker("keep a hook of their own, and die when killed, however often they are asked meanwhile", function()
+    local stop, kept = lub.chan(), lub.chan()
+    local w = lub.spawn(function(stop, kept)
+      local function line() end
+      debug.sethook(line, "l")
+      while not stop:closed() do
+        for _ = 1, 100 do local _ = 1 end
+      end
+      kept:send(debug.gethook() == line)
+      while true do end
+    end, stop, kept)
+    for _ = 1, 2000 do w:traceback() end
+    stop:close()
+    assert(kept:recv(10))
+    w:kill()
+    same({ nil, "killed" }, { w:join(10) })
+    eventually(function() return w:state() == "dead" end)
+  end, { carriers = 2 })
+
   everywhere("take turns at yield", function()
     local log = {}
     local function work(name)

@@ -509,6 +509,38 @@ describe("in real time", function()
     for _ in verdicts do end
   end)
 
+  it("a policy that loops is cut off, though its judge is asked all the while what it does", function()
+    local function waits(h, go)
+      h:unit(1)
+      go:recv()
+    end
+    local looped = { name = "looped", interval = 0.01, policy = function() while true do end end }
+    local late = { name = "late", interval = 0.01, policy = function(h)
+      return h.unit and h.unit_age > 0.2 and "dead" or "alive", 0.02
+    end }
+    local w2, _, go2, verdicts = ward(late, waits)
+    local w1, _, go1 = ward(looped, waits)
+    local stop = lub.chan()
+    local asker = lub.spawn(function(stop)
+      while not stop:closed() do
+        for _, w in ipairs(lub.workers()) do
+          if w:name() == "judge" then w:traceback() end
+        end
+      end
+    end, stop)
+    go1:send(true)
+    go2:send(true)
+    local v = verdicts:recv(helper.long)
+    stop:close()
+    assert.equals("dead", v and v.verdict) -- the judge has come to it
+    asker:join()
+    go1:send(true)
+    go2:send(true)
+    w1:join()
+    w2:join()
+    for _ in verdicts do end
+  end)
+
   it("who waits pulses, and is alive", function()
     local w, h, go, verdicts = ward({ name = "idle", interval = 0.002, limit = 0.004 }, function(h, go)
       h:unit(1)
