@@ -150,6 +150,8 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   bool others_wait = atomic_load(&e->waiting) || lub_place_is_waited_at(p);
   bool over = c->ran_ns >= c->told_ns + LONG_NS; /* the fiber itself, not its siblings before it */
   bool in_c = c->told_ns ? c->ran_ns >= c->told_ns + TICK_NS : !burns && sleeps(c->tid);
+  /* told 10 ms ago to end at a switch, it has switched since, and goes on: inside a C call, which its fiber cannot leave */
+  bool drives = c->moved && !over && c->ticks % LONG_TICKS == 0 && atomic_load(&c->over) == LUB_SLICE_ENDS;
   c->signalled = c->moved && e->opts.preempt_signal && ((over && others_wait) || c->ticks % LONG_TICKS == 0);
   if (c->signalled) {
     tell_over(c, over, steps);
@@ -157,6 +159,7 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
     c->moved = false;
     if (over) c->told_ns = c->ran_ns;
   }
+  in_c |= drives;
   if (!e->opts.preempt_signal) in_c |= c->ticks > LONG_TICKS; /* it cannot be told to leave */
   if (p && others_wait && in_c && !atomic_load(&e->idle)) {
     lub_carriers_replace_locked(e, c);

@@ -287,6 +287,22 @@ describe("law 4: nothing hogs", function()
     end
   end, { carriers = 1 })
 
+  in_worker("nor does one that waits inside a sort, again and again, while its sibling runs, on one carrier", function()
+    local stop = lub.chan()
+    local w = lub.spawn(function(stop)
+      lub.go(function() while not stop:closed() do lub.yield() end end)
+      while not stop:closed() do
+        table.sort({ 3, 1, 2 }, function(a, b)
+          lub.yield()
+          return a < b
+        end)
+      end
+    end, stop)
+    for _ = 1, 20 do assert(lub.sleep(0.001)) end
+    stop:close()
+    same(0, select("#", w:join(10)))
+  end, { carriers = 1 })
+
   in_worker("not in nested coroutines, under pcall, or both, on one carrier", function()
     local loops = {
       function() coroutine.wrap(function() coroutine.wrap(function() while true do end end)() end)() end,
