@@ -318,7 +318,7 @@ describe("fibers of one worker", function()
   end)
 
   in_worker("do not make way for a question, which their worker answers where it is", function()
-    local stop = lub.chan()
+    local till = lub.chan()
     local w = lub.spawn(function(stop)
       local inside, mixed = false, 0
       local function work()
@@ -334,25 +334,25 @@ describe("fibers of one worker", function()
       a:join()
       b:join()
       return mixed
-    end, stop)
+    end, till)
     for _ = 1, 200 do w:traceback() end
-    stop:close()
+    till:close()
     same({ 0 }, { w:join() })
   end, { carriers = 2 })
 
   in_worker("keep a hook of their own, and die when killed, however often they are asked meanwhile", function()
-    local stop, kept = lub.chan(), lub.chan()
-    local w = lub.spawn(function(stop, kept)
+    local till, kept = lub.chan(), lub.chan()
+    local w = lub.spawn(function(stop, answer)
       local function line() end
       debug.sethook(line, "l")
       while not stop:closed() do
         for _ = 1, 100 do local _ = 1 end
       end
-      kept:send(debug.gethook() == line)
+      answer:send(debug.gethook() == line)
       while true do end
-    end, stop, kept)
+    end, till, kept)
     for _ = 1, 2000 do w:traceback() end
-    stop:close()
+    till:close()
     assert(kept:recv(10))
     w:kill()
     same({ nil, "killed" }, { w:join(10) })

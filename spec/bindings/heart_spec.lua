@@ -520,18 +520,18 @@ describe("in real time", function()
     end }
     local w2, _, go2, verdicts = ward(late, waits)
     local w1, _, go1 = ward(looped, waits)
-    local stop = lub.chan()
+    local till = lub.chan()
     local asker = lub.spawn(function(stop)
       while not stop:closed() do
         for _, w in ipairs(lub.workers()) do
           if w:name() == "judge" then w:traceback() end
         end
       end
-    end, stop)
+    end, till)
     go1:send(true)
     go2:send(true)
     local v = verdicts:recv(helper.long)
-    stop:close()
+    till:close()
     assert.equals("dead", v and v.verdict) -- the judge has come to it
     asker:join()
     go1:send(true)

@@ -288,7 +288,7 @@ describe("law 4: nothing hogs", function()
   end, { carriers = 1 })
 
   in_worker("nor does one that waits inside a sort, again and again, while its sibling runs, on one carrier", function()
-    local stop = lub.chan()
+    local till = lub.chan()
     local w = lub.spawn(function(stop)
       lub.go(function() while not stop:closed() do lub.yield() end end)
       while not stop:closed() do
@@ -297,9 +297,9 @@ describe("law 4: nothing hogs", function()
           return a < b
         end)
       end
-    end, stop)
+    end, till)
     for _ = 1, 20 do assert(lub.sleep(0.001)) end
-    stop:close()
+    till:close()
     same(0, select("#", w:join(10)))
   end, { carriers = 1 })
 
