@@ -20,8 +20,7 @@ enum { LUB_RING_LEAST = 8, LUB_RING_MOST = 65536 };
 
 typedef struct lub_ring_end { /* apart from the other, whom other threads write */
   atomic_ullong at;           /* lap << 33 | index << 1 | whether it is shut */
-  atomic_int
-      trust; /* that looking on pays: so often it may fail; below 0: so often it is not tried any more */
+  atomic_int trust;           /* how often looking on may fail yet; below 0: how often it is left out */
   char apart[LUB_CACHE_LINE - sizeof(atomic_ullong) - sizeof(atomic_int)];
 } lub_ring_end;
 
