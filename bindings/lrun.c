@@ -9,8 +9,6 @@
 enum {
   MAX_DRIVES = 100,
   CLOSING_NS = 100000000, /* what the close handlers of a killed fiber get */
-  /* Instructions to the hook: Lua may just have read that there are none to be counted, and be about to count one. */
-  COUNT = 2,
 };
 
 /* ---- before and after a wait ------------------------------------------------------------------------------ */
@@ -231,7 +229,8 @@ static void arm_hook(lworker *lw, lua_State *L) {
   } else if (lw->hooked != L) { /* a kill has armed it */
     lw->saved_hook.f = NULL;
   }
-  lua_sethook(L, leave_hook, LUA_MASKCOUNT, COUNT);
+  /* anew, if it is there: Lua may have read that nothing is to be counted, and then counted */
+  lua_sethook(L, leave_hook, LUA_MASKCOUNT, 1);
   lw->hooked = L;
 }
 
