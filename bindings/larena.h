@@ -25,7 +25,8 @@ typedef struct larena {
 } larena;
 
 void lub_arena_init(larena *a, const lub_allocator *mem);
-/* All blocks will be given back, and then it is closed: until then no chunk is looked for that could go sooner. */
+/* All blocks will be given back, and then it is closed: until then, while there is memory, no chunk is
+ * looked for that could go sooner. */
 void lub_arena_begin_close(larena *a);
 /* The chunks go, and with them all small blocks; it may be used again. */
 void lub_arena_close(larena *a);

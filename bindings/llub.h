@@ -258,8 +258,9 @@ static inline int lub_hold(lua_State *L, lworker *lw) {
 }
 /* The coroutine in which a parked fiber really waits. */
 lua_State *lub_innermost(lua_State *co);
-/* Steps of the next two. */
+/* A step of the next. */
 void lub_hook_follows(lworker *lw, lua_State *co);
+/* After a resume of co with lworker.forced set: a hook has taken it off; its marks are put there and counted. */
 void lub_left_from_hook(lworker *lw, lua_State *co, int status, int *nresults);
 /* From here on co is the innermost coroutine that runs, NULL: none. What interrupts the worker interrupts it. */
 static inline void lub_go_on_in(lworker *lw, lua_State *co) {

@@ -174,19 +174,18 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
     lub_arm_kill(L, lw);
     raise_past_handlers(L, lw);
   }
+  if (is_fenced(lw)) f->kill = true;
   int slice = lub_carriers_slice();
   bool makes_way = slice == LUB_SLICE_IS_OVER || slice == LUB_SLICE_IS_LENT;
-  if (!f->kill && !is_fenced(lw) && !makes_way) return;
+  if (!f->kill && !makes_way) return;
   if (!lub_can_yield(L, lw)) {
     /* inside a sort or the like. Somebody else serves the others; a kill unwinds as an error, again at every
      * instruction, so that no pcall stops it, up to where Lua can yield */
-    if (!f->kill && !is_fenced(lw)) return;
-    f->kill = true;
+    if (!f->kill) return;
     lub_arm_kill(L, lw);
     raise_past_handlers(L, lw);
   }
   if (!lua_checkstack(L, 2)) return;
-  if (is_fenced(lw)) f->kill = true;
   if (!f->kill) lub_fiber_preempted(&f->core); /* a killed one is closed as soon as it is out */
   lw->held = lw->forced = true;
   lua_yield(L, 0);
@@ -256,9 +255,10 @@ void lub_hook_follows(lworker *lw, lua_State *co) {
   else lw->hooked = NULL;
 }
 
-/* Before co runs: something was asked of the worker when no coroutine did, whose hook the signal could have armed; there
- * may be no second signal. */
-static void arm_for_request(lworker *lw, lua_State *co) {
+/* Before co runs: something may have been asked of the worker when no coroutine did, whose hook the signal could have armed;
+ * there may be no second signal. */
+static inline void arm_for_request(lworker *lw, lua_State *co) {
+  if (lub_likely(!atomic_load_explicit(&lw->core->requested, memory_order_relaxed))) return;
   lw->innermost = NULL; /* no signal comes between */
   arm_hook(lw, co);
   lw->innermost = co;
@@ -531,8 +531,7 @@ static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   if (outer) lub_go_on_in(lw, NULL); /* a hook that was armed is not for this fiber: who had it has parked */
   lw->innermost = f->co;
   atomic_signal_fence(memory_order_seq_cst);
-  if (lub_unlikely(atomic_load_explicit(&lw->core->requested, memory_order_relaxed)))
-    arm_for_request(lw, f->co);
+  arm_for_request(lw, f->co);
   int status = lua_resume(f->co, from, nargs, &f->nvalues);
   lub_go_on_in(lw, NULL);
   lw->innermost = outer;
@@ -597,7 +596,7 @@ static void drive(lua_State *L, lworker *lw, lfiber *f) {
     else if (next->drives) next->turn = true;
     else run_fiber(L, lw, next);
   }
-  if (atomic_load_explicit(&lw->core->requested, memory_order_relaxed)) arm_for_request(lw, L);
+  arm_for_request(lw, L);
   f->drives = f->turn = false;
   if (--lw->depth == 0) lub_worker_drive(lw->core, false);
   lub_worker_set_current(before);

@@ -11,7 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #endif

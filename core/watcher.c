@@ -3,7 +3,6 @@
 
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 #ifdef __linux__
 #include <fcntl.h>
 #include <stdio.h>
@@ -149,17 +148,17 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   c->moved |= used_ns > (c->signalled ? LITTLE_NS : 0);
   bool others_wait = atomic_load(&e->waiting) || lub_place_is_waited_at(p);
   bool over = c->ran_ns >= c->told_ns + LONG_NS; /* the fiber itself, not its siblings before it */
-  bool in_c = c->told_ns ? c->ran_ns >= c->told_ns + TICK_NS : !burns && sleeps(c->tid);
+  bool in_time = c->ticks % LONG_TICKS == 0;
   /* told 10 ms ago to end at a switch, it has switched since, and goes on: inside a C call, which its fiber cannot leave */
-  bool drives = c->moved && !over && c->ticks % LONG_TICKS == 0 && atomic_load(&c->over) == LUB_SLICE_ENDS;
-  c->signalled = c->moved && e->opts.preempt_signal && ((over && others_wait) || c->ticks % LONG_TICKS == 0);
+  bool drives = c->moved && !over && in_time && atomic_load(&c->over) == LUB_SLICE_ENDS;
+  bool in_c = drives || (c->told_ns ? c->ran_ns >= c->told_ns + TICK_NS : !burns && sleeps(c->tid));
+  c->signalled = c->moved && e->opts.preempt_signal && ((over && others_wait) || in_time);
   if (c->signalled) {
     tell_over(c, over, steps);
     (void)pthread_kill(c->thread, e->opts.preempt_signal);
     c->moved = false;
     if (over) c->told_ns = c->ran_ns;
   }
-  in_c |= drives;
   if (!e->opts.preempt_signal) in_c |= c->ticks > LONG_TICKS; /* it cannot be told to leave */
   if (p && others_wait && in_c && !atomic_load(&e->idle)) {
     lub_carriers_replace_locked(e, c);
@@ -333,8 +332,6 @@ lub_status lub_watcher_open_locked(lub_engine *e) {
 }
 
 void lub_watcher_close(lub_engine *e) {
-  pthread_mutex_lock(&e->lock);
   pthread_cond_broadcast(&e->watch);
-  pthread_mutex_unlock(&e->lock);
   if (e->watcher_runs) pthread_join(e->watcher, NULL);
 }

@@ -11,7 +11,7 @@
 
 /* Starts it; with engine.lock. LUB_THREAD. */
 lub_status lub_watcher_open_locked(lub_engine *e);
-/* Waits for its end, with engine.stopping set. */
+/* Waits for its end; engine.stopping was set, with engine.lock. */
 void lub_watcher_close(lub_engine *e);
 /* A carrier or a pinned worker's thread begins to run: the watcher is to be awake. */
 void lub_watcher_rouse(lub_engine *e);
