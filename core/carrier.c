@@ -22,7 +22,6 @@ enum {
   TIMER_TURNS = 8,   /* slices between two looks at the clock */
   FAIR_TURNS = 16,   /* ... before the queue comes before `next` */
   GLOBAL_TURNS = 61, /* ... before the engine's queue comes before the place's (Go's schedtick) */
-  STEAL_MAX = 32,
 };
 
 static LUB_THREAD_LOCAL lub_carrier *self;
@@ -47,41 +46,6 @@ static lub_worker *pop_global(lub_engine *e, bool others) {
   if (k) atomic_fetch_sub(&e->waiting, 1);
   pthread_mutex_unlock(&e->lock);
   return k ? lub_container(k, lub_worker, link) : NULL;
-}
-
-static void push_place(lub_place *p, lub_worker *w) {
-  pthread_mutex_lock(&p->lock);
-  lub_list_push(&p->queue, &w->link);
-  atomic_fetch_add(&p->length, 1); /* IDLE */
-  pthread_mutex_unlock(&p->lock);
-}
-
-static lub_worker *pop_place(lub_place *p) {
-  if (atomic_load_explicit(&p->length, memory_order_relaxed) == 0) return NULL;
-  pthread_mutex_lock(&p->lock);
-  lub_link *k = lub_list_pop(&p->queue);
-  if (k) atomic_fetch_sub(&p->length, 1);
-  pthread_mutex_unlock(&p->lock);
-  return k ? lub_container(k, lub_worker, link) : NULL;
-}
-
-static lub_worker *pop_next(lub_place *p) {
-  if (!atomic_load_explicit(&p->next, memory_order_relaxed)) return NULL;
-  return atomic_exchange_explicit(&p->next, NULL, memory_order_acq_rel);
-}
-
-/* Half of what waits at `from` (Go's runqsteal); the first to run now, the rest to `to`. */
-static lub_worker *steal(lub_place *to, lub_place *from) {
-  if (atomic_load(&from->length) == 0) return NULL;
-  lub_link *taken[STEAL_MAX];
-  int n = 0;
-  pthread_mutex_lock(&from->lock);
-  int half = (atomic_load(&from->length) + 1) / 2;
-  while (n < half && n < STEAL_MAX) taken[n++] = lub_list_pop(&from->queue);
-  atomic_fetch_sub(&from->length, n);
-  pthread_mutex_unlock(&from->lock);
-  for (int i = 1; i < n; i++) push_place(to, lub_container(taken[i], lub_worker, link));
-  return n ? lub_container(taken[0], lub_worker, link) : NULL;
 }
 
 static bool have_work(lub_engine *e) {
@@ -166,7 +130,7 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   if (lub_unlikely(atomic_load_explicit(&self->hogs, memory_order_relaxed))) lub_watcher_mind_hog(e);
   if (lub_likely(!second))
     return; /* it runs here, soon: waking another carrier would cost more than it waits */
-  push_place(p, second);
+  lub_place_push(p, second);
   wake_one(e);
 }
 
@@ -207,10 +171,17 @@ static lub_worker *take_own(lub_engine *e, lub_carrier *c, lub_place *p) {
   uint32_t turn = ++c->turns;
   if (lub_unlikely(turn % TIMER_TURNS == 0)) lub_engine_run_timers(e);
   if (lub_unlikely(turn % GLOBAL_TURNS == 0)) w = pop_global(e, true);
-  if (lub_unlikely(!w && turn % FAIR_TURNS == 0)) w = pop_place(p);
-  if (lub_likely(!w)) w = pop_next(p);
-  if (!w) w = pop_place(p);
+  if (lub_unlikely(!w && turn % FAIR_TURNS == 0)) w = lub_place_pop(p);
+  if (lub_likely(!w)) w = lub_place_pop_next(p);
+  if (!w) w = lub_place_pop(p);
   return w ? w : pop_global(e, false);
+}
+
+static lub_worker *steal(lub_engine *e, lub_place *p) {
+  lub_worker *w = NULL;
+  for (int k = 1; k < e->nplaces && !w; k++)
+    w = lub_place_steal(p, &e->places[(p - e->places + k) % e->nplaces]);
+  return w;
 }
 
 /* Looks around for a while if others run, who may soon have work for two. */
@@ -218,7 +189,7 @@ static lub_worker *search(lub_engine *e, lub_place *p) {
   int rounds = atomic_load(&e->idle) + atomic_load(&e->searching) < e->nplaces ? SPIN : 1;
   for (int i = 0; i < rounds; i++) {
     lub_worker *w = pop_global(e, false);
-    for (int k = 1; k < e->nplaces && !w; k++) w = steal(p, &e->places[(p - e->places + k) % e->nplaces]);
+    if (!w) w = steal(e, p);
     if (w) return w;
     lub_pause();
   }
@@ -361,8 +332,8 @@ void lub_carriers_leave_place_locked(lub_engine *e) {
 
 void lub_carriers_offer_next_locked(lub_engine *e, lub_place *p) {
   if (atomic_load(&e->idle) == 0) return;
-  lub_worker *w = pop_next(p);
-  if (w) push_place(p, w);
+  lub_worker *w = lub_place_pop_next(p);
+  if (w) lub_place_push(p, w);
   if (have_work(e)) (void)wake_idler_locked(e);
 }
 
@@ -430,12 +401,7 @@ static lub_status make_places(lub_engine *e) {
   if (e->opts.max_carriers < e->nplaces) e->opts.max_carriers = e->nplaces;
   e->max_threads = e->opts.max_carriers;
   if (!(e->places = lub_alloc(&e->mem, (size_t)e->nplaces * sizeof *e->places))) return LUB_NOMEM;
-  for (int i = 0; i < e->nplaces; i++) {
-    lub_place *p = &e->places[i];
-    memset(p, 0, sizeof *p);
-    lub_list_init(&p->queue);
-    pthread_mutex_init(&p->lock, NULL);
-  }
+  for (int i = 0; i < e->nplaces; i++) lub_place_init(&e->places[i]);
   size_t nbytes = (size_t)e->max_threads * sizeof *e->carriers;
   if (!(e->carriers = lub_alloc(&e->mem, nbytes))) return LUB_NOMEM;
   memset(e->carriers, 0, nbytes);
@@ -445,7 +411,7 @@ static lub_status make_places(lub_engine *e) {
 }
 
 static void free_places(lub_engine *e) {
-  for (int i = 0; i < e->nplaces && e->places; i++) pthread_mutex_destroy(&e->places[i].lock);
+  for (int i = 0; i < e->nplaces && e->places; i++) lub_place_close(&e->places[i]);
   lub_free(&e->mem, e->places);
   lub_free(&e->mem, e->carriers);
   e->places = NULL;

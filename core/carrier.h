@@ -1,4 +1,4 @@
-/* carrier.h - the threads that run workers, after Go's runtime/proc.go: a carrier is an M, a place a P.
+/* carrier.h - the threads that run workers, after Go's runtime/proc.go: a carrier is an M, a place (place.h) a P.
  *
  * A place is the right to run, with a queue; there are as many as CPUs. A carrier without a place is a spare. What a
  * carrier wakes goes to its own place, the latest first (`next`), so that two workers that talk stay on one CPU; an idle
@@ -9,17 +9,9 @@
 #ifndef LUB_CARRIER_H
 #define LUB_CARRIER_H
 
-#include "worker.h"
+#include "place.h"
 
 enum { LUB_CARRIERS_MAX = 4096, LUB_THREADS_MAX = 65536 };
-
-typedef struct lub_place {
-  lub_worker *_Atomic next;   /* runs before the queue */
-  atomic_int length;          /* of the queue; written under lock, read without as a hint */
-  pthread_mutex_t lock;       /* guards queue */
-  lub_list queue;             /* lub_worker.link, oldest first */
-  char apart[LUB_CACHE_LINE]; /* from the next place, which another CPU writes */
-} lub_place;
 
 typedef struct lub_carrier {
   pthread_t thread;
@@ -46,11 +38,6 @@ typedef struct lub_carrier {
   bool moved;     /* ... it has used some since it was last signalled; the watcher's */
   bool signalled; /* at the last look; the watcher's */
 } lub_carrier;
-
-/* Whether a worker waits at p, which may be nobody's. */
-static inline bool lub_place_is_waited_at(const lub_place *p) {
-  return p && (atomic_load(&p->length) || atomic_load(&p->next));
-}
 
 /* The kernel's number of the calling thread, 0 where there is none. */
 long lub_thread_id(void);
