@@ -34,7 +34,7 @@ const char *lub_worker_state(lub_worker *w) {
   }
   if (atomic_load(&w->killed) || atomic_load(&w->cancelled)) return "stopping";
   switch (atomic_load(&w->state)) {
-    case LUB_QUEUED: return atomic_load(&w->steps) ? "runnable" : "starting";
+    case LUB_QUEUED: return atomic_load(&w->own.steps) ? "runnable" : "starting";
     case LUB_RUNNING:
     case LUB_NOTIFIED: return lub_watcher_sees_in_c(w->engine, w) ? "in_c" : "busy";
     default: return atomic_load(&w->blocked) ? "blocked_send" : "idle";
@@ -48,7 +48,7 @@ static const char *state_before(const lworker *lw) {
   if (lw->running != &lw->nobody && !lw->running->core.wait.parked) return "busy";
   for (lub_link *k = lub_list_first(&w->fibers); k; k = lub_list_next(&w->fibers, k))
     if (!lub_container(k, lub_fiber, link)->wait.parked)
-      return atomic_load(&w->steps) ? "runnable" : "starting";
+      return atomic_load(&w->own.steps) ? "runnable" : "starting";
   return lub_fiber_state(lw, lw->main);
 }
 

@@ -2,7 +2,9 @@
  *
  * IDLE. No wake is lost between a carrier that goes idle and a thread that queues a worker: the one adds itself to
  * `idle` and then reads the queues' lengths, the other adds to a length and then reads `idle`; all four are
- * sequentially consistent, so at least one sees the other. */
+ * sequentially consistent, so at least one sees the other. For what a place keeps (talk.h) nobody is woken but by who ends
+ * the keeping; its own carrier does not go idle before its queue is empty, and who gives workers back to it reads whether it
+ * has. */
 #include "carrier.h"
 
 #include <sched.h>
@@ -48,16 +50,17 @@ static lub_worker *pop_global(lub_engine *e, bool others) {
   return k ? lub_container(k, lub_worker, link) : NULL;
 }
 
-static bool have_work(lub_engine *e) {
-  if (atomic_load(&e->waiting)) return true;
+/* For the carrier that has p, or, without it, one that has an empty place. */
+static bool have_work(lub_engine *e, const lub_place *p) {
+  if (atomic_load(&e->waiting) || (p && atomic_load(&p->length))) return true;
   for (int i = 0; i < e->nplaces; i++)
-    if (atomic_load(&e->places[i].length)) return true;
+    if (lub_place_offers(&e->places[i])) return true;
   return false;
 }
 
 bool lub_carriers_have_work_locked(lub_engine *e) {
-  bool any = have_work(e);
-  for (int i = 0; i < e->nplaces && !any; i++) any = atomic_load(&e->places[i].next) != NULL;
+  bool any = atomic_load(&e->waiting);
+  for (int i = 0; i < e->nplaces && !any; i++) any = lub_place_is_waited_at(&e->places[i]);
   return any;
 }
 
@@ -131,7 +134,7 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   if (lub_likely(!second))
     return; /* it runs here, soon: waking another carrier would cost more than it waits */
   lub_place_push(p, second);
-  wake_one(e);
+  if (!atomic_load(&p->kept)) wake_one(e);
 }
 
 /* ---- a carrier's life --------------------------------------------------------------------------------------- */
@@ -149,7 +152,7 @@ void lub_carriers_run_slice(lub_worker *w) {
   lub_engine *e = w->engine;
   atomic_store(&w->state, LUB_RUNNING);
   atomic_store_explicit(&w->preempt, false, memory_order_relaxed);
-  w->clock = self ? &self->steps : &w->steps;
+  w->clock = self ? &self->clock : &w->own;
   lub_worker_set_current(w);
   w->run(w);
   lub_carriers_lend(false);
@@ -178,10 +181,31 @@ static lub_worker *take_own(lub_engine *e, lub_carrier *c, lub_place *p) {
 }
 
 static lub_worker *steal(lub_engine *e, lub_place *p) {
-  lub_worker *w = NULL;
-  for (int k = 1; k < e->nplaces && !w; k++)
-    w = lub_place_steal(p, &e->places[(p - e->places + k) % e->nplaces]);
-  return w;
+  for (int k = 1; k < e->nplaces; k++) {
+    lub_place *from = &e->places[(p - e->places + k) % e->nplaces];
+    lub_worker *w = lub_place_steal(p, from);
+    if (!w) continue;
+    lub_talk_stole(self, from);
+    return w;
+  }
+  return NULL;
+}
+
+/* All that waits at p, to be kept there. Its carrier may have gone to sleep. */
+static void give_back(lub_engine *e, lub_place *p, lub_place *to) {
+  lub_worker *w;
+  while ((w = lub_place_pop_next(p)) || (w = lub_place_pop(p))) lub_place_push(to, w);
+  if (!atomic_load(&to->idle)) return; /* IDLE */
+  atomic_store(&to->kept, 0);
+  wake_one(e);
+}
+
+static inline void weigh(lub_carrier *c) {
+  lub_place *p = atomic_load_explicit(&c->place, memory_order_relaxed);
+  bool kept = p && atomic_load_explicit(&p->kept, memory_order_relaxed);
+  if (lub_likely(!kept && !c->scales.from && !c->scales.alone)) return;
+  lub_place *to = p ? lub_talk_weigh(c, p) : NULL;
+  if (to) give_back(c->engine, p, to);
 }
 
 /* Looks around for a while if others run, who may soon have work for two. */
@@ -199,6 +223,7 @@ static lub_worker *search(lub_engine *e, lub_place *p) {
 /* Waits as a spare for a place. False: the engine stops. */
 static bool wait_for_place(lub_carrier *c) {
   lub_engine *e = c->engine;
+  c->scales = (lub_scales){0};
   pthread_mutex_lock(&e->lock);
   if (!atomic_load(&c->place) && !atomic_load(&e->stopping)) {
     lub_list_push(&e->spares, &c->sleeper->link);
@@ -216,12 +241,14 @@ static bool wait_for_place(lub_carrier *c) {
 static void idle(lub_carrier *c) {
   lub_engine *e = c->engine;
   lub_sleeper *s = c->sleeper;
+  lub_place *p = NULL;
   pthread_mutex_lock(&e->lock);
   lub_list_push(&e->idlers, &s->link);
   s->woken = false;
   atomic_fetch_add(&e->idle, 1); /* IDLE */
+  if ((p = atomic_load(&c->place))) atomic_store(&p->idle, true);
   /* without its place it would take a wake that is meant for whoever has it */
-  if (have_work(e) || atomic_load(&e->stopping) || !atomic_load(&c->place)) {
+  if (!p || have_work(e, p) || atomic_load(&e->stopping)) {
     lub_list_remove(&s->link);
     atomic_fetch_sub(&e->idle, 1);
   } else {
@@ -235,6 +262,7 @@ static void idle(lub_carrier *c) {
       lub_engine_awake_locked(e);
     }
   }
+  if (p) atomic_store(&p->idle, false);
   pthread_mutex_unlock(&e->lock);
   lub_engine_run_timers(e);
 }
@@ -262,7 +290,7 @@ static lub_worker *find_work(lub_carrier *c) {
       idle(c);
       continue;
     }
-    if (lub_unlikely(searched) && atomic_load(&e->idle) && have_work(e)) wake_one(e);
+    if (lub_unlikely(searched) && atomic_load(&e->idle) && have_work(e, NULL)) wake_one(e);
     return w;
   }
 }
@@ -288,6 +316,7 @@ static void *carry(void *arg) {
     /* the watcher may see them late */
     atomic_store_explicit(&c->slices, c->slices + 1, memory_order_relaxed);
     atomic_store_explicit(&c->current, NULL, memory_order_release);
+    weigh(c);
   }
   pthread_mutex_lock(&c->engine->lock);
   c->sleeper = NULL;
@@ -330,11 +359,16 @@ void lub_carriers_leave_place_locked(lub_engine *e) {
     lub_carriers_replace_locked(e, self);
 }
 
-void lub_carriers_offer_next_locked(lub_engine *e, lub_place *p) {
+void lub_carriers_offer_locked(lub_engine *e, lub_place *p) {
+  atomic_store(&p->kept, 0);
   if (atomic_load(&e->idle) == 0) return;
   lub_worker *w = lub_place_pop_next(p);
   if (w) lub_place_push(p, w);
-  if (have_work(e)) (void)wake_idler_locked(e);
+  if (have_work(e, NULL)) (void)wake_idler_locked(e);
+}
+
+void lub_carriers_tick_locked(lub_engine *e, lub_place *p) {
+  if (lub_talk_tick(p) && lub_place_offers(p)) (void)wake_idler_locked(e);
 }
 
 void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
@@ -349,9 +383,11 @@ void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
 int lub_carriers_slice(void) {
   const lub_worker *w = lub_worker_current();
   if (!self)
-    return w && atomic_load(&w->over_steps) == atomic_load(&w->steps) ? LUB_SLICE_IS_OVER : LUB_SLICE_GOES_ON;
+    return w && atomic_load(&w->over_steps) == atomic_load(&w->own.steps) ? LUB_SLICE_IS_OVER
+                                                                          : LUB_SLICE_GOES_ON;
   int over = atomic_load(&self->over);
-  bool another = over == LUB_SLICE_IS_OVER && atomic_load(&self->over_steps) != atomic_load(&self->steps);
+  bool another =
+      over == LUB_SLICE_IS_OVER && atomic_load(&self->over_steps) != atomic_load(&self->clock.steps);
   if (another) return LUB_SLICE_ENDS; /* that fiber has gone */
   return over == LUB_SLICE_IS_LENT && !atomic_load(&self->hogs) ? LUB_SLICE_GOES_ON : over;
 }

@@ -3,13 +3,14 @@
  * A place is the right to run, with a queue; there are as many as CPUs. A carrier without a place is a spare. What a
  * carrier wakes goes to its own place, the latest first (`next`), so that two workers that talk stay on one CPU; an idle
  * carrier steals from others' queues, but not their `next`, unless the watcher finds that it has waited for a tick.
+ * Workers that only talk are not worth a theft: see talk.h.
  * A carrier that is inside a C call for 10 ms loses its place to a spare. A slice is 10 ms; but who has used up one, and goes
  * on computing, runs only while nobody else wants to: whoever is woken then need not wait for the slice's end.
  * Floor 3. Uses worker, watcher. Part of engine. */
 #ifndef LUB_CARRIER_H
 #define LUB_CARRIER_H
 
-#include "place.h"
+#include "talk.h"
 
 enum { LUB_CARRIERS_MAX = 4096, LUB_THREADS_MAX = 65536 };
 
@@ -21,12 +22,13 @@ typedef struct lub_carrier {
   atomic_uint slices;          /* counts slices; the watcher tells a long one by its not moving */
   lub_worker *_Atomic current; /* NULL between slices */
   atomic_int over;             /* whether the slice is to end: LUB_SLICE_GOES_ON, ... */
-  atomic_uint steps;           /* fibers that it has resumed */
-  atomic_uint over_steps;      /* ... LUB_SLICE_IS_OVER: that was when it had made so many */
+  lub_clock clock;             /* its own */
+  atomic_uint over_steps;      /* ... LUB_SLICE_IS_OVER: that was when its clock had made so many */
   atomic_bool hogs;            /* its fiber was preempted, and has not parked since; counted in engine.hogs */
   atomic_llong began_ns;       /* ... and went on when its thread had used so much CPU */
   struct lub_sleeper *sleeper; /* its own, NULL before and after its life; engine.lock */
-  uint32_t turns;              /* its own */
+  lub_scales scales;           /* its own */
+  uint32_t turns;              /* likewise */
   uint32_t seen_slices, seen_steps, ticks; /* the watcher's */
   int64_t seen_cpu_ns, used_ns;            /* of CPU: at the last look; since looked_ns */
   int64_t ran_ns;                          /* what the fiber has run that runs, as far as was seen */
@@ -59,8 +61,10 @@ bool lub_carriers_step(lub_engine *e);
 void lub_carriers_run_slice(lub_worker *w);
 /* Gives c's place to a spare; c becomes one when its slice ends. Not at the bound on threads. */
 void lub_carriers_replace_locked(lub_engine *e, lub_carrier *c);
-/* A worker that was woken at p and waits behind a slice that goes on: others may take it from now on. */
-void lub_carriers_offer_next_locked(lub_engine *e, lub_place *p);
+/* Workers that were woken at p and wait behind a slice that goes on: others may take them from now on. */
+void lub_carriers_offer_locked(lub_engine *e, lub_place *p);
+/* A tick of the watcher: if p has kept its workers for long enough, others may take them. */
+void lub_carriers_tick_locked(lub_engine *e, lub_place *p);
 /* The calling carrier is about to sleep in the midst of a slice: a spare gets its place. */
 void lub_carriers_leave_place_locked(lub_engine *e);
 /* Whether another carrier than the calling one runs, or looks for work. A hint. */

@@ -255,6 +255,7 @@ static bool recv_by_ring(lub_chan *ch, lub_value *out, int64_t deadline) {
 
 lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline) {
   lub_wait *woken;
+  if (!ch->local) lub_wait_talk(w);
   if (is_stamped(ch) && send_by_ring(ch, v, deadline)) return LUB_OK;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_chan_lock(ch);
@@ -297,6 +298,7 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
   one->several.type = LUB_SEVERAL;
   one->several.at = v;
   one->several.left = n;
+  if (!ch->local) lub_wait_talk(w);
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_list_init(&woken);
   lub_chan_lock(ch);
@@ -316,6 +318,7 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
 
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline) {
   lub_wait *woken;
+  if (!ch->local) lub_wait_talk(w);
   if (is_stamped(ch) && recv_by_ring(ch, out, deadline)) return LUB_OK;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_chan_lock(ch);

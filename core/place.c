@@ -31,7 +31,7 @@ lub_worker *lub_place_pop(lub_place *p) {
 
 /* After Go's runqsteal. */
 lub_worker *lub_place_steal(lub_place *to, lub_place *from) {
-  if (atomic_load(&from->length) == 0) return NULL;
+  if (!lub_place_offers(from)) return NULL;
   lub_link *taken[STEAL_MAX];
   int n = 0;
   pthread_mutex_lock(&from->lock);

@@ -12,6 +12,10 @@ typedef struct lub_place {
   atomic_int length;          /* of the queue; written under lock, read without as a hint */
   pthread_mutex_t lock;       /* guards queue */
   lub_list queue;             /* lub_worker.link, oldest first */
+  atomic_bool idle;           /* its carrier sleeps, or is about to: pairs with length (carrier.c, IDLE) */
+  atomic_int kept;            /* for so many ticks of the watcher nobody steals from it; see talk.h */
+  atomic_int again;           /* how often before it was kept, one time after the other */
+  atomic_ullong alone_ps;     /* CPU of a talk when it was kept last; 0: not known */
   char apart[LUB_CACHE_LINE]; /* from the next place, which another CPU writes */
 } lub_place;
 
@@ -27,8 +31,12 @@ static inline lub_worker *lub_place_pop_next(lub_place *p) {
   return atomic_exchange_explicit(&p->next, NULL, memory_order_acq_rel);
 }
 /* Takes half of what waits in the queue of `from`: one for the caller, the rest for the queue of `to`. NULL: there was
- * none. */
+ * none, or `from` is kept. */
 lub_worker *lub_place_steal(lub_place *to, lub_place *from);
+/* Whether another than p's carrier may take something from its queue. */
+static inline bool lub_place_offers(const lub_place *p) {
+  return atomic_load(&p->length) && !atomic_load(&p->kept);
+}
 /* Whether a worker waits at p, which may be nobody's. */
 static inline bool lub_place_is_waited_at(const lub_place *p) {
   return p && (atomic_load(&p->length) || atomic_load(&p->next));

@@ -82,7 +82,7 @@ static void tell_starved_locked(lub_engine *e) {
 
 /* The thread of a pinned worker that runs fibers: one that does not switch is interrupted. */
 static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
-  uint32_t steps = atomic_load(&w->steps);
+  uint32_t steps = atomic_load(&w->own.steps);
   if (!atomic_load(&w->driven) || atomic_load(&w->state) == LUB_ASLEEP) {
     w->seen_steps = steps - 1; /* what it has used meanwhile does not count */
     return false;
@@ -103,7 +103,8 @@ static bool end_lent_locked(lub_engine *e, lub_carrier *c) {
   if (!atomic_load(&c->hogs) || !atomic_load(&c->place) || !e->opts.preempt_signal) return false;
   if (lub_thread_cpu_ns(c->thread) - atomic_load(&c->began_ns) < LENT_NS || sleeps(c->tid)) return false;
   bool over = atomic_load(&c->over) == LUB_SLICE_IS_OVER;
-  if (!over || atomic_load(&c->over_steps) != atomic_load(&c->steps)) /* else it leaves all the sooner */
+  if (!over ||
+      atomic_load(&c->over_steps) != atomic_load(&c->clock.steps)) /* else it leaves all the sooner */
     atomic_store(&c->over, LUB_SLICE_IS_LENT);
   return !pthread_kill(c->thread, e->opts.preempt_signal);
 }
@@ -121,10 +122,11 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   lub_worker *w = atomic_load(&c->current);
   lub_place *p = atomic_load(&c->place);
   uint32_t slices = atomic_load(&c->slices);
-  uint32_t steps = atomic_load(&c->steps);
+  uint32_t steps = atomic_load(&c->clock.steps);
   int64_t used_ns = w ? used_cpu_ns(c->thread, &c->seen_cpu_ns) : 0;
   bool same = steps == c->seen_steps;
   c->seen_steps = steps;
+  if (p) lub_carriers_tick_locked(e, p);
   if (!w || slices != c->seen_slices) {
     c->seen_slices = slices;
     c->ticks = 0;
@@ -135,7 +137,7 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   c->ticks++;
   c->ran_ns = same ? c->ran_ns + run_ns(used_ns, c->tid) : 0;
   if (!same || atomic_load(&c->over) == LUB_SLICE_GOES_ON) c->told_ns = 0; /* nobody waited then */
-  if (p) lub_carriers_offer_next_locked(e, p);
+  if (p) lub_carriers_offer_locked(e, p);
   if (c->ticks < LONG_TICKS) {
     (void)end_lent_locked(e, c); /* a fiber of its own worker may have been woken, too */
     return true;

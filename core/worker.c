@@ -71,7 +71,7 @@ lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_wor
   if (lub_timer_reserve(&e->timers, &w->grace, &grace_kind)) goto no_timer; /* a kill must not fail */
   atomic_init(&w->obj.refs, 2);
   w->obj.free = free_worker;
-  w->clock = &w->steps;
+  w->clock = &w->own;
   atomic_init(&w->over_steps, UINT32_MAX);
   atomic_init(&w->state,
               LUB_RUNNING); /* by who opens it: it is in the list, and may be killed, before it starts */
@@ -358,9 +358,10 @@ static lub_fiber *take_chosen(lub_worker *w) {
 
 lub_fiber *lub_worker_next(lub_worker *w) {
   if (lub_unlikely(w->engine->opts.choose)) return take_chosen(w);
-  uint32_t step = w->steps + 1;
-  atomic_store_explicit(&w->steps, step, memory_order_relaxed);
-  atomic_store_explicit(w->clock, *w->clock + 1, memory_order_relaxed);
+  lub_clock *clock = w->clock;
+  uint32_t step = w->own.steps + 1;
+  atomic_store_explicit(&w->own.steps, step, memory_order_relaxed);
+  atomic_store_explicit(&clock->steps, clock->steps + 1, memory_order_relaxed);
   lub_fiber *f = NULL;
   bool hog = false;
   if (lub_unlikely(step % LOOK_EVERY == 0)) {

@@ -37,6 +37,11 @@ typedef struct lub_ask { /* somebody wants to know what a worker's fibers do */
   lub_chan *to;          /* for the text; a reference */
 } lub_ask;
 
+typedef struct lub_clock { /* of progress; its thread writes it */
+  atomic_uint steps;       /* fibers resumed */
+  atomic_uint talks;       /* operations on channels that other workers may use */
+} lub_clock;
+
 enum { LUB_IDLE, LUB_QUEUED, LUB_RUNNING, LUB_NOTIFIED, LUB_ASLEEP };
 enum { LUB_ALIVE, LUB_ENDED, LUB_FATE_KILLED };
 
@@ -55,12 +60,12 @@ struct lub_worker {
   atomic_bool preempt;   /* leave the slice at the next fiber switch */
   atomic_bool requested; /* cancel or kill or report asked for: run must look */
   atomic_bool cancelled, killed;
-  atomic_bool blocked;    /* its main fiber waits to send; written at the end of a slice */
-  atomic_bool closing;    /* it runs its close handlers: no zombie */
-  atomic_bool joined;     /* somebody asked for its end: its error is told there */
-  atomic_uint steps;      /* fibers resumed; written by the running thread */
-  atomic_uint over_steps; /* pinned: when its fiber had run for 10 ms, it had resumed so many */
-  atomic_uint *clock;     /* the watcher's clock of progress: the carrier's steps, or those of a pinned one */
+  atomic_bool blocked;        /* its main fiber waits to send; written at the end of a slice */
+  atomic_bool closing;        /* it runs its close handlers: no zombie */
+  atomic_bool joined;         /* somebody asked for its end: its error is told there */
+  lub_clock own;              /* its steps, wherever it ran; and what has no other clock */
+  atomic_uint over_steps;     /* pinned: when its fiber had run for 10 ms, it had resumed so many */
+  lub_clock *clock;           /* the carrier's, or, of a pinned one, `own` */
   _Atomic(lub_fiber *) inbox; /* fibers made ready by other threads, newest first */
   lub_link link;              /* in a queue; that queue's lock */
   lub_link all, pin;          /* in engine->workers, engine->pinned; engine->lock */

@@ -1,0 +1,110 @@
+/* talk_test.c - whether workers that talk stay together: by what a talk costs, apart and alone, and for how long. What costs is
+ * made here: CPU that this thread, which stands for both carriers', burns. */
+#include "talk.h"
+
+#include "engine.h"
+#include "test.h"
+
+enum { BURN_NS = 20000000, ALONE_NS = 300, LITTLE_MORE_NS = 400, TWICE_NS = 700, LONG_NS = 2500 };
+
+static lub_engine e;
+static lub_place places[2];
+static lub_carrier carriers[2], *victim = &carriers[0], *thief = &carriers[1];
+
+static void open_all(void) {
+  pthread_mutex_init(&e.lock, NULL);
+  e.carriers = carriers;
+  e.places = places;
+  e.threads = e.nplaces = 2;
+  for (int i = 0; i < 2; i++) {
+    lub_place_init(&places[i]);
+    carriers[i] = (lub_carrier){.engine = &e, .thread = pthread_self()};
+    carriers[i].sleeper = (lub_sleeper *)&e; /* it lives */
+    atomic_init(&carriers[i].place, &places[i]);
+  }
+}
+
+static void talk(lub_carrier *c, uint32_t n) { atomic_fetch_add(&c->clock.talks, n); }
+
+/* Burns CPU; returns how much it was, since a machine may take its time. */
+static int64_t burn(void) {
+  int64_t began_ns = lub_thread_cpu_ns(pthread_self()), ns;
+  do ns = lub_thread_cpu_ns(pthread_self()) - began_ns;
+  while (ns < BURN_NS);
+  return ns;
+}
+
+/* The thief steals, both burn as much, and talk, or it alone, for so much each; and it is weighed. */
+static bool stay_together(bool both, int64_t each_ns) {
+  lub_talk_stole(thief, &places[0]);
+  uint32_t talks = (uint32_t)(2 * burn() / each_ns);
+  talk(thief, both ? talks / 2 : talks);
+  talk(victim, both ? talks / 2 : 0);
+  return lub_talk_weigh(thief, &places[1]) == &places[0];
+}
+
+/* For how many ticks the victim's place keeps its workers. */
+static int kept(void) {
+  int ticks = 0;
+  while (atomic_load(&places[0].kept)) {
+    bool over = lub_talk_tick(&places[0]);
+    CHECK("a tick tells the end", over == !atomic_load(&places[0].kept));
+    ticks++;
+  }
+  (void)lub_talk_weigh(victim, &places[0]);
+  return ticks;
+}
+
+static void measure_alone(int64_t each_ns) {
+  CHECK("who measures takes nothing back", !lub_talk_weigh(victim, &places[0]));
+  talk(victim, (uint32_t)(burn() / each_ns));
+  (void)lub_talk_weigh(victim, &places[0]);
+}
+
+static void decisions(void) {
+  CHECK("who has stolen nothing weighs nothing", !lub_talk_weigh(thief, &places[1]));
+  CHECK("what nobody knows is tried", stay_together(true, ALONE_NS));
+  measure_alone(ALONE_NS);
+  uint64_t alone_ps = atomic_load(&places[0].alone_ps);
+  CHECK("alone it costs so much", alone_ps >= ALONE_NS * 1000 && alone_ps < TWICE_NS * 1000);
+  CHECK("first two ticks", kept() == 2);
+  CHECK("a little more is worth a second carrier", !stay_together(true, LITTLE_MORE_NS));
+  CHECK("twice as much is not", stay_together(true, TWICE_NS));
+  CHECK("two ticks, since it did pay", kept() == 2);
+  CHECK("nor then", stay_together(true, TWICE_NS));
+  CHECK("four", kept() == 4);
+  CHECK("nor then", stay_together(true, TWICE_NS));
+  CHECK("eight", kept() == 8);
+  CHECK("nor then", stay_together(true, TWICE_NS));
+  CHECK("at most eight", kept() == 8);
+  CHECK("who does not talk is no reason", !stay_together(false, TWICE_NS));
+  CHECK("who computes between two talks needs a carrier of its own", !stay_together(true, LONG_NS));
+  CHECK("what costs less than ever has changed, and is tried", stay_together(true, ALONE_NS / 4));
+  measure_alone(ALONE_NS / 5);
+  CHECK("two ticks", kept() == 2);
+  CHECK("it costs less alone now", atomic_load(&places[0].alone_ps) < ALONE_NS * 1000);
+  atomic_store(&victim->place, NULL);
+  CHECK("a victim that has lost its place takes nothing back", !stay_together(true, TWICE_NS));
+  atomic_store(&victim->place, &places[0]);
+}
+
+static void thefts(void) {
+  lub_worker a = {0}, b = {0};
+  lub_place *from = &places[0], *to = &places[1];
+  lub_place_push(from, &a);
+  lub_place_push(from, &b);
+  atomic_store(&from->kept, 1);
+  CHECK("what is kept is not stolen", !lub_place_offers(from) && !lub_place_steal(to, from));
+  CHECK("the tick ends that", lub_talk_tick(from) && lub_place_offers(from));
+  CHECK("the older is stolen, one stays", lub_place_steal(to, from) == &a && lub_place_pop(from) == &b);
+  CHECK("nothing is left", !lub_place_pop(from) && !lub_place_pop(to) && !lub_place_offers(from));
+}
+
+int main(void) {
+  open_all();
+  decisions();
+  thefts();
+  for (int i = 0; i < 2; i++) lub_place_close(&places[i]);
+  pthread_mutex_destroy(&e.lock);
+  return TEST_END();
+}
