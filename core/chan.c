@@ -255,7 +255,7 @@ static bool recv_by_ring(lub_chan *ch, lub_value *out, int64_t deadline) {
 
 lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline) {
   lub_wait *woken;
-  if (!ch->local) lub_wait_talk(w);
+  if (!ch->local) lub_wait_talk(w, 1);
   if (is_stamped(ch) && send_by_ring(ch, v, deadline)) return LUB_OK;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_chan_lock(ch);
@@ -298,7 +298,7 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
   one->several.type = LUB_SEVERAL;
   one->several.at = v;
   one->several.left = n;
-  if (!ch->local) lub_wait_talk(w);
+  if (!ch->local) lub_wait_talk(w, n);
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_list_init(&woken);
   lub_chan_lock(ch);
@@ -318,7 +318,7 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
 
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline) {
   lub_wait *woken;
-  if (!ch->local) lub_wait_talk(w);
+  if (!ch->local) lub_wait_talk(w, 1);
   if (is_stamped(ch) && recv_by_ring(ch, out, deadline)) return LUB_OK;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_chan_lock(ch);
@@ -347,6 +347,8 @@ size_t lub_chan_take(lub_chan *ch, lub_value *out, size_t n) {
   }
   lub_chan_unlock(ch);
   wake_all(&woken);
+  lub_worker *w = lub_worker_current();
+  if (w && !ch->local) lub_worker_talk(w, (uint32_t)got);
   return got;
 }
 

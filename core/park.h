@@ -10,11 +10,9 @@ static inline lub_engine *lub_wait_engine(lub_wait *w) {
   return w->id ? lub_container(w, lub_fiber, wait)->worker->engine
                : lub_container(w, lub_host_wait, wait)->engine;
 }
-/* w's fiber uses a channel that is not its worker's alone. */
-static inline void lub_wait_talk(lub_wait *w) {
-  if (lub_unlikely(!w->id)) return;
-  atomic_uint *talks = &lub_container(w, lub_fiber, wait)->worker->clock->talks;
-  atomic_store_explicit(talks, atomic_load_explicit(talks, memory_order_relaxed) + 1, memory_order_relaxed);
+/* w's fiber, if it is one's, uses a channel that is not its worker's alone, for n values. */
+static inline void lub_wait_talk(lub_wait *w, uint32_t n) {
+  if (lub_likely(w->id)) lub_worker_talk(lub_container(w, lub_fiber, wait)->worker, n);
 }
 /* After a claim, with no channel locked. w may be gone then. */
 static inline void lub_wait_wake(lub_wait *w) {

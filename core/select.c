@@ -129,7 +129,7 @@ lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *or
                                   : try_any(ws, n, locked, &from, order + n, r, index, &woken);
     if (status != LUB_PARK) break;
   }
-  if (locked) lub_wait_talk(w);
+  if (locked) lub_wait_talk(w, 1);
   bool park = status == LUB_TIMEOUT && deadline;
   if (park) queue_all(w, ws, n, !locked && deadline == LUB_NEVER);
   if (locked) unlock_all(ws, order, n);

@@ -4,7 +4,9 @@
 #include "engine.h"
 
 enum {
-  WINDOW = 256,        /* talks to be seen before it is decided */
+  WINDOW = 256,        /* talks to be seen at least */
+  WINDOW_MOST = 4096,  /* ... and as long as it pays */
+  TIMES = 3,           /* that it did not pay, one after the other: once may be the machine's fault */
   KEPT = 2,            /* ticks, the first time */
   AGAIN_MOST = 2,      /* ... doubled so often: 20 ms */
   LONG_PS = 2000000,   /* of CPU between two talks: being apart cannot cost much of it */
@@ -42,7 +44,10 @@ void lub_talk_stole(lub_carrier *c, lub_place *p) {
   }
   pthread_mutex_unlock(&e->lock);
   s->from = victim ? p : NULL;
-  if (victim) begin(c, victim);
+  if (!victim) return;
+  s->due = WINDOW;
+  s->times = 0;
+  begin(c, victim);
 }
 
 static uint64_t ps_of(uint64_t ns, uint32_t talks) { return ns * 1000 / talks; }
@@ -79,7 +84,7 @@ lub_place *lub_talk_weigh(lub_carrier *c, lub_place *p) {
     return NULL;
   }
   uint32_t talks = talks_of(c) - s->talks;
-  if (!from || talks < WINDOW) return NULL;
+  if (!from || talks < s->due) return NULL;
   uint32_t victims = talks_of(s->victim) - s->victims;
   uint64_t apart_ps = ps_of(used_ns(c) - s->cpu_ns, talks + victims);
   begin(c, s->victim);
@@ -87,10 +92,15 @@ lub_place *lub_talk_weigh(lub_carrier *c, lub_place *p) {
     s->from = NULL;
     return NULL;
   }
-  if (victims < WINDOW / 8 || pays(apart_ps, atomic_load(&from->alone_ps))) {
+  uint64_t alone_ps = atomic_load(&from->alone_ps);
+  if (victims < talks / 8 || pays(apart_ps, alone_ps)) {
+    if (s->due < WINDOW_MOST) s->due *= 2;
+    s->times = 0;
     atomic_store(&from->again, 0);
     return NULL;
   }
+  s->due = WINDOW;
+  if (alone_ps && ++s->times < TIMES) return NULL;
   int again = atomic_load(&from->again);
   atomic_store(&from->kept, KEPT << again);
   atomic_store(&from->again, again < AGAIN_MOST ? again + 1 : AGAIN_MOST);

@@ -1,11 +1,11 @@
 /* talk.h - whether workers that talk with each other, over channels, had better run on one carrier than on two.
  *
- * Apart, each operation on a channel moves it from one CPU to another, and who parks has to be woken across: together that may
- * cost more than a second CPU gives. It is measured, in CPU per operation (`talk`), of all that the carriers do. A carrier that
- * has stolen workers (carrier.h) weighs it for itself and the one it has them from. Where a talk costs the two nearly twice
- * what it costs one alone, nothing is won: the workers go back, and their place keeps them for some ticks of the watcher, for
- * which its carrier measures what a talk costs it alone. Then they may be stolen again, and are kept for twice as long if it
- * does not pay again. A slice that lasts for a tick ends all that at once: who computes so long is not to be waited for.
+ * Apart, each value moves the channel from one CPU to another, and who parks has to be woken across: together that may cost
+ * more than a second CPU gives. It is measured, in CPU per value (a `talk`), of all that the carriers do. A carrier that has
+ * stolen workers (carrier.h) weighs it for itself and the one it has them from. Where a talk costs the two nearly twice what it
+ * costs one alone, nothing is won: the workers go back, and their place keeps them for some ticks of the watcher, for which its
+ * carrier measures what a talk costs it alone. Then they may be stolen again, and are kept for twice as long if it does not pay
+ * again. A slice that lasts for a tick ends all that at once: who computes so long is not to be waited for.
  * The calling carrier's, but for ticks. Floor 3. Uses place. Part of engine. */
 #ifndef LUB_TALK_H
 #define LUB_TALK_H
@@ -18,7 +18,8 @@ typedef struct lub_scales {   /* a carrier's own */
   lub_place *from;            /* whose workers it has stolen, or NULL */
   struct lub_carrier *victim; /* who had that place then */
   bool alone;                 /* it measures what a talk costs it alone */
-  uint32_t due;               /* ... after how many it looks next */
+  uint32_t due;               /* after so many it looks next */
+  int times;                  /* how often it did not pay, one time after the other */
   uint32_t talks, victims;    /* at the beginning: its own, and the victim's */
   uint64_t cpu_ns;            /* ... and CPU used, by both */
 } lub_scales;

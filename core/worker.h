@@ -39,7 +39,7 @@ typedef struct lub_ask { /* somebody wants to know what a worker's fibers do */
 
 typedef struct lub_clock { /* of progress; its thread writes it */
   atomic_uint steps;       /* fibers resumed */
-  atomic_uint talks;       /* operations on channels that other workers may use */
+  atomic_uint talks;       /* values to and from channels that other workers may use, or tries of it */
 } lub_clock;
 
 enum { LUB_IDLE, LUB_QUEUED, LUB_RUNNING, LUB_NOTIFIED, LUB_ASLEEP };
@@ -136,6 +136,12 @@ static inline bool lub_worker_must_leave(lub_worker *w) {
 bool lub_worker_has_ready(lub_worker *w);
 /* The thread that runs w sleeps until w is woken (pinned workers, and fibers that cannot yield). */
 void lub_worker_sleep(lub_worker *w, lub_wait *root);
+
+/* w, which runs, has n values more with channels that other workers may use. */
+static inline void lub_worker_talk(lub_worker *w, uint32_t n) {
+  atomic_uint *talks = &w->clock->talks;
+  atomic_store_explicit(talks, atomic_load_explicit(talks, memory_order_relaxed) + n, memory_order_relaxed);
+}
 
 void lub_fiber_init(lub_fiber *f, lub_worker *w);
 /* Takes a fiber out of its worker; it must not be parked. */
