@@ -1,4 +1,4 @@
-/* lvalue.c - Lua values to messages and back. Numbers, booleans, handles and short strings travel in the
+/* lvalue.c - Lua values to messages; back: lunpack.c. Numbers, booleans, handles and short strings travel in the
  * lub_value itself; everything else is packed into bytes in the worker's buffer and copied once.
  *
  * A message is a run of items, each a tag and its data. What is met a second time is written as a reference
@@ -15,40 +15,14 @@
  *   objects     tables whose metatable was given a name by lub.register, on both sides. */
 #include "lvalue.h"
 
-#include <stdarg.h>
 #include <string.h>
 
+#include "lhome.h"
 #include "llub.h"
+#include "lmessage.h"
+#include "lpath.h"
 
-enum { MAX_DEPTH = 200, FEW = 16, LONG_STRING = 128, KEEP_BYTES = 1 << 16, KEEP_MET = 1 << 10 };
-
-enum { SHARED = 0x80 }; /* ORDER TAGS: fits beside every tag */
-typedef enum tag {
-  T_NIL,
-  T_FALSE,
-  T_TRUE,
-  T_INT,
-  T_NUM,
-  T_POINTER,
-  T_STR,
-  T_HANDLE,
-  T_ENV,
-  T_REF,
-  T_TABLE,
-  T_OBJECT,
-  T_MODULE,
-  T_FUNCTION,
-  T_UPVALUE,
-  T_LIBRARY,
-  T_METHOD
-} tag;
-
-/* How a value was reached, for the error message. */
-typedef struct path {
-  const struct path *up;
-  const char *upvalue; /* its name, or NULL */
-  int key;             /* stack index of the key; 0: the value is a key itself */
-} path;
+enum { FEW = 16, LONG_STRING = 128, KEEP_BYTES = 1 << 16, KEEP_MET = 1 << 10 };
 
 typedef struct packer {
   lua_State *L;
@@ -63,102 +37,10 @@ typedef struct packer {
   int depth;
 } packer;
 
-/* ---- errors that name the way --------------------------------------------------------------------------- */
-
-typedef struct text {
-  char s[4000]; /* of PATH_HEAD + PATH_TAIL names, every byte escaped */
-  size_t n;
-} text;
-
-enum {
-  PATH_HEAD = 8,
-  PATH_TAIL = 8,
-  NAME_SHOWN = 40
-}; /* what is longer is abbreviated; ends fit into text */
-
-__attribute__((format(printf, 2, 3))) static void put(text *t, const char *format, ...) {
-  va_list args;
-  va_start(args, format);
-  int n = vsnprintf(t->s + t->n, sizeof t->s - t->n, format, args);
-  va_end(args);
-  if (n > 0) t->n += (size_t)n < sizeof t->s - t->n ? (size_t)n : sizeof t->s - t->n - 1;
-}
-
-/* n, or less: where a name of n bytes is cut, never inside a UTF-8 character. */
-static size_t cut(const char *s, size_t n) {
-  if (n <= NAME_SHOWN) return n;
-  for (n = NAME_SHOWN; n > NAME_SHOWN - 4 && (s[n] & 0xC0) == 0x80;) n--;
-  return n;
-}
-
-static void put_name(text *t, const char *s, size_t n) {
-  size_t shown = cut(s, n);
-  put(t, "%.*s%s", (int)shown, s, shown < n ? "..." : "");
-}
-
-static bool is_identifier(const char *s, size_t n) {
-  static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
-  return n > 0 && !(*s >= '0' && *s <= '9') && strspn(s, letters) == n;
-}
-
-static void put_quoted(text *t, const char *s, size_t n) {
-  size_t shown = cut(s, n);
-  put(t, "[\"");
-  for (size_t i = 0; i < shown; i++) {
-    unsigned char c = (unsigned char)s[i];
-    if (c == '"' || c == '\\') put(t, "\\%c", c);
-    else if (c < ' ' || c == 127) put(t, "\\%03d", c);
-    else put(t, "%c", c);
-  }
-  put(t, "%s\"]", shown < n ? "..." : "");
-}
-
-static void put_key(text *t, lua_State *L, int key) {
-  size_t n;
-  const char *s = lua_type(L, key) == LUA_TSTRING ? lua_tolstring(L, key, &n) : NULL;
-  if (s && is_identifier(s, n)) {
-    put(t, ".");
-    put_name(t, s, n);
-  } else if (s) put_quoted(t, s, n);
-  else if (lua_isinteger(L, key)) put(t, "[%lld]", (long long)lua_tointeger(L, key));
-  else if (lua_type(L, key) == LUA_TNUMBER) put(t, "[%.14g]", lua_tonumber(L, key));
-  else if (lua_isboolean(L, key)) put(t, "[%s]", lua_toboolean(L, key) ? "true" : "false");
-  else put(t, "[a %s]", luaL_typename(L, key));
-}
-
-static void put_step(text *t, lua_State *L, const path *step, bool after_word) {
-  if (after_word) put(t, " ");
-  if (!step->upvalue) {
-    if (step->key) put_key(t, L, step->key);
-    else put(t, "[a key]");
-    return;
-  }
-  put(t, "%supvalue '", t->n && !after_word ? " " : "");
-  put_name(t, step->upvalue, strlen(step->upvalue));
-  put(t, "'");
-}
-
-static void put_path(text *t, packer *p, const path *at) {
-  const path *steps[MAX_DEPTH + 1];
-  int n = 0;
-  for (; at && n <= MAX_DEPTH; at = at->up) steps[n++] = at;
-  bool bare = p->spawned && n > 0 && steps[n - 1]->upvalue;
-  put(t, "%s", bare ? "" : p->what);
-  for (int i = n - 1; i >= 0; i--) {
-    bool outer = i < n - PATH_HEAD, inner = i < PATH_TAIL;
-    if (outer && !inner) {
-      if (i == PATH_TAIL) put(t, " ... ");
-      continue;
-    }
-    bool after_word = i == n - 1 ? t->n > 0 && t->s[t->n - 1] != ']' : steps[i + 1]->upvalue != NULL;
-    put_step(t, p->L, steps[i], after_word);
-  }
-}
-
-static _Noreturn void refuse(packer *p, const path *at, const char *what) {
-  text t = {.n = 0};
-  put_path(&t, p, at);
-  if (t.n) luaL_error(p->L, "cannot send %s (at %s)", what, t.s);
+static _Noreturn void refuse(packer *p, const lpath *at, const char *what) {
+  char text[LUB_PATH_TEXT];
+  lub_path_text(p->L, p->what, p->spawned, at, text);
+  if (*text) luaL_error(p->L, "cannot send %s (at %s)", what, text);
   luaL_error(p->L, "cannot send %s", what);
   abort();
 }
@@ -323,95 +205,12 @@ static bool know_modules(packer *p) {
   return p->knows_modules || !p->tables || !p->functions || meet_modules(p);
 }
 
-static bool is_one_of(const char *name, const char *const *names) {
-  while (*names && strcmp(*names, name) != 0) names++;
-  return *names != NULL;
-}
-
-/* How sure the receiver finds a function there too: aliases in modules and globals are the script's own. */
-static int rank(const char *module, const char *name) {
-  static const char *const libraries[] = {
-      LUA_STRLIBNAME, LUA_TABLIBNAME, LUA_MATHLIBNAME, LUA_IOLIBNAME, LUA_OSLIBNAME, LUA_UTF8LIBNAME,
-      LUA_COLIBNAME,  LUA_DBLIBNAME,  LUA_LOADLIBNAME, "lubdub",      NULL};
-  static const char *const base[] = {"assert",   "collectgarbage", "dofile",   "error",        "getmetatable",
-                                     "ipairs",   "load",           "loadfile", "next",         "pairs",
-                                     "pcall",    "print",          "rawequal", "rawget",       "rawlen",
-                                     "rawset",   "require",        "select",   "setmetatable", "tonumber",
-                                     "tostring", "type",           "warn",     "xpcall",       NULL};
-  if (!strcmp(module, LUA_GNAME)) return is_one_of(name, base) ? 3 : 1;
-  return is_one_of(module, libraries) ? 4 : 2;
-}
-
-typedef struct home { /* the strings live in the tables that hold the function */
-  const char *module, *name;
-  int rank;
-} home;
-
-/* Of two that are as good, one is always the same. */
-static bool is_better(const home *a, const home *b) {
-  if (a->rank != b->rank || !b->name) return a->rank > b->rank;
-  int order = strcmp(a->module, b->module);
-  return order ? order < 0 : strcmp(a->name, b->name) < 0;
-}
-
-/* Looks in the table on top, a module's, for the function at index. */
-static void look_in(lua_State *L, int index, const char *module, home *best) {
-  lua_pushnil(L);
-  while (lua_next(L, -2)) {
-    if (lua_type(L, -2) == LUA_TSTRING && lua_rawequal(L, -1, index)) {
-      const char *name = lua_tostring(L, -2);
-      const home other = {.module = module, .name = name, .rank = rank(module, name)};
-      if (is_better(&other, best)) *best = other;
-    }
-    lua_pop(L, 1);
-  }
-}
-
-static home find_in_modules(lua_State *L, int index) {
-  home best = {0};
-  int top = lua_gettop(L);
-  if (lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE) == LUA_TTABLE) {
-    lua_pushnil(L);
-    while (lua_next(L, top + 1)) {
-      if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1)) look_in(L, index, lua_tostring(L, -2), &best);
-      lua_pop(L, 1);
-    }
-  }
-  lua_settop(L, top);
-  return best;
-}
-
-/* Pushes the methods of a handle's type, or something that is no table. */
-static void push_methods(lua_State *L, const char *type) {
-  if (!strcmp(type, LUB_CHAN_MAGIC)) lub_open_chan(L, lub_lworker(L));
-  else if (!strcmp(type, LUB_WORKER_TYPE)) lub_open_worker(L);
-  else if (luaL_getmetatable(L, type) != LUA_TTABLE) {
-    lub_require(L, LUA_IOLIBNAME); /* not open yet in this worker */
-    lua_pop(L, 2);
-    luaL_getmetatable(L, type);
-  }
-  lua_getfield(L, -1, "__index");
-  lua_remove(L, -2);
-}
-
-/* ch.send, file.read and the like. */
-static home find_in_methods(lua_State *L, int index) {
-  static const char *const types[] = {LUB_CHAN_MAGIC, LUB_FIBER_TYPE, LUB_WORKER_TYPE, LUA_FILEHANDLE};
-  home best = {0};
-  for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-    push_methods(L, types[i]);
-    if (lua_istable(L, -1)) look_in(L, index, types[i], &best);
-    lua_pop(L, 1);
-  }
-  return best;
-}
-
-static void pack_c_function(packer *p, int index, const path *at) {
+static void pack_c_function(packer *p, int index, const lpath *at) {
   tag t = T_LIBRARY;
-  home found = find_in_modules(p->L, index);
+  lhome found = lub_home_in_modules(p->L, index);
   if (!found.name) {
     t = T_METHOD;
-    found = find_in_methods(p->L, index);
+    found = lub_home_in_methods(p->L, index);
   }
   if (!found.name && p->lw->guest && lub_sim_own(p->L, index, &found.module, &found.name))
     t = strcmp(found.module, LUA_FILEHANDLE) != 0 ? T_LIBRARY : T_METHOD;
@@ -423,10 +222,10 @@ static void pack_c_function(packer *p, int index, const path *at) {
 /* ---- packing -------------------------------------------------------------------------------------------- */
 
 /* Packs the value at index, an absolute one. False: start over, knowing the modules. */
-static bool pack_any(packer *p, int index, const path *at);
+static bool pack_any(packer *p, int index, const lpath *at);
 
-static void enter(packer *p, const path *at) {
-  if (++p->depth > MAX_DEPTH) refuse(p, at, "a value nested more than 200 levels deep");
+static void enter(packer *p, const lpath *at) {
+  if (++p->depth > LUB_PATH_DEPTH) refuse(p, at, "a value nested more than 200 levels deep");
   luaL_checkstack(p->L, LUA_MINSTACK, "value nested too deep to send");
 }
 
@@ -444,14 +243,14 @@ static bool is_next(lua_State *L, int key, lua_Integer n) {
 }
 
 /* How many values come without keys, how many with; then those. */
-static bool pack_entries(packer *p, int index, const path *at) {
+static bool pack_entries(packer *p, int index, const lpath *at) {
   lua_State *L = p->L;
   uint32_t count[2] = {0, 0};
   add(p, count, sizeof count);
   size_t counts = p->out->len - sizeof count;
   lua_pushnil(L);
   int key = lua_gettop(L);
-  const path of_key = {.up = at}, of_value = {.up = at, .key = key};
+  const lpath of_key = {.up = at}, of_value = {.up = at, .key = key};
   while (lub_next(L, p->lw, index)) { /* in a sim, whatever cannot cross is always the same */
     bool bare = !count[1] && is_next(L, key, (lua_Integer)count[0] + 1);
     if (count[!bare]++ == INT32_MAX) refuse(p, at, "a table of more than 2^31 entries");
@@ -463,7 +262,7 @@ static bool pack_entries(packer *p, int index, const path *at) {
   return true;
 }
 
-static bool pack_table(packer *p, int index, const path *at) {
+static bool pack_table(packer *p, int index, const lpath *at) {
   lua_State *L = p->L;
   const void *identity = lua_topointer(L, index);
   const char *class = NULL;
@@ -508,14 +307,14 @@ static void pack_code(packer *p, int index) {
 }
 
 /* The value of the upvalue is on top; it stays there. */
-static bool pack_upvalue(packer *p, int function, int i, const char *name, const path *at) {
-  const path here = {.up = at, .upvalue = *name ? name : "?"};
+static bool pack_upvalue(packer *p, int function, int i, const char *name, const lpath *at) {
+  const lpath here = {.up = at, .upvalue = *name ? name : "?"};
   if (met_before(p, lua_upvalueid(p->L, function, i))) return true;
   add_tag(p, T_UPVALUE);
   return pack_any(p, lua_gettop(p->L), &here);
 }
 
-static bool pack_function(packer *p, int index, const path *at) {
+static bool pack_function(packer *p, int index, const lpath *at) {
   lua_State *L = p->L;
   const char *name;
   p->functions = true;
@@ -572,7 +371,7 @@ static lub_object *object_of(lua_State *L, int index, uint8_t *flags) {
   return w && *w ? &(*w)->obj : NULL;
 }
 
-static void pack_handle(packer *p, int index, const path *at) {
+static void pack_handle(packer *p, int index, const lpath *at) {
   uint8_t flags;
   lpack *out = p->out;
   lub_object *o = object_of(p->L, index, &flags);
@@ -591,7 +390,7 @@ static void pack_pointer(packer *p, int index) {
   add_word(p, T_POINTER, &bare);
 }
 
-static bool pack_any(packer *p, int index, const path *at) {
+static bool pack_any(packer *p, int index, const lpath *at) {
   switch (lua_type(p->L, index)) {
     case LUA_TNIL: add_tag(p, T_NIL); break;
     case LUA_TBOOLEAN: add_tag(p, lua_toboolean(p->L, index) ? T_TRUE : T_FALSE); break;
@@ -689,292 +488,6 @@ lub_value lub_pack_list(lua_State *L, int first, int n, const char *function) {
     (void)pack_items(&p, first, n, function != NULL, what);
   }
   return finish_pack(&p);
-}
-
-/* ---- the way back --------------------------------------------------------------------------------------- */
-
-typedef struct unpacker {
-  lua_State *L;
-  const char *bytes, *at; /* the message; the next byte of it */
-  lub_object **objects;
-  int seen; /* stack index of nil, or a table: place in the message -> what is there */
-} unpacker;
-
-static void unpack_any(unpacker *u);
-
-static inline void take(unpacker *u, void *out, size_t n) {
-  memcpy(out, u->at, n);
-  u->at += n;
-}
-
-static size_t take_size(unpacker *u) {
-  size_t n = 0;
-  for (int shift = 0;; shift += 7) {
-    unsigned char c = (unsigned char)*u->at++;
-    n |= (size_t)(c & 127) << shift;
-    if (c < 128) return n;
-  }
-}
-
-static const char *take_string(unpacker *u, size_t *n) {
-  *n = take_size(u);
-  u->at += *n;
-  return u->at - *n;
-}
-
-static void push_string(unpacker *u) {
-  size_t n;
-  const char *s = take_string(u, &n);
-  lua_pushlstring(u->L, s, n);
-}
-
-/* Pops a value: what the message has at this place. */
-static void remember(unpacker *u, lua_Integer place) {
-  if (lua_isnil(u->L, u->seen)) {
-    lua_newtable(u->L);
-    lua_replace(u->L, u->seen);
-  }
-  lua_rawseti(u->L, u->seen, place);
-}
-
-static void unpack_module(unpacker *u) {
-  push_string(u);
-  lub_require(u->L, lua_tostring(u->L, -1));
-  lua_remove(u->L, -2);
-}
-
-/* A C function: of a module, or a method. */
-static void unpack_c_function(unpacker *u, bool method) {
-  lua_State *L = u->L;
-  int top = lua_gettop(L) + 1;
-  push_string(u);
-  u->at++; /* T_STR */
-  push_string(u);
-  const char *module = lua_tostring(L, -2), *name = lua_tostring(L, -1);
-  if (method && !strcmp(module, LUA_FILEHANDLE))
-    lub_require(L, LUA_IOLIBNAME), lua_pop(L, 1); /* makes the type */
-  if (method) push_methods(L, module);
-  else lub_require(L, module);
-  if (lua_istable(L, -1)) lua_getfield(L, -1, name);
-  if (!lua_isfunction(L, -1))
-    luaL_error(L, "cannot receive the function '%s.%s': this worker has none", module, name);
-  lua_replace(L, top);
-  lua_settop(L, top);
-}
-
-static void unpack_entries(unpacker *u, bool shared, lua_Integer place) {
-  lua_State *L = u->L;
-  uint32_t count[2];
-  take(u, count, sizeof count);
-  lua_createtable(L, (int)count[0], (int)count[1]);
-  if (shared) {
-    lua_pushvalue(L, -1);
-    remember(u, place);
-  }
-  for (uint32_t i = 1; i <= count[0]; i++) {
-    unpack_any(u);
-    lua_rawseti(L, -2, i);
-  }
-  for (uint32_t i = 0; i < count[1]; i++) {
-    unpack_any(u);
-    unpack_any(u);
-    lua_rawset(L, -3);
-  }
-}
-
-static void unpack_object(unpacker *u, bool shared, lua_Integer place) {
-  lua_State *L = u->L;
-  push_string(u);
-  (void)luaL_getsubtable(L, LUA_REGISTRYINDEX, "lub.classes");
-  lua_pushvalue(L, -2);
-  if (lua_rawget(L, -2) != LUA_TTABLE)
-    luaL_error(L, "cannot receive an object of class '%s': it is not registered in this worker",
-               lua_tostring(L, -3));
-  lua_replace(L, -3);
-  lua_pop(L, 1);
-  unpack_entries(u, shared, place);
-  lua_insert(L, -2);
-  lua_setmetatable(L, -2);
-}
-
-/* An upvalue's place leads to a function that has it, its negative to the number it has there. */
-static void join_upvalue(unpacker *u, int i) {
-  lua_State *L = u->L;
-  lua_Integer place = (lua_Integer)take_size(u);
-  lua_rawgeti(L, u->seen, place);
-  lua_rawgeti(L, u->seen, -place);
-  lua_upvaluejoin(L, -3, i, -2, (int)lua_tointeger(L, -1));
-  lua_pop(L, 2);
-}
-
-static void unpack_upvalue(unpacker *u, int i) {
-  lua_State *L = u->L;
-  lua_Integer place = u->at - u->bytes;
-  unsigned char t = (unsigned char)*u->at++;
-  if (t == T_REF) {
-    join_upvalue(u, i);
-    return;
-  }
-  if (t & SHARED) {
-    lua_pushvalue(L, -1);
-    remember(u, place);
-    lua_pushinteger(L, i);
-    remember(u, -place);
-  }
-  unpack_any(u);
-  lua_setupvalue(L, -2, i);
-}
-
-static void unpack_function(unpacker *u, bool shared, lua_Integer place) {
-  lua_State *L = u->L;
-  size_t n;
-  take(u, &n, sizeof n);
-  /* lua_dump wrote this in pack_code: no script's string comes here. Its own chunk name is in it. */
-  if (luaL_loadbufferx(L, u->at, n, "=function", "b")) lua_error(L);
-  u->at += n;
-  if (shared) {
-    lua_pushvalue(L, -1);
-    remember(u, place);
-  }
-  int nup = (unsigned char)*u->at++;
-  for (int i = 1; i <= nup; i++) unpack_upvalue(u, i);
-}
-
-static void push_object(lua_State *L, lub_object *o, uint8_t flags) {
-  if (flags == UINT8_MAX) lub_push_worker(L, lub_container(o, lub_worker, obj));
-  else if (flags == LUB_HEART_FLAGS) lub_push_heart(L, lub_container(o, lub_heart, obj));
-  else lub_push_chan(L, lub_container(o, lub_chan, obj), flags);
-}
-
-static void unpack_handle(unpacker *u) {
-  uint8_t flags;
-  take(u, &flags, sizeof flags);
-  push_object(u->L, u->objects[take_size(u)], flags);
-}
-
-static void unpack_integer(unpacker *u) {
-  lua_Integer i;
-  take(u, &i, sizeof i);
-  lua_pushinteger(u->L, i);
-}
-
-static void unpack_number(unpacker *u) {
-  lua_Number n;
-  take(u, &n, sizeof n);
-  lua_pushnumber(u->L, n);
-}
-
-static void unpack_pointer(unpacker *u) {
-  uint64_t bare;
-  take(u, &bare, sizeof bare);
-  lua_pushlightuserdata(u->L, (void *)(uintptr_t)bare);
-}
-
-/* What holds other values: may refer to itself, and is remembered before it is filled. */
-static void unpack_container(unpacker *u, tag t, bool shared, lua_Integer place) {
-  luaL_checkstack(u->L, LUA_MINSTACK, "value nested too deep to receive");
-  if (t == T_TABLE) unpack_entries(u, shared, place);
-  else if (t == T_OBJECT) unpack_object(u, shared, place);
-  else unpack_function(u, shared, place);
-}
-
-/* Pushes one value. */
-static void unpack_any(unpacker *u) {
-  lua_State *L = u->L;
-  lua_Integer place = u->at - u->bytes;
-  unsigned char c = (unsigned char)*u->at++;
-  bool shared = c & SHARED;
-  tag t = (tag)(c & ~SHARED);
-  switch (t) {
-    case T_NIL: lua_pushnil(L); break;
-    case T_FALSE: lua_pushboolean(L, 0); break;
-    case T_TRUE: lua_pushboolean(L, 1); break;
-    case T_INT: unpack_integer(u); break;
-    case T_NUM: unpack_number(u); break;
-    case T_POINTER: unpack_pointer(u); break;
-    case T_STR: push_string(u); break;
-    case T_HANDLE: unpack_handle(u); break;
-    case T_ENV: lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS); break;
-    case T_REF: lua_rawgeti(L, u->seen, (lua_Integer)take_size(u)); break;
-    case T_MODULE: unpack_module(u); break;
-    case T_LIBRARY:
-    case T_METHOD: unpack_c_function(u, t == T_METHOD); break;
-    case T_UPVALUE: lub_assert(t != T_UPVALUE); break; /* inside a function only */
-    case T_TABLE:
-    case T_OBJECT:
-    case T_FUNCTION: unpack_container(u, t, shared, place); return;
-  }
-  if (!shared) return;
-  lua_pushvalue(L, -1);
-  remember(u, place);
-}
-
-/* Pushes the nil that `seen` begins as. */
-static unpacker start_unpack(lua_State *L, const lub_value *v) {
-  const lub_block *b = lub_value_block(v);
-  luaL_checkstack(L, LUA_MINSTACK, "no room to receive");
-  lua_pushnil(L);
-  return (unpacker){.L = L, .bytes = b->bytes, .at = b->bytes, .objects = b->objects, .seen = lua_gettop(L)};
-}
-
-static void unpack_structure(lua_State *L, const lub_value *v) {
-  unpacker u = start_unpack(L, v);
-  unpack_any(&u);
-  lua_remove(L, u.seen);
-}
-
-void lub_unpack(lua_State *L, const lub_value *v) {
-  size_t n;
-  const char *s;
-  switch ((lub_type)v->type) {
-    case LUB_NIL: lua_pushnil(L); break;
-    case LUB_BOOL: lua_pushboolean(L, v->as.b); break;
-    case LUB_INT: lua_pushinteger(L, v->as.i); break;
-    case LUB_NUM: lua_pushnumber(L, v->as.n); break;
-    case LUB_POINTER: lua_pushlightuserdata(L, v->as.p); break;
-    case LUB_SHORT:
-    case LUB_STRING:
-      s = lub_text(v, &n);
-      lua_pushlstring(L, s, n);
-      break;
-    case LUB_OBJECT: push_object(L, v->as.p, v->flags); break;
-    case LUB_PACKED: unpack_structure(L, v); break;
-  }
-}
-
-int lub_unpack_list(lua_State *L, const lub_value *v) {
-  unpacker u = start_unpack(L, v);
-  int n = (int)take_size(&u);
-  luaL_checkstack(L, n, "too many values to receive");
-  for (int i = 0; i < n; i++) unpack_any(&u);
-  lua_remove(L, u.seen);
-  return n;
-}
-
-static int unpack_protected(lua_State *L) {
-  lub_unpack(L, lua_touserdata(L, 1));
-  return 1;
-}
-
-void lub_take_any(lua_State *L, lub_value *v) {
-  if (v->type <= LUB_SHORT) { /* owns nothing */
-    lub_unpack(L, v);
-    return;
-  }
-  lworker *lw = lub_lworker(L);
-  lub_value own = *v, *taken = &lw->taken; /* the caller's may move while Lua code runs */
-  v->type = LUB_NIL;
-  if (taken->type == LUB_NIL && !lw->core->pinned) { /* a host's state has no slices */
-    *taken = own;
-    lub_unpack(L, taken);
-    lub_value_drop(taken);
-    return;
-  }
-  lua_pushcfunction(L, unpack_protected);
-  lua_pushlightuserdata(L, &own);
-  int status = lua_pcall(L, 1, 1, 0);
-  lub_value_drop(&own);
-  if (status) lua_error(L);
 }
 
 /* ---- lub.register --------------------------------------------------------------------------------------- */
