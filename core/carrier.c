@@ -76,10 +76,14 @@ bool lub_engine_others_wait(lub_engine *e, bool woken) {
          lub_place_is_waited_at(p);
 }
 
-int64_t lub_thread_cpu_ns(pthread_t thread) {
-  clockid_t id;
+clockid_t lub_cpu_clock(void) {
+  clockid_t clock;
+  return pthread_getcpuclockid(pthread_self(), &clock) ? -1 : clock;
+}
+
+int64_t lub_clock_ns(clockid_t clock) {
   struct timespec t;
-  if (pthread_getcpuclockid(thread, &id) || clock_gettime(id, &t)) return LUB_NEVER;
+  if (clock_gettime(clock, &t)) return LUB_NEVER;
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
@@ -129,7 +133,15 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
     return;
   }
   /* acq_rel: what this thread did to w is seen by the carrier that takes it */
-  lub_worker *second = atomic_exchange_explicit(&p->next, w, memory_order_acq_rel);
+  lub_worker *second = atomic_exchange(&p->next, w);
+  if (lub_unlikely(atomic_load(&self->place) !=
+                   p)) { /* lost meanwhile: who has it may have seen nothing, and sleep */
+    lub_worker *mine = lub_place_pop_next(p);
+    if (second) push_global(e, second, false);
+    if (mine) push_global(e, mine, false);
+    wake_one(e);
+    return;
+  }
   if (lub_unlikely(atomic_load_explicit(&self->hogs, memory_order_relaxed))) lub_watcher_mind_hog(e);
   if (lub_likely(!second))
     return; /* it runs here, soon: waking another carrier would cost more than it waits */
@@ -141,7 +153,7 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
 
 void lub_carriers_lend(bool lent) {
   if (!self) return;
-  if (lent) atomic_store(&self->began_ns, lub_thread_cpu_ns(self->thread));
+  if (lent) atomic_store(&self->began_ns, lub_clock_ns(CLOCK_THREAD_CPUTIME_ID));
   if (lub_likely(atomic_load_explicit(&self->hogs, memory_order_relaxed) == lent)) return;
   atomic_store(&self->hogs, lent);
   atomic_fetch_add(&self->engine->hogs, lent ? 1 : -1);
@@ -205,7 +217,8 @@ static inline void weigh(lub_carrier *c) {
   bool kept = p && atomic_load_explicit(&p->kept, memory_order_relaxed);
   if (lub_likely(!kept && !c->scales.from && !c->scales.alone)) return;
   lub_place *to = p ? lub_talk_weigh(c, p) : NULL;
-  if (to) give_back(c->engine, p, to);
+  if (to && to != p) give_back(c->engine, p, to);
+  else if (to && lub_place_offers(p)) wake_one(c->engine);
 }
 
 /* Looks around for a while if others run, who may soon have work for two. */
@@ -242,6 +255,7 @@ static void idle(lub_carrier *c) {
   lub_engine *e = c->engine;
   lub_sleeper *s = c->sleeper;
   lub_place *p = NULL;
+  lub_talk_pause(c);
   pthread_mutex_lock(&e->lock);
   lub_list_push(&e->idlers, &s->link);
   s->woken = false;
@@ -303,6 +317,7 @@ static void *carry(void *arg) {
   pthread_mutex_lock(&c->engine->lock);
   c->sleeper = &sleeper;
   c->tid = lub_thread_id();
+  c->cpu = lub_cpu_clock();
   pthread_mutex_unlock(&c->engine->lock);
   self = c;
 #ifdef __linux__

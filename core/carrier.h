@@ -16,10 +16,11 @@ enum { LUB_CARRIERS_MAX = 4096, LUB_THREADS_MAX = 65536 };
 
 typedef struct lub_carrier {
   pthread_t thread;
-  long tid; /* the kernel's number of the thread; engine.lock */
+  long tid;      /* the kernel's number of the thread; engine.lock */
+  clockid_t cpu; /* of what it has used; likewise. That of a thread that has ended tells nothing, safely */
+  atomic_uint slices; /* counts slices; the watcher tells a long one by its not moving */
   lub_engine *engine;
   lub_place *_Atomic place;    /* NULL: a spare. Taken away by the watcher, under engine.lock */
-  atomic_uint slices;          /* counts slices; the watcher tells a long one by its not moving */
   lub_worker *_Atomic current; /* NULL between slices */
   atomic_int over;             /* whether the slice is to end: LUB_SLICE_GOES_ON, ... */
   lub_clock clock;             /* its own */
@@ -43,8 +44,9 @@ typedef struct lub_carrier {
 
 /* The kernel's number of the calling thread, 0 where there is none. */
 long lub_thread_id(void);
-/* CPU that a thread has used; LUB_NEVER: nobody knows. */
-int64_t lub_thread_cpu_ns(pthread_t thread);
+/* The clock of the CPU that the calling thread uses, for others to read; and what a clock says, LUB_NEVER: nothing. */
+clockid_t lub_cpu_clock(void);
+int64_t lub_clock_ns(clockid_t clock);
 /* CPUs that this process may use; at least 1. */
 int lub_cpus(void);
 /* Starts the carriers and the watcher. On failure those that run are stopped. LUB_NOMEM, LUB_THREAD. */

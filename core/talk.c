@@ -10,6 +10,8 @@ enum {
   KEPT = 2,            /* ticks, the first time */
   AGAIN_MOST = 2,      /* ... doubled so often: 20 ms */
   LONG_PS = 2000000,   /* of CPU between two talks: being apart cannot cost much of it */
+  COMPUTES_NS = 50000, /* so long a slice is one of somebody who computes */
+  TALKS_NS = 2000,     /* ... unless there was a talk at least so often */
   ENOUGH_NS = 1000000, /* of CPU that is measured alone: it has to hold senders and receivers */
 };
 
@@ -20,8 +22,8 @@ static uint32_t talks_of(lub_carrier *c) {
 /* Unsigned: where nobody knows the CPU that threads have used, nothing has been used. */
 static uint64_t used_ns(lub_carrier *c) {
   const lub_carrier *victim = c->scales.victim;
-  uint64_t ns = (uint64_t)lub_thread_cpu_ns(c->thread);
-  return victim ? ns + (uint64_t)lub_thread_cpu_ns(victim->thread) : ns;
+  uint64_t ns = (uint64_t)lub_clock_ns(c->cpu);
+  return victim ? ns + (uint64_t)lub_clock_ns(victim->cpu) : ns;
 }
 
 static void begin(lub_carrier *c, lub_carrier *victim) {
@@ -52,6 +54,30 @@ void lub_talk_stole(lub_carrier *c, lub_place *p) {
 
 static uint64_t ps_of(uint64_t ns, uint32_t talks) { return ns * 1000 / talks; }
 
+/* ---- together ---------------------------------------------------------------------------------------------------- */
+
+/* Whether somebody computes: he did in the slice that has just ended, and in one shortly before. One may have lost its CPU
+ * meanwhile. */
+static bool computes(lub_carrier *c) {
+  lub_scales *s = &c->scales;
+  int64_t now_ns = lub_clock_ns(CLOCK_MONOTONIC), ns = s->slice_ns ? now_ns - s->slice_ns : 0;
+  uint32_t talks = talks_of(c) - s->slice_talks;
+  s->slice_ns = now_ns;
+  s->slice_talks += talks;
+  if (ns > COMPUTES_NS && talks < ns / TALKS_NS) s->computed += 2;
+  else if (s->computed) s->computed--;
+  return s->computed > 2;
+}
+
+void lub_talk_pause(lub_carrier *c) { c->scales.slice_ns = 0; }
+
+static void let_go(lub_carrier *c, lub_place *p) {
+  atomic_store(&p->again, 0);
+  atomic_store(&p->kept, 0);
+  c->scales.alone = false;
+  c->scales.computed = 0;
+}
+
 /* Of all since p began to keep its workers. */
 static void measure_alone(lub_carrier *c, lub_place *p) {
   lub_scales *s = &c->scales;
@@ -71,45 +97,66 @@ static void measure_alone(lub_carrier *c, lub_place *p) {
   if (talks >= WINDOW && ns >= ENOUGH_NS) atomic_store(&p->alone_ps, ps_of(ns, talks));
 }
 
+/* ---- apart ------------------------------------------------------------------------------------------------------- */
+
 /* Half of what it costs alone, or less, is less than it can be: it has changed. */
 static bool pays(uint64_t apart_ps, uint64_t alone_ps) {
   return apart_ps > LONG_PS || (apart_ps > alone_ps / 2 && apart_ps < alone_ps * 2 - alone_ps / 8);
 }
 
+/* By what c has seen since it looked last, of itself and of its victim. */
+static bool is_enough(lub_carrier *c, uint32_t talks) {
+  lub_scales *s = &c->scales;
+  uint32_t victims = talks_of(s->victim) - s->victims;
+  uint64_t alone_ps = atomic_load(&s->from->alone_ps);
+  uint64_t apart_ps = ps_of(used_ns(c) - s->cpu_ns, talks + victims);
+  begin(c, s->victim);
+  if (victims < talks / 8 || pays(apart_ps, alone_ps)) {
+    if (s->due < WINDOW_MOST) s->due *= 2;
+    s->times = 0;
+    atomic_store(&s->from->again, 0);
+    return false;
+  }
+  s->due = WINDOW;
+  return !alone_ps || ++s->times == TIMES;
+}
+
+/* Unless somebody was first, who keeps p's own, or has the same found. */
+static bool decide(lub_engine *e, lub_place *p, lub_place *from) {
+  pthread_mutex_lock(&e->lock);
+  bool own = atomic_load(&p->kept);
+  if (!own && !atomic_load(&from->kept)) {
+    int again = atomic_load(&from->again);
+    atomic_store(&from->kept, KEPT << again);
+    atomic_store(&from->again, again < AGAIN_MOST ? again + 1 : AGAIN_MOST);
+  }
+  pthread_mutex_unlock(&e->lock);
+  return !own;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
 lub_place *lub_talk_weigh(lub_carrier *c, lub_place *p) {
   lub_scales *s = &c->scales;
   lub_place *from = s->from;
-  if (s->alone || atomic_load_explicit(&p->kept, memory_order_relaxed)) {
+  bool kept = atomic_load(&p->kept);
+  if (kept && computes(c)) {
+    let_go(c, p);
+    return p;
+  }
+  if (kept || s->alone) {
     measure_alone(c, p);
     return NULL;
   }
   uint32_t talks = talks_of(c) - s->talks;
-  if (!from || talks < s->due) return NULL;
-  uint32_t victims = talks_of(s->victim) - s->victims;
-  uint64_t apart_ps = ps_of(used_ns(c) - s->cpu_ns, talks + victims);
-  begin(c, s->victim);
-  if (atomic_load(&s->victim->place) != from || p == from) {
-    s->from = NULL;
-    return NULL;
-  }
-  uint64_t alone_ps = atomic_load(&from->alone_ps);
-  if (victims < talks / 8 || pays(apart_ps, alone_ps)) {
-    if (s->due < WINDOW_MOST) s->due *= 2;
-    s->times = 0;
-    atomic_store(&from->again, 0);
-    return NULL;
-  }
-  s->due = WINDOW;
-  if (alone_ps && ++s->times < TIMES) return NULL;
-  int again = atomic_load(&from->again);
-  atomic_store(&from->kept, KEPT << again);
-  atomic_store(&from->again, again < AGAIN_MOST ? again + 1 : AGAIN_MOST);
-  s->from = NULL;
-  return from;
+  if (!from || talks < s->due) return NULL; /* before it looks at what the victim writes all the time */
+  bool both_are_there = atomic_load(&s->victim->place) == from && p != from;
+  bool ends = !both_are_there || is_enough(c, talks);
+  if (ends) s->from = NULL;
+  return both_are_there && ends && decide(c->engine, p, from) ? from : NULL;
 }
 
 bool lub_talk_tick(lub_place *p) {
-  int kept = atomic_load(&p->kept);
-  if (kept) atomic_store(&p->kept, kept - 1);
-  return kept == 1;
+  int kept = atomic_load(&p->kept), less = atomic_load(&p->idle) ? 0 : kept - 1;
+  return kept && atomic_compare_exchange_strong(&p->kept, &kept, less) && !less;
 }

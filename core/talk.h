@@ -5,7 +5,7 @@
  * stolen workers (carrier.h) weighs it for itself and the one it has them from. Where a talk costs the two nearly twice what it
  * costs one alone, nothing is won: the workers go back, and their place keeps them for some ticks of the watcher, for which its
  * carrier measures what a talk costs it alone. Then they may be stolen again, and are kept for twice as long if it does not pay
- * again. A slice that lasts for a tick ends all that at once: who computes so long is not to be waited for.
+ * again. A slice in which somebody computes ends that at once.
  * The calling carrier's, but for ticks. Floor 3. Uses place. Part of engine. */
 #ifndef LUB_TALK_H
 #define LUB_TALK_H
@@ -22,12 +22,17 @@ typedef struct lub_scales {   /* a carrier's own */
   int times;                  /* how often it did not pay, one time after the other */
   uint32_t talks, victims;    /* at the beginning: its own, and the victim's */
   uint64_t cpu_ns;            /* ... and CPU used, by both */
+  int64_t slice_ns;     /* when its last slice ended, while its place keeps workers; 0: it has slept since */
+  uint32_t slice_talks; /* ... its talks then */
+  int computed;         /* that of late slices computed */
 } lub_scales;
 
 /* c has stolen workers of p's. */
 void lub_talk_stole(struct lub_carrier *c, lub_place *p);
-/* Between two slices of c, which has p: the place to which all go back that wait at p, or NULL. */
+/* Between two slices of c, which has p: the place to which all go back that wait at p; p: others may take them; or NULL. */
 lub_place *lub_talk_weigh(struct lub_carrier *c, lub_place *p);
+/* c is about to sleep. */
+void lub_talk_pause(struct lub_carrier *c);
 /* A tick of the watcher. True: others may steal from p from now on. */
 bool lub_talk_tick(lub_place *p);
 

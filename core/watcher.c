@@ -42,8 +42,8 @@ static bool sleeps(long tid) {
 }
 
 /* Since the last look, *seen_ns. */
-static int64_t used_cpu_ns(pthread_t thread, int64_t *seen_ns) {
-  int64_t ns = lub_thread_cpu_ns(thread), used_ns = ns - *seen_ns;
+static int64_t used_cpu_ns(clockid_t clock, int64_t *seen_ns) {
+  int64_t ns = lub_clock_ns(clock), used_ns = ns - *seen_ns;
   if (ns == LUB_NEVER) return TICK_NS;
   *seen_ns = ns;
   return used_ns;
@@ -87,7 +87,7 @@ static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
     w->seen_steps = steps - 1; /* what it has used meanwhile does not count */
     return false;
   }
-  int64_t used_ns = used_cpu_ns(w->thread, &w->seen_cpu_ns);
+  int64_t used_ns = used_cpu_ns(w->cpu, &w->seen_cpu_ns);
   w->ran_ns = steps == w->seen_steps ? w->ran_ns + run_ns(used_ns, w->tid) : 0;
   w->seen_steps = steps;
   if (w->ran_ns < LONG_NS || !e->opts.preempt_signal) return true;
@@ -101,7 +101,7 @@ static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
  * call, which a signal would only break. */
 static bool end_lent_locked(lub_engine *e, lub_carrier *c) {
   if (!atomic_load(&c->hogs) || !atomic_load(&c->place) || !e->opts.preempt_signal) return false;
-  if (lub_thread_cpu_ns(c->thread) - atomic_load(&c->began_ns) < LENT_NS || sleeps(c->tid)) return false;
+  if (lub_clock_ns(c->cpu) - atomic_load(&c->began_ns) < LENT_NS || sleeps(c->tid)) return false;
   bool over = atomic_load(&c->over) == LUB_SLICE_IS_OVER;
   if (!over ||
       atomic_load(&c->over_steps) != atomic_load(&c->clock.steps)) /* else it leaves all the sooner */
@@ -123,7 +123,7 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   lub_place *p = atomic_load(&c->place);
   uint32_t slices = atomic_load(&c->slices);
   uint32_t steps = atomic_load(&c->clock.steps);
-  int64_t used_ns = w ? used_cpu_ns(c->thread, &c->seen_cpu_ns) : 0;
+  int64_t used_ns = w ? used_cpu_ns(c->cpu, &c->seen_cpu_ns) : 0;
   bool same = steps == c->seen_steps;
   c->seen_steps = steps;
   if (p) lub_carriers_tick_locked(e, p);

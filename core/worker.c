@@ -384,13 +384,15 @@ lub_fiber *lub_worker_next(lub_worker *w) {
 void lub_worker_drive(lub_worker *w, bool begin) {
   if (!w->pinned) return;
   lub_engine *e = w->engine;
+  pthread_mutex_lock(
+      &e->lock); /* also at the end: the watcher may be about to signal the thread, which may end next */
   if (begin) {
-    pthread_mutex_lock(&e->lock);
     w->thread = pthread_self();
     w->tid = lub_thread_id();
-    pthread_mutex_unlock(&e->lock);
+    w->cpu = lub_cpu_clock();
   }
   atomic_store(&w->driven, begin);
+  pthread_mutex_unlock(&e->lock);
   if (begin) lub_watcher_rouse(e);
 }
 

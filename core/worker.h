@@ -91,6 +91,7 @@ struct lub_worker {
   atomic_bool driven;          /* pinned: its thread runs fibers now */
   pthread_t thread;            /* ... which is this one; engine->lock */
   long tid;                    /* the kernel's number of it */
+  clockid_t cpu;               /* the CPU that it has used */
   uint32_t seen_steps;         /* the watcher's, as the next two; engine->lock */
   int64_t seen_cpu_ns, ran_ns; /* of CPU, at the last look; what the fiber has run that runs */
   lub_sleeper *asleep;         /* pinned: the thread that sleeps; engine->lock */

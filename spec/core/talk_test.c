@@ -18,7 +18,7 @@ static void open_all(void) {
   e.threads = e.nplaces = 2;
   for (int i = 0; i < 2; i++) {
     lub_place_init(&places[i]);
-    carriers[i] = (lub_carrier){.engine = &e, .thread = pthread_self()};
+    carriers[i] = (lub_carrier){.engine = &e, .cpu = CLOCK_THREAD_CPUTIME_ID};
     carriers[i].sleeper = (lub_sleeper *)&e; /* it lives */
     atomic_init(&carriers[i].place, &places[i]);
   }
@@ -28,8 +28,8 @@ static void talk(lub_carrier *c, uint32_t n) { atomic_fetch_add(&c->clock.talks,
 
 /* Burns CPU; returns how much it was, since a machine may take its time. */
 static int64_t burn(void) {
-  int64_t began_ns = lub_thread_cpu_ns(pthread_self()), ns;
-  do ns = lub_thread_cpu_ns(pthread_self()) - began_ns;
+  int64_t began_ns = lub_clock_ns(CLOCK_THREAD_CPUTIME_ID), ns;
+  do ns = lub_clock_ns(CLOCK_THREAD_CPUTIME_ID) - began_ns;
   while (ns < BURN_NS);
   return ns;
 }
@@ -91,6 +91,30 @@ static void decisions(void) {
   measure_alone(ALONE_NS / 5);
   CHECK("two ticks", kept() == 2);
   CHECK("it costs less alone now", atomic_load(&places[0].alone_ps) < ALONE_NS * 1000);
+  CHECK("twice as much is not worth it", stay_together(true, TWICE_NS));
+  (void)lub_talk_weigh(victim, &places[0]);
+  lub_talk_pause(victim);
+  (void)burn();
+  CHECK("who sleeps between two slices does not compute", !lub_talk_weigh(victim, &places[0]));
+  (void)burn();
+  CHECK("once may be the machine's fault", !lub_talk_weigh(victim, &places[0]));
+  talk(victim, 1 << 20);
+  CHECK("somebody talks", !lub_talk_weigh(victim, &places[0]));
+  (void)burn();
+  CHECK("who computes ends it", lub_talk_weigh(victim, &places[0]) == &places[0]);
+  CHECK("at once", !atomic_load(&places[0].kept));
+  CHECK("it is kept again", stay_together(true, TWICE_NS));
+  CHECK("from two ticks on", kept() == 2);
+  CHECK("a tick lets go", stay_together(true, TWICE_NS));
+  atomic_store(&places[0].idle, true);
+  CHECK("of who is idle", lub_talk_tick(&places[0]) && !atomic_load(&places[0].kept));
+  atomic_store(&places[0].idle, false);
+  (void)lub_talk_weigh(victim, &places[0]);
+  atomic_store(&places[1].kept, 1);
+  lub_talk_stole(thief, &places[0]);
+  CHECK("whose own are kept gives none back", !stay_together(true, TWICE_NS));
+  atomic_store(&places[1].kept, 0);
+  (void)lub_talk_weigh(thief, &places[1]);
   atomic_store(&victim->place, NULL);
   CHECK("a victim that has lost its place takes nothing back", !stay_together(true, TWICE_NS));
   atomic_store(&victim->place, &places[0]);
