@@ -134,8 +134,8 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   }
   /* acq_rel: what this thread did to w is seen by the carrier that takes it */
   lub_worker *second = atomic_exchange(&p->next, w);
-  if (lub_unlikely(atomic_load(&self->place) !=
-                   p)) { /* lost meanwhile: who has it may have seen nothing, and sleep */
+  /* lost meanwhile: who has it now may have found nothing, and sleep */
+  if (lub_unlikely(atomic_load(&self->place) != p)) {
     lub_worker *mine = lub_place_pop_next(p);
     if (second) push_global(e, second, false);
     if (mine) push_global(e, mine, false);

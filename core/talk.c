@@ -134,7 +134,7 @@ static bool decide(lub_engine *e, lub_place *p, lub_place *from) {
   return !own;
 }
 
-/* ------------------------------------------------------------------------------------------------------------------ */
+/* ---- between two slices ------------------------------------------------------------------------------------------ */
 
 lub_place *lub_talk_weigh(lub_carrier *c, lub_place *p) {
   lub_scales *s = &c->scales;
