@@ -6,7 +6,7 @@
 enum {
   WINDOW = 256,        /* talks to be seen at least */
   WINDOW_MOST = 4096,  /* ... and as long as it pays */
-  TIMES = 3,           /* that it did not pay, one after the other: once may be the machine's fault */
+  TIMES = 2,           /* that it did not pay, one after the other: once may be the machine's fault */
   KEPT = 2,            /* ticks, the first time */
   AGAIN_MOST = 2,      /* ... doubled so often: 20 ms */
   LONG_PS = 2000000,   /* of CPU between two talks: being apart cannot cost much of it */
