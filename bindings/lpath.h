@@ -12,10 +12,8 @@ typedef struct lpath {
   int key;                /* stack index of the key; 0: the value is a key itself */
 } lpath;
 
-enum {
-  LUB_PATH_DEPTH = 200,
-  LUB_PATH_TEXT = 4000
-}; /* steps at most; bytes of the longest text, abbreviated */
+enum { LUB_PATH_DEPTH = 200 }; /* steps at most */
+enum { LUB_PATH_TEXT = 4000 }; /* bytes of the longest text, abbreviated */
 
 /* Writes the way from `what` ("argument 2"; may be empty) to `at`, which may be NULL. `spawned`: `what` is the function of a
  * spawn, which is left out before its upvalues. */

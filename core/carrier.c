@@ -81,12 +81,6 @@ clockid_t lub_cpu_clock(void) {
   return pthread_getcpuclockid(pthread_self(), &clock) ? -1 : clock;
 }
 
-int64_t lub_clock_ns(clockid_t clock) {
-  struct timespec t;
-  if (clock_gettime(clock, &t)) return LUB_NEVER;
-  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 long lub_thread_id(void) {
 #ifdef __linux__
   return syscall(SYS_gettid);
@@ -132,7 +126,7 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
     lub_watcher_make_way(e);
     return;
   }
-  /* acq_rel: what this thread did to w is seen by the carrier that takes it */
+  /* what this thread did to w is seen by the carrier that takes it */
   lub_worker *second = atomic_exchange(&p->next, w);
   /* lost meanwhile: who has it now may have found nothing, and sleep */
   if (lub_unlikely(atomic_load(&self->place) != p)) {

@@ -44,9 +44,8 @@ typedef struct lub_carrier {
 
 /* The kernel's number of the calling thread, 0 where there is none. */
 long lub_thread_id(void);
-/* The clock of the CPU that the calling thread uses, for others to read; and what a clock says, LUB_NEVER: nothing. */
+/* The clock of the CPU that the calling thread uses, for others to read (lub_clock_ns). */
 clockid_t lub_cpu_clock(void);
-int64_t lub_clock_ns(clockid_t clock);
 /* CPUs that this process may use; at least 1. */
 int lub_cpus(void);
 /* Starts the carriers and the watcher. On failure those that run are stopped. LUB_NOMEM, LUB_THREAD. */

@@ -25,15 +25,15 @@ const char *lub_strerror(lub_status status) {
 
 /* ---- time --------------------------------------------------------------------------------------------- */
 
-static int64_t read_clock(clockid_t id) {
+int64_t lub_clock_ns(clockid_t clock) {
   struct timespec t;
-  clock_gettime(id, &t);
+  if (clock_gettime(clock, &t)) return LUB_NEVER;
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 static int64_t real_clock(void *ud) {
   (void)ud;
-  return read_clock(CLOCK_MONOTONIC);
+  return lub_clock_ns(CLOCK_MONOTONIC);
 }
 
 int64_t lub_engine_now_ns(lub_engine *e) { return e->opts.clock(e->opts.ud); }
@@ -41,7 +41,7 @@ double lub_engine_now(lub_engine *e) { return (double)lub_engine_now_ns(e) / 1e9
 
 #ifdef CLOCK_MONOTONIC_COARSE
 int64_t lub_engine_kernel_tick_ns(lub_engine *e) {
-  return e->real_clock ? read_clock(CLOCK_MONOTONIC_COARSE) : lub_engine_now_ns(e);
+  return e->real_clock ? lub_clock_ns(CLOCK_MONOTONIC_COARSE) : lub_engine_now_ns(e);
 }
 #else
 int64_t lub_engine_kernel_tick_ns(lub_engine *e) { return lub_engine_now_ns(e); }

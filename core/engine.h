@@ -137,6 +137,8 @@ lub_status lub_host_wait_block(lub_host_wait *h);
 void lub_host_wait_close(lub_host_wait *h);
 void lub_host_wait_wake(lub_host_wait *h);
 
+/* What a clock of the system says; LUB_NEVER: it is that of a thread which has ended. */
+int64_t lub_clock_ns(clockid_t clock);
 int64_t lub_engine_now_ns(lub_engine *e);
 /* The same within some milliseconds, for a fraction of the price: as of the last look of the watcher, or, while it sleeps,
  * of the last tick of the kernel. */

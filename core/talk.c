@@ -121,7 +121,7 @@ static bool is_enough(lub_carrier *c, uint32_t talks) {
   return !alone_ps || ++s->times == TIMES;
 }
 
-/* Unless somebody was first, who keeps p's own, or has the same found. */
+/* False: somebody was first, and p keeps its own. Or he has found the same: then it is kept already. */
 static bool decide(lub_engine *e, lub_place *p, lub_place *from) {
   pthread_mutex_lock(&e->lock);
   bool own = atomic_load(&p->kept);

@@ -103,8 +103,8 @@ static bool end_lent_locked(lub_engine *e, lub_carrier *c) {
   if (!atomic_load(&c->hogs) || !atomic_load(&c->place) || !e->opts.preempt_signal) return false;
   if (lub_clock_ns(c->cpu) - atomic_load(&c->began_ns) < LENT_NS || sleeps(c->tid)) return false;
   bool over = atomic_load(&c->over) == LUB_SLICE_IS_OVER;
-  if (!over ||
-      atomic_load(&c->over_steps) != atomic_load(&c->clock.steps)) /* else it leaves all the sooner */
+  /* else it leaves all the sooner */
+  if (!over || atomic_load(&c->over_steps) != atomic_load(&c->clock.steps))
     atomic_store(&c->over, LUB_SLICE_IS_LENT);
   return !pthread_kill(c->thread, e->opts.preempt_signal);
 }

@@ -384,8 +384,8 @@ lub_fiber *lub_worker_next(lub_worker *w) {
 void lub_worker_drive(lub_worker *w, bool begin) {
   if (!w->pinned) return;
   lub_engine *e = w->engine;
-  pthread_mutex_lock(
-      &e->lock); /* also at the end: the watcher may be about to signal the thread, which may end next */
+  /* also at the end: the watcher may be about to signal the thread, which may end next */
+  pthread_mutex_lock(&e->lock);
   if (begin) {
     w->thread = pthread_self();
     w->tid = lub_thread_id();

@@ -1,12 +1,6 @@
 -- Many producers, consumers and selects over workers; random cancels and kills; the sums must match.
 local lub = require "lubdub"
-local passed, failed = 0, 0
-local function check(sentence, ok)
-  if ok then passed = passed + 1 else
-    failed = failed + 1
-    print("FAILED: " .. sentence)
-  end
-end
+local tally = require "spec.support".tally()
 
 for _, capacity in ipairs { 0, 1, 2, 64 } do
   local items, sums, n = lub.chan(capacity, "items"), lub.chan(4, "sums"), 2000
@@ -33,7 +27,7 @@ for _, capacity in ipairs { 0, 1, 2, 64 } do
   items:close()
   local total = 0
   for _ = 1, 4 do total = total + sums:recv() end
-  check("every item arrives once at capacity " .. capacity, total == 4 * n * (n + 1) // 2)
+  tally.check("every item arrives once at capacity " .. capacity, total == 4 * n * (n + 1) // 2)
 end
 
 local ended = 0
@@ -48,14 +42,14 @@ for i = 1, 200 do
   w:join()
   ended = ended + (w:state() == "dead" and 1 or 0)
 end
-check("killed, cancelled and closed workers all end", ended == 200)
+tally.check("killed, cancelled and closed workers all end", ended == 200)
 
 local fibers, sum = {}, 0
 local ch = lub.chan(3, "shared")
 for i = 1, 200 do fibers[i] = lub.go(function() for _ = 1, 100 do ch:send(1) end end) end
 for _ = 1, 20000 do sum = sum + ch:recv() end
 for i = 1, 200 do fibers[i]:join() end
-check("two hundred fibers, one channel", sum == 20000)
+tally.check("two hundred fibers, one channel", sum == 20000)
 
 local woken = 0
 for i = 1, 300 do fibers[i] = lub.go(function() lub.sleep(i % 7 / 1000) woken = woken + 1 end) end
@@ -63,7 +57,6 @@ for i = 1, 300 do
   if i % 5 == 0 then fibers[i]:kill() end
   fibers[i]:join()
 end
-check("a killed sleeper does not wake", woken <= 300 and woken >= 240)
+tally.check("a killed sleeper does not wake", woken <= 300 and woken >= 240)
 
-print(("%d passed, %d failed"):format(passed, failed))
-if failed > 0 then error "stress failed" end
+tally.finish()

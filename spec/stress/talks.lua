@@ -1,13 +1,7 @@
 -- Workers that only talk, then compute, then only talk: they are kept on one carrier and let go again. Nobody is left
 -- behind where they wait meanwhile, while other workers come and end.
 local lub = require "lubdub"
-local passed, failed = 0, 0
-local function check(sentence, ok)
-  if ok then passed = passed + 1 else
-    failed = failed + 1
-    print("FAILED: " .. sentence)
-  end
-end
+local tally = require "spec.support".tally()
 
 local function send(out, n, works)
   local v = 0
@@ -31,14 +25,14 @@ for _, capacity in ipairs { 0, 1, 64 } do
     for i = 1, 4 do receivers[i] = lub.spawn(receive, jobs) end
     for i = 1, 20 do
       local w = lub.spawn(function() return i end)
-      check("whoever comes meanwhile runs", w:join(30) == i)
+      tally.check("whoever comes meanwhile runs", w:join(30) == i)
     end
     for i = 1, 4 do senders[i]:join() end
     jobs:close()
     local sum = 0
     for i = 1, 4 do sum = sum + receivers[i]:join() end
-    check("every value arrives once, capacity " .. capacity, sum == 4 * n * (n + 1) // 2)
+    tally.check("every value arrives once, capacity " .. capacity, sum == 4 * n * (n + 1) // 2)
   end
 end
-print(passed .. " passed, " .. failed .. " failed")
-os.exit(failed == 0)
+
+tally.finish()
