@@ -148,7 +148,10 @@ static int64_t read_cases(lua_State *L, lworker *lw, lcases *cs, int n, const ch
   cs->gone = lw->gone;
   while (i <= n && (uint32_t)i <= cs->known && lua_touserdata(L, i) == cs->boxes[i - 1]) i++;
   cs->count = cs->known = (uint32_t)i - 1;
-  for (; i <= n; i++) {
+  bool polls =
+      i == n && lua_isinteger(L, n) && lua_tointeger(L, n) <= 0; /* at a third of the price of read_wait */
+  if (polls) deadline = 0;
+  for (; !polls && i <= n; i++) {
     const void *const *box = lua_touserdata(L, i);
     bool is_wait = !box && lua_type(L, i) == LUA_TNUMBER;
     if (is_wait) deadline = read_wait(L, lw, i, &number, function);
@@ -174,8 +177,10 @@ static int choose(lua_State *L, lworker *lw, bool ordered, const char *function)
   int64_t deadline = read_cases(L, lw, cs, n, function), wanted = deadline;
   uint32_t at = 0;
   lub_status refused = lub_may_wait(L, lw, &deadline);
-  lub_status status = lub_wait_select(&f->core.wait, cs->one, cs->count, cs->order,
-                                      ordered ? NULL : &lw->random, deadline, &at);
+  lub_status status = !deadline && lub_select_is_vain(cs->one, cs->count)
+                          ? LUB_TIMEOUT
+                          : lub_wait_select(&f->core.wait, cs->one, cs->count, cs->order,
+                                            ordered ? NULL : &lw->random, deadline, &at);
   if (status == LUB_PARK) return lub_park(L, lw, 0, selected);
   if (status == LUB_TIMEOUT && refused && wanted) status = refused;
   return push_selected(L, f, status, at);

@@ -15,4 +15,13 @@
 lub_status lub_wait_select(lub_wait *w, lub_waiter *ws, uint32_t n, uint32_t *order, lub_random *r,
                            int64_t deadline, uint32_t *index);
 
+/* Whether a select that does not wait would find nothing, at a look: false where channels have to be locked to know. */
+static inline bool lub_select_is_vain(const lub_waiter *ws, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) {
+    const lub_chan *ch = ws[i].ch;
+    if (ch && (!lub_chan_is_kept(ch) || lub_chan_is_ready_locked(ch, ws[i].send))) return false;
+  }
+  return true;
+}
+
 #endif
