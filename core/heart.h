@@ -47,18 +47,18 @@ typedef struct
 } lub_extras;
 
 struct lub_heart {
-  lub_object obj; /* first: values carry it */
-  lub_life life;
+  lub_object obj; /* first: values carry it. What a beat touches lies from here to life.sign_ns, together */
   lub_engine *engine;
-  lub_worker *worker; /* a reference; NULL: a host thread's, or a group's */
-  lub_fiber *fiber;   /* ... its fiber, until that has ended; the worker's thread */
-
+  lub_intervals *_Atomic intervals;
+  atomic_ullong beats;
+  atomic_llong beat_ns; /* of the last beat; of the opening before the first */
   atomic_uint flags;
   uint32_t misses; /* silences in a row with a verdict against it; the judge's lock */
-  atomic_ullong beats;
-  atomic_llong beat_ns;  /* of the last beat; of the opening before the first */
+  lub_life life;
+
+  lub_worker *worker;    /* a reference; NULL: a host thread's, or a group's */
+  lub_fiber *fiber;      /* ... its fiber, until that has ended; the worker's thread */
   atomic_llong eased_ns; /* where progress_age is counted from, if later: silence was excused. Until a beat */
-  lub_intervals *_Atomic intervals;
   lub_units *_Atomic units;
   lub_extras *_Atomic extras;
 
