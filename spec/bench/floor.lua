@@ -1,4 +1,4 @@
--- What plain Lua pays for the nearest thing: `lua5.4 spec/bench/floor.lua NAME N`. CPU time is wall time here.
+-- What plain Lua pays for the nearest thing: `lua5.4 spec/bench/floor.lua NAME N [SIZE]`. CPU time is wall time here.
 local floors = {}
 
 local function timed(n, loop)
@@ -76,4 +76,24 @@ function floors.bytes(n)
   return (collectgarbage("count") - before) * 1024, n
 end
 
-print(("result %.9g %.9g"):format(floors[arg[1]](math.tointeger(tonumber(arg[2])))))
+-- An object of a heart's size with a finalizer, made and dropped among those of `size` parked coroutines: a collector
+-- lets as much lie as lives.
+function floors.objects(n, size)
+  local all, mt = {}, { __gc = function() end }
+  local function object(i) return setmetatable({ { interval = 60 }, ("x"):rep(480) .. i }, mt) end
+  for i = 1, size do
+    all[i] = coroutine.wrap(function()
+      local held = object(i)
+      coroutine.yield()
+      return held
+    end)
+    all[i]()
+  end
+  collectgarbage()
+  local start = os.clock()
+  for i = 1, n do object(i) end
+  return os.clock() - start, n
+end
+
+local n, more = tonumber(arg[2]), tonumber(arg[3] or "")
+print(("result %.9g %.9g"):format(floors[arg[1]](math.tointeger(n), more and math.tointeger(more))))

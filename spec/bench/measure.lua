@@ -45,7 +45,7 @@ end
 function measure.once(run, installed)
   local work = run.work
   sample(run, "lubdub", work.program and peers.program(run.id, run.n) or engine(run, peers.nothing))
-  if work.floor then sample(run, "floor", peers.floor(work.floor, run.n)) end
+  if work.floor then sample(run, "floor", peers.floor(work.floor, run.n, run.more)) end
   for _, peer in ipairs(installed) do
     local able = peer.has[run.id] and (run.carriers == 1 or work.serial or not peer.alone)
     if work.of_commands and peer.nothing then sample(run, peer.name, engine(run, peer.nothing))

@@ -35,9 +35,9 @@ end
 function peers.program(id, n) return ("%s %d"):format(quote(build .. "/bench/" .. id), n) end
 
 -- Without a stock Lua the engine's own coroutines are the floor; they do a little more than Lua's.
-function peers.floor(name, n)
+function peers.floor(name, n, more)
   local lua = peers.lua or quote(peers.engine_path) .. " run"
-  return ("%s %s %s %d"):format(lua, quote(here .. "/floor.lua"), name, n)
+  return ("%s %s %s %d %s"):format(lua, quote(here .. "/floor.lua"), name, n, more or "")
 end
 
 local function list(command)

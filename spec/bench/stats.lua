@@ -18,10 +18,14 @@ local function ratio(samples, beside)
   return (median(ratios))
 end
 
---- Fills in row.median, min, max.
-function stats.summarize(row) row.median, row.min, row.max = median(row.samples) end
+--- Fills in row.median, min, max, floor.median.
+function stats.summarize(row)
+  row.median, row.min, row.max = median(row.samples)
+  row.floor.median = median(row.floor)
+end
 
 local NEAR <const> = 1.25
+stats.NEAR = NEAR
 
 -- "~": so near what Lua itself costs counts as met, whatever the target.
 local function verdict(got, limit, near)
@@ -30,11 +34,10 @@ local function verdict(got, limit, near)
   return near and "~" or false
 end
 
---- Fills in row.median, min, max, floor.ratio, peers.*.ratio and row.goals: { of, limit, got, met }. Erlang is to be
---- beaten in every row but its mailboxes'.
+--- Fills in row.median, min, max, floor.median, floor.ratio, peers.*.ratio and row.goals: { of, limit, got, met }.
+--- Erlang is to be beaten in every row but its mailboxes'.
 function stats.judge(row)
   stats.summarize(row)
-  row.floor.median, row.floor.ratio = median(row.floor), nil
   row.floor.ratio = ratio(row.samples, row.floor)
   for _, samples in pairs(row.peers) do
     samples.median, samples.ratio = (median(samples)), ratio(row.samples, samples)
