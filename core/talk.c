@@ -9,7 +9,7 @@ enum {
   TIMES = 2,           /* that it did not pay, one after the other: once may be the machine's fault */
   KEPT = 2,            /* ticks, the first time */
   AGAIN_MOST = 2,      /* ... doubled so often: 20 ms */
-  LONG_PS = 2000000,   /* of CPU between two talks: being apart cannot cost much of it */
+  LONG_PS = 1000000,   /* between two talks: being apart cannot cost much of it */
   COMPUTES_NS = 50000, /* so long a slice is one of somebody who computes */
   TALKS_NS = 2000,     /* ... unless there was a talk at least so often */
   ENOUGH_NS = 1000000, /* of CPU that is measured alone: it has to hold senders and receivers */
@@ -19,11 +19,10 @@ static uint32_t talks_of(lub_carrier *c) {
   return atomic_load_explicit(&c->clock.talks, memory_order_relaxed);
 }
 
-/* Unsigned: where nobody knows the CPU that threads have used, nothing has been used. */
-static uint64_t used_ns(lub_carrier *c) {
-  const lub_carrier *victim = c->scales.victim;
-  uint64_t ns = (uint64_t)lub_clock_ns(c->cpu);
-  return victim ? ns + (uint64_t)lub_clock_ns(victim->cpu) : ns;
+/* Apart, the time that passes, whatever CPU the two have had of it; alone, the CPU that this thread has used, for others may
+ * hold it up. Unsigned: where nobody knows what a thread has used, it has used nothing. */
+static uint64_t spent_ns(bool alone) {
+  return (uint64_t)lub_clock_ns(alone ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC);
 }
 
 static void begin(lub_carrier *c, lub_carrier *victim) {
@@ -31,7 +30,7 @@ static void begin(lub_carrier *c, lub_carrier *victim) {
   s->victim = victim;
   s->talks = talks_of(c);
   s->victims = victim ? talks_of(victim) : 0;
-  s->cpu_ns = used_ns(c);
+  s->began_ns = spent_ns(!victim);
 }
 
 void lub_talk_stole(lub_carrier *c, lub_place *p) {
@@ -93,15 +92,15 @@ static void measure_alone(lub_carrier *c, lub_place *p) {
   if (talks < s->due && !over) return;
   s->due = talks + WINDOW;
   s->alone = !over;
-  uint64_t ns = used_ns(c) - s->cpu_ns;
+  uint64_t ns = spent_ns(true) - s->began_ns;
   if (talks >= WINDOW && ns >= ENOUGH_NS) atomic_store(&p->alone_ps, ps_of(ns, talks));
 }
 
 /* ---- apart ------------------------------------------------------------------------------------------------------- */
 
-/* Half of what it costs alone, or less, is less than it can be: it has changed. */
+/* A quarter of what it costs alone, or less, is less than it can be: it has changed. */
 static bool pays(uint64_t apart_ps, uint64_t alone_ps) {
-  return apart_ps > LONG_PS || (apart_ps > alone_ps / 2 && apart_ps < alone_ps * 2 - alone_ps / 8);
+  return apart_ps > LONG_PS || (apart_ps > alone_ps / 4 && apart_ps < alone_ps - alone_ps / 16);
 }
 
 /* By what c has seen since it looked last, of itself and of its victim. */
@@ -109,7 +108,7 @@ static bool is_enough(lub_carrier *c, uint32_t talks) {
   lub_scales *s = &c->scales;
   uint32_t victims = talks_of(s->victim) - s->victims;
   uint64_t alone_ps = atomic_load(&s->from->alone_ps);
-  uint64_t apart_ps = ps_of(used_ns(c) - s->cpu_ns, talks + victims);
+  uint64_t apart_ps = ps_of(spent_ns(false) - s->began_ns, talks + victims);
   begin(c, s->victim);
   if (victims < talks / 8 || pays(apart_ps, alone_ps)) {
     if (s->due < WINDOW_MOST) s->due *= 2;

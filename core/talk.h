@@ -1,11 +1,12 @@
 /* talk.h - whether workers that talk with each other, over channels, had better run on one carrier than on two.
  *
  * Apart, each value moves the channel from one CPU to another, and who parks has to be woken across: together that may cost
- * more than a second CPU gives. It is measured, in CPU per value (a `talk`), of all that the carriers do. A carrier that has
- * stolen workers (carrier.h) weighs it for itself and the one it has them from. Where a talk costs the two nearly twice what it
- * costs one alone, nothing is won: the workers go back, and their place keeps them for some ticks of the watcher, for which its
- * carrier measures what a talk costs it alone. Then they may be stolen again, and are kept for twice as long if it does not pay
- * again. A slice in which somebody computes ends that at once.
+ * more than a second CPU gives; and there is none, if more carriers run than CPUs. So it is measured, by value (a `talk`), of
+ * all that the carriers do. A carrier that has stolen workers (carrier.h) weighs it for itself and the one it has them from.
+ * Where a talk takes the two as long as one alone needs CPU for it, nothing is won: the workers go back, and their place keeps
+ * them for some ticks of the watcher, for which its carrier measures what a talk costs it alone. Then they may be stolen again,
+ * and are kept for twice as long if it does not pay again. A slice in which somebody computes ends that at once.
+ * Two that wait for others most of the time go back too: nothing is lost by it.
  * The calling carrier's, but for ticks. Floor 3. Uses place. Part of engine. */
 #ifndef LUB_TALK_H
 #define LUB_TALK_H
@@ -21,7 +22,7 @@ typedef struct lub_scales {   /* a carrier's own */
   uint32_t due;               /* after so many it looks next */
   int times;                  /* how often it did not pay, one time after the other */
   uint32_t talks, victims;    /* at the beginning: its own, and the victim's */
-  uint64_t cpu_ns;            /* ... and CPU used, by both */
+  uint64_t began_ns;          /* ... when that was; alone, what c had used of its CPU */
   int64_t slice_ns;     /* when its last slice ended, while its place keeps workers; 0: it has slept since */
   uint32_t slice_talks; /* ... its talks then */
   int computed;         /* that of late slices computed */
