@@ -243,20 +243,22 @@ static lub_status done(lub_chan *ch, lub_status status, lub_wait *woken) {
   return status;
 }
 
-static bool send_by_ring(lub_chan *ch, lub_value *v, int64_t deadline) {
+static bool send_by_ring(lub_wait *w, lub_chan *ch, lub_value *v, int64_t deadline) {
   if (lub_likely(lub_ring_send(ch->ring, v))) return true;
-  return deadline && lub_carriers_run_beside(ch->engine) && lub_ring_send_soon(ch->ring, v);
+  return deadline && lub_carriers_run_beside(ch->engine) &&
+         lub_ring_send_soon(ch->ring, v, lub_wait_holds_up(w));
 }
 
-static bool recv_by_ring(lub_chan *ch, lub_value *out, int64_t deadline) {
+static bool recv_by_ring(lub_wait *w, lub_chan *ch, lub_value *out, int64_t deadline) {
   if (lub_likely(lub_ring_recv(ch->ring, out))) return true;
-  return deadline && lub_carriers_run_beside(ch->engine) && lub_ring_recv_soon(ch->ring, out);
+  return deadline && lub_carriers_run_beside(ch->engine) &&
+         lub_ring_recv_soon(ch->ring, out, lub_wait_holds_up(w));
 }
 
 lub_status lub_wait_send(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *v, int64_t deadline) {
   lub_wait *woken;
   if (!ch->local) lub_wait_talk(w, 1);
-  if (is_stamped(ch) && send_by_ring(ch, v, deadline)) return LUB_OK;
+  if (is_stamped(ch) && send_by_ring(w, ch, v, deadline)) return LUB_OK;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_chan_lock(ch);
   lub_status status = lub_chan_try_send_locked(ch, v, &woken);
@@ -319,7 +321,7 @@ lub_status lub_wait_send_many(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_va
 lub_status lub_wait_recv(lub_wait *w, lub_waiter *one, lub_chan *ch, lub_value *out, int64_t deadline) {
   lub_wait *woken;
   if (!ch->local) lub_wait_talk(w, 1);
-  if (is_stamped(ch) && recv_by_ring(ch, out, deadline)) return LUB_OK;
+  if (is_stamped(ch) && recv_by_ring(w, ch, out, deadline)) return LUB_OK;
   if (deadline && lub_wait_begin(w, one, 1, deadline)) return LUB_NOMEM;
   lub_chan_lock(ch);
   lub_status status = lub_chan_try_recv_locked(ch, out, &woken);

@@ -14,6 +14,11 @@ static inline lub_engine *lub_wait_engine(lub_wait *w) {
 static inline void lub_wait_talk(lub_wait *w, uint32_t n) {
   if (lub_likely(w->id)) lub_worker_talk(lub_container(w, lub_fiber, wait)->worker, n);
 }
+/* Whether others would run on this CPU while w waits: fibers of its worker, or other workers. */
+static inline bool lub_wait_holds_up(lub_wait *w) {
+  return (w->id && lub_worker_has_ready(lub_container(w, lub_fiber, wait)->worker)) ||
+         lub_engine_others_wait(lub_wait_engine(w), false);
+}
 /* After a claim, with no channel locked. w may be gone then. */
 static inline void lub_wait_wake(lub_wait *w) {
   if (w->id) lub_fiber_ready(lub_container(w, lub_fiber, wait));

@@ -7,6 +7,7 @@
 #define SHUT 1ull
 enum {
   LOOKS = 64, /* with a pause before each: 1 us */
+  FEW_LOOKS = 2,
   TRUST = 8,
   DISTRUST = -64,
 };
@@ -137,8 +138,10 @@ static void count(lub_ring_end *end, int trust) {
   atomic_store_explicit(&end->trust, trust, memory_order_relaxed);
 }
 
-static bool look_on(lub_ring *r, lub_ring_end *end, bool (*move)(lub_ring *r, lub_value *v), lub_value *v) {
-  int trust = atomic_load_explicit(&end->trust, memory_order_relaxed), looks = trust > 0 ? LOOKS : 0;
+static bool look_on(lub_ring *r, lub_ring_end *end, bool (*move)(lub_ring *r, lub_value *v), lub_value *v,
+                    bool briefly) {
+  int trust = atomic_load_explicit(&end->trust, memory_order_relaxed);
+  int looks = trust <= 0 ? 0 : briefly ? FEW_LOOKS : LOOKS;
   if (is_shut(end)) return false;
   for (; looks > 0 && !is_shut(end); looks--) {
     lub_pause();
@@ -150,5 +153,10 @@ static bool look_on(lub_ring *r, lub_ring_end *end, bool (*move)(lub_ring *r, lu
   return false;
 }
 
-bool lub_ring_send_soon(lub_ring *r, lub_value *v) { return look_on(r, &r->tail, lub_ring_send, v); }
-bool lub_ring_recv_soon(lub_ring *r, lub_value *out) { return look_on(r, &r->head, lub_ring_recv, out); }
+bool lub_ring_send_soon(lub_ring *r, lub_value *v, bool briefly) {
+  return look_on(r, &r->tail, lub_ring_send, v, briefly);
+}
+
+bool lub_ring_recv_soon(lub_ring *r, lub_value *out, bool briefly) {
+  return look_on(r, &r->head, lub_ring_recv, out, briefly);
+}

@@ -50,8 +50,8 @@ void lub_ring_get(lub_ring *r, uint32_t i, lub_value *out);
 bool lub_ring_send(lub_ring *r, lub_value *v);
 /* False: it has to be received with the lock. Any thread. */
 bool lub_ring_recv(lub_ring *r, lub_value *out);
-/* The same, after that has failed: they may look on for a microsecond. */
-bool lub_ring_send_soon(lub_ring *r, lub_value *v);
-bool lub_ring_recv_soon(lub_ring *r, lub_value *out);
+/* The same, after that has failed: they may look on for a microsecond; briefly: for less, since somebody waits for this CPU. */
+bool lub_ring_send_soon(lub_ring *r, lub_value *v, bool briefly);
+bool lub_ring_recv_soon(lub_ring *r, lub_value *out, bool briefly);
 
 #endif

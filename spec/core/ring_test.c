@@ -68,7 +68,7 @@ static void *send_soon(void *arg) {
   lub_ring *r = arg;
   for (int64_t i = 0; i < EACH; i++) {
     lub_value v = lub_int(i);
-    while (!lub_ring_send_soon(r, &v)) sched_yield();
+    while (!lub_ring_send_soon(r, &v, false)) sched_yield();
   }
   return NULL;
 }
@@ -80,13 +80,13 @@ static void looking_on(uint32_t cap) {
   pthread_t sender;
   int64_t wrong = 0;
   lub_ring_mark(r, 0, 0);
-  CHECK("nobody looks on where it is shut", !lub_ring_recv_soon(r, &v));
+  CHECK("nobody looks on where it is shut", !lub_ring_recv_soon(r, &v, false));
   lub_ring_open(r, 0, 0);
-  for (int i = 0; i < 200; i++) wrong += lub_ring_recv_soon(r, &v);
+  for (int i = 0; i < 200; i++) wrong += lub_ring_recv_soon(r, &v, false);
   CHECK("nothing comes where nobody sends", wrong == 0);
   pthread_create(&sender, NULL, send_soon, r);
   for (int64_t i = 0; i < EACH; i++) {
-    while (!lub_ring_recv_soon(r, &v)) sched_yield();
+    while (!lub_ring_recv_soon(r, &v, false)) sched_yield();
     wrong += v.as.i != i;
   }
   pthread_join(sender, NULL);
