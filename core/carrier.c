@@ -102,6 +102,12 @@ static bool wake_idler_locked(lub_engine *e) {
   return true;
 }
 
+/* As many run as there are CPUs: one more would only take its share from them. Who waits for long the watcher sees to. */
+static bool is_crowded(lub_engine *e) {
+  return lub_unlikely(e->nplaces > e->cpus) && e->nplaces - atomic_load(&e->idle) >= e->cpus &&
+         !atomic_load(&e->hogs);
+}
+
 /* One at a time: who finds work wakes the next (Go's wakep). */
 static void wake_one(lub_engine *e) {
   if (atomic_load(&e->idle) == 0 || atomic_load(&e->searching) > 0) {
@@ -140,7 +146,7 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   if (lub_likely(!second))
     return; /* it runs here, soon: waking another carrier would cost more than it waits */
   lub_place_push(p, second);
-  if (!atomic_load(&p->kept)) wake_one(e);
+  if (!atomic_load(&p->kept) && !is_crowded(e)) wake_one(e);
 }
 
 /* ---- a carrier's life --------------------------------------------------------------------------------------- */
@@ -298,7 +304,7 @@ static lub_worker *find_work(lub_carrier *c) {
       idle(c);
       continue;
     }
-    if (lub_unlikely(searched) && atomic_load(&e->idle) && have_work(e, NULL)) wake_one(e);
+    if (lub_unlikely(searched) && atomic_load(&e->idle) && !is_crowded(e) && have_work(e, NULL)) wake_one(e);
     return w;
   }
 }
@@ -377,7 +383,7 @@ void lub_carriers_offer_locked(lub_engine *e, lub_place *p) {
 }
 
 void lub_carriers_tick_locked(lub_engine *e, lub_place *p) {
-  if (lub_talk_tick(p) && lub_place_offers(p)) (void)wake_idler_locked(e);
+  if (lub_talk_tick(p) && !is_crowded(e) && lub_place_offers(p)) (void)wake_idler_locked(e);
 }
 
 void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
@@ -443,6 +449,7 @@ int lub_cpus(void) {
 
 static lub_status make_places(lub_engine *e) {
   e->nplaces = e->opts.carriers > 0 ? e->opts.carriers : 1;
+  e->cpus = lub_cpus();
   if (e->opts.max_carriers < e->nplaces) e->opts.max_carriers = e->nplaces;
   e->max_threads = e->opts.max_carriers;
   if (!(e->places = lub_alloc(&e->mem, (size_t)e->nplaces * sizeof *e->places))) return LUB_NOMEM;

@@ -3,7 +3,8 @@
  * A place is the right to run, with a queue; there are as many as CPUs. A carrier without a place is a spare. What a
  * carrier wakes goes to its own place, the latest first (`next`), so that two workers that talk stay on one CPU; an idle
  * carrier steals from others' queues, but not their `next`, unless the watcher finds that it has waited for a tick.
- * Workers that only talk are not worth a theft: see talk.h.
+ * Workers that only talk are not worth a theft: see talk.h. Nor, while as many carriers run as there are CPUs, is who was woken
+ * on one of them, for its first ticks.
  * A carrier that is inside a C call for 10 ms loses its place to a spare. A slice is 10 ms; but who has used up one, and goes
  * on computing, runs only while nobody else wants to: whoever is woken then need not wait for the slice's end.
  * Floor 3. Uses worker, watcher. Part of engine. */

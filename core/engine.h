@@ -62,7 +62,7 @@ struct lub_engine {
   struct lub_sim *sim;      /* whose engine this is, or NULL */
   lub_gate *gate;           /* the sim's, or NULL: any thread may act */
   lub_place *places;        /* [nplaces] */
-  int nplaces;
+  int nplaces, cpus; /* cpus: that this process may use */
   lub_lock chans_lock;
   lub_list chans; /* lub_chan.link: all but those that have a timer, which lub_tick_next finds; chans_lock */
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "carrier.h"
 #include "engine.h"
 #include "memory.h"
 #include "test.h"
@@ -239,29 +240,35 @@ static void crowd(int carriers) {
   CHECK("and freed once", all);
 }
 
-/* Both were queued before the first carrier had woken, and the second wake was left to that one: it has found enough with
+/* All were queued before the first carrier had woken, and the other wakes were left to that one: it has found enough with
  * the first worker, and that does not come back. */
-static void queued_behind_a_stuck_one(void) {
-  lub_engine *e = open_engine(2);
-  lub_chan *in = open_chan(e, 0), *out = open_chan(e, 60);
+static void queued_behind_stuck_ones(int nstuck) {
+  lub_engine *e = open_engine(nstuck + 1);
+  lub_chan *in = open_chan(e, 0), *out = open_chan(e, WORKERS);
   bool all = true;
   lub_chan_close(in);
   for (int i = 0; i < 30 && all; i++) {
-    job stuck, other;
-    lub_worker *s = prepare(e, &stuck, 1, in, out), *o = prepare(e, &other, 1, in, out);
-    if (!s || !o) abort();
-    atomic_store(&stuck.stuck, true);
-    while (atomic_load(&e->idle) != 2) sched_yield();
-    lub_worker_start(s);
+    static job stuck[WORKERS], other;
+    lub_worker *s[WORKERS], *o = prepare(e, &other, 1, in, out);
+    for (int k = 0; k < nstuck; k++)
+      if (!(s[k] = prepare(e, &stuck[k], 1, in, out))) abort();
+    for (int k = 0; k < nstuck; k++) atomic_store(&stuck[k].stuck, true);
+    while (atomic_load(&e->idle) != nstuck + 1) sched_yield();
+    for (int k = 0; k < nstuck; k++) lub_worker_start(s[k]);
     lub_worker_start(o);
     all = lub_worker_join(o, 20) == LUB_OK;
-    atomic_store(&stuck.let_go, true);
-    (void)lub_worker_join(s, LUB_FOREVER);
-    lub_worker_drop(s);
+    for (int k = 0; k < nstuck; k++) atomic_store(&stuck[k].let_go, true);
     lub_worker_drop(o);
-    while (!atomic_load(&stuck.freed) || !atomic_load(&other.freed)) sched_yield();
+    while (!atomic_load(&other.freed)) sched_yield();
+    for (int k = 0; k < nstuck; k++) {
+      (void)lub_worker_join(s[k], LUB_FOREVER);
+      lub_worker_drop(s[k]);
+      while (!atomic_load(&stuck[k].freed)) sched_yield();
+    }
+    lub_value v;
+    while (lub_chan_recv(out, &v, 0) == LUB_OK) continue;
   }
-  CHECK("a worker does not wait for the one that was queued before it while a carrier is idle", all);
+  CHECK("a worker does not wait for those that were queued before it while a carrier is idle", all);
   lub_chan_drop(in);
   lub_chan_drop(out);
   (void)lub_engine_close(e);
@@ -523,7 +530,8 @@ int main(void) {
     CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
     crowd(carriers[i]);
   }
-  queued_behind_a_stuck_one();
+  queued_behind_stuck_ones(1);
+  queued_behind_stuck_ones(lub_cpus() < WORKERS ? lub_cpus() : WORKERS); /* more carriers than CPUs */
   asked();
   displaced();
   unsignalled();
