@@ -96,13 +96,13 @@ plot %s
     table.concat(plots, ", ")))
 end
 
--- One plot: a line for each workload, its ratio to the least of it, and the limit.
+-- One plot: a line for each workload, its ratio to the least so far, and the limit.
 local function plot(title, axis, ticks, limit, all)
   local data, plots = {}, {}
   for i, one in ipairs(all) do
     local lines = {}
     for _, row in ipairs(one) do
-      if row.best then lines[#lines + 1] = ("%d %.6g"):format(row.more or row.carriers, row.best) end
+      if row.growth then lines[#lines + 1] = ("%d %.6g"):format(row.more or row.carriers, row.growth) end
     end
     local name = axis .. i
     data[i] = block(name, lines)
@@ -115,12 +115,12 @@ local function plot(title, axis, ticks, limit, all)
     ticks[#ticks] * 1.1, table.concat(plots, ", "))
 end
 
---- What each costs, as a ratio to its least: among more of its kind, and on more carriers.
+--- What each costs, as a ratio to the least so far: among more of its kind, and on more carriers.
 function chart.growth(all, path)
   local of, script, sizes = { {}, {} }, {}, { 10, 1000, 100000, 1000000 }
   for _, one in ipairs(all) do
     local into = of[one.by_size and 1 or 2]
-    if one.best then into[#into + 1] = one end
+    if one.worst then into[#into + 1] = one end
   end
   if of[1][1] then script[#script + 1] = plot("among more of its kind", "number", sizes, 2, of[1]) end
   if of[2][1] then script[#script + 1] = plot("on more carriers", "carriers", { 1, 2, 4, 8, 16 }, 1.2, of[2]) end

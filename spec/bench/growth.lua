@@ -40,7 +40,7 @@ function growth.runs(opts, here)
   return runs
 end
 
--- Rows of one workload, and how much more each may cost than the least of them.
+-- Rows of one workload, in order of size, and how much more each may cost than those before it.
 local function series(rows)
   local all, of = {}, {}
   for _, row in ipairs(rows) do
@@ -55,21 +55,26 @@ local function series(rows)
   return all
 end
 
--- How much more the dearest row costs than the cheapest, which is the second result; nothing without a figure.
-local function spread(one, median)
-  local least, most = math.huge, 0
-  for _, row in ipairs(one) do
+-- What a row costs beside the least of those that are no larger: what 1 carrier takes longer than 2 has not grown.
+local function growths(one, median)
+  local least, all, most = math.huge, {}, nil
+  for i, row in ipairs(one) do
     local figure = median(row)
-    if figure then least, most = math.min(least, figure), math.max(most, figure) end
+    if figure then
+      least = math.min(least, figure)
+      all[i] = figure / least
+      most = math.max(most or 0, all[i])
+    end
   end
-  if most > 0 then return most / least, least end
+  return all, most
 end
 
 -- What grows no more than plain Lua's own does, nearly, counts as flat.
 local function judge(one)
-  one.worst, one.best = spread(one, function(row) return row.median end)
-  one.floor = one.by_size and spread(one, function(row) return row.floor.median end)
-  for _, row in ipairs(one) do row.best = row.median and row.median / one.best end
+  local all, _
+  all, one.worst = growths(one, function(row) return row.median end)
+  for i, row in ipairs(one) do row.growth = all[i] end
+  if one.by_size then _, one.floor = growths(one, function(row) return row.floor.median end) end
   if one.worst then
     local near = one.floor and one.worst <= stats.NEAR * one.floor
     one.met = one.worst <= one.limit and "yes" or near and "~"
@@ -80,7 +85,7 @@ local function cells(one)
   local line = { one.name, one.unit }
   local at = {}
   for _, row in ipairs(one) do
-    at[row.more or row.carriers] = row.median and ("%.4g (%.2f)"):format(row.median, row.best) or "-"
+    at[row.more or row.carriers] = row.median and ("%.4g (%.2f)"):format(row.median, row.growth) or "-"
   end
   for _, size in ipairs(one.by_size and { 10, 1000, 100000, 1000000 } or carriers) do
     line[#line + 1] = at[size] or "-"
@@ -92,7 +97,7 @@ local function cells(one)
 end
 
 local function intro(opts)
-  return { ("repeats: %d%s%s; median, and in brackets its ratio to the least of the row"):format(opts.repeats,
+  return { ("repeats: %d%s%s; median, and in brackets its ratio to the least so far"):format(opts.repeats,
     opts.quick and ", quick" or "", opts.big and ", big" or ""),
     "met ~: more than that, but within 1.25 of how plain Lua's like grows (column Lua): its collector's doing" }
 end

@@ -94,7 +94,7 @@ function report.json(rows, opts, installed)
     for name, samples in pairs(row.peers) do beside[name] = plain(samples) end
     all.rows[i] = { id = row.id, name = row.name, carriers = row.carriers, unit = row.unit, n = row.n, size = row.more,
       median = row.median, min = row.min, max = row.max, samples = plain(row.samples).samples,
-      failed = row.samples.failed, beside = beside, goals = row.goals, best = row.best }
+      failed = row.samples.failed, beside = beside, goals = row.goals, growth = row.growth }
   end
   save(opts.json, encode(all))
 end
