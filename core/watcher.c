@@ -16,7 +16,7 @@ enum {
   LITTLE_NS = TICK_NS / 10, /* of CPU between two looks: it does not compute */
   LONG_TICKS = 4,           /* a slice of 10 ms is long */
   LONG_NS = LONG_TICKS * TICK_NS,
-  LENT_NS = 1000000,     /* of CPU that a lent slice gets at least */
+  LENT_NS = 500000,      /* of CPU that a lent slice gets at least */
   STARVED_NS = 20000000, /* without CPU: hearts are told of */
   QUIET_LOOKS = 3,       /* with twice the time between them each, after which it sleeps */
 };

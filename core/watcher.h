@@ -17,7 +17,7 @@ void lub_watcher_close(lub_engine *e);
 void lub_watcher_rouse(lub_engine *e);
 /* The calling carrier has a hog, which looks neither at timers nor at who waits: the watcher will, in time. */
 void lub_watcher_mind_hog(lub_engine *e);
-/* Somebody was woken while every place is taken: a hog that has had its millisecond leaves, or will. Any thread. */
+/* Somebody was woken while every place is taken: a hog that has had a while leaves, or will. Any thread. */
 void lub_watcher_make_way(lub_engine *e);
 /* Whether w, which runs, is inside a C call that has lasted for 10 ms. Any thread. */
 bool lub_watcher_sees_in_c(lub_engine *e, lub_worker *w);
