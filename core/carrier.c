@@ -102,10 +102,20 @@ static bool wake_idler_locked(lub_engine *e) {
   return true;
 }
 
-/* As many run as there are CPUs: one more would only take its share from them. Who waits for long the watcher sees to. */
+/* Those that run use all CPUs: one more would only take its share from them. */
 static bool is_crowded(lub_engine *e) {
-  return lub_unlikely(e->nplaces > e->cpus) && e->nplaces - atomic_load(&e->idle) >= e->cpus &&
+  return lub_unlikely(atomic_load(&e->crowded)) && e->nplaces - atomic_load(&e->idle) >= e->cpus &&
          !atomic_load(&e->hogs);
+}
+
+/* Whether another carrier should run. What lies where one runs can wait for that, if it is crowded. */
+static bool need_another(lub_engine *e) {
+  if (atomic_load(&e->idle) == 0) return false;
+  if (!is_crowded(e) || atomic_load(&e->waiting)) return have_work(e, NULL);
+  bool need = false;
+  for (int i = 0; i < e->nplaces && !need; i++)
+    need = atomic_load(&e->places[i].idle) && lub_place_offers(&e->places[i]);
+  return need;
 }
 
 /* One at a time: who finds work wakes the next (Go's wakep). */
@@ -278,6 +288,7 @@ static void idle(lub_carrier *c) {
   }
   if (p) atomic_store(&p->idle, false);
   pthread_mutex_unlock(&e->lock);
+  lub_talk_go_on(c);
   lub_engine_run_timers(e);
 }
 
@@ -304,7 +315,7 @@ static lub_worker *find_work(lub_carrier *c) {
       idle(c);
       continue;
     }
-    if (lub_unlikely(searched) && atomic_load(&e->idle) && !is_crowded(e) && have_work(e, NULL)) wake_one(e);
+    if (lub_unlikely(searched) && need_another(e)) wake_one(e);
     return w;
   }
 }
@@ -380,6 +391,10 @@ void lub_carriers_offer_locked(lub_engine *e, lub_place *p) {
   lub_worker *w = lub_place_pop_next(p);
   if (w) lub_place_push(p, w);
   if (have_work(e, NULL)) (void)wake_idler_locked(e);
+}
+
+void lub_carriers_crowd_locked(lub_engine *e, bool crowded) {
+  if (atomic_exchange(&e->crowded, crowded) && need_another(e)) (void)wake_idler_locked(e);
 }
 
 void lub_carriers_tick_locked(lub_engine *e, lub_place *p) {

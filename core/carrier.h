@@ -3,8 +3,8 @@
  * A place is the right to run, with a queue; there are as many as CPUs. A carrier without a place is a spare. What a
  * carrier wakes goes to its own place, the latest first (`next`), so that two workers that talk stay on one CPU; an idle
  * carrier steals from others' queues, but not their `next`, unless the watcher finds that it has waited for a tick.
- * Workers that only talk are not worth a theft: see talk.h. Nor, while as many carriers run as there are CPUs, is who was woken
- * on one of them, for its first ticks.
+ * Workers that only talk are not worth a theft: see talk.h. Nor, where the carriers are more than the CPUs, and use all of
+ * these, is who was woken on one of them, for its first ticks.
  * A carrier that is inside a C call for 10 ms loses its place to a spare. A slice is 10 ms; but who has used up one, and goes
  * on computing, runs only while nobody else wants to: whoever is woken then need not wait for the slice's end.
  * Floor 3. Uses worker, watcher. Part of engine. */
@@ -33,6 +33,7 @@ typedef struct lub_carrier {
   uint32_t turns;              /* likewise */
   uint32_t seen_slices, seen_steps, ticks; /* the watcher's */
   int64_t seen_cpu_ns, used_ns;            /* of CPU: at the last look; since looked_ns */
+  int64_t shared_cpu_ns;                   /* ... when it was last seen who shares the CPUs */
   int64_t ran_ns;                          /* what the fiber has run that runs, as far as was seen */
   int64_t told_ns;                         /* ... when it was told to leave; 0: it was not */
   int64_t looked_ns;                       /* whether it had CPU; 0: not in this slice */
@@ -65,6 +66,8 @@ void lub_carriers_run_slice(lub_worker *w);
 void lub_carriers_replace_locked(lub_engine *e, lub_carrier *c);
 /* Workers that were woken at p and wait behind a slice that goes on: others may take them from now on. */
 void lub_carriers_offer_locked(lub_engine *e, lub_place *p);
+/* The watcher has seen whether the carriers use all CPUs. */
+void lub_carriers_crowd_locked(lub_engine *e, bool crowded);
 /* A tick of the watcher: if p has kept its workers for long enough, others may take them. */
 void lub_carriers_tick_locked(lub_engine *e, lub_place *p);
 /* The calling carrier is about to sleep in the midst of a slice: a spare gets its place. */

@@ -45,9 +45,12 @@ struct lub_engine {
   atomic_llong gather_ns; /* no sleeper wakes for timers before */
   bool real_clock;
   atomic_ullong chan_ids, worker_ids, fiber_ids;
-  atomic_int waiting;    /* workers in `queue` and `preempted`: read without lock as a hint */
-  atomic_int woken;      /* those of `queue`, likewise; not where each step is chosen */
-  atomic_int hogs;       /* carriers whose slice is lent; see carrier.h */
+  atomic_int waiting; /* workers in `queue` and `preempted`: read without lock as a hint */
+  atomic_int woken;   /* those of `queue`, likewise; not where each step is chosen */
+  atomic_int hogs;    /* carriers whose slice is lent; see carrier.h */
+  atomic_bool
+      crowded; /* there are more carriers than CPUs, and they used all of these when the watcher looked last */
+  int64_t shared_ns;     /* ... that was then; the watcher's */
   atomic_int idle;       /* carriers in `idlers`: pairs with the queues' lengths (carrier.c, IDLE) */
   atomic_int searching;  /* carriers that look for work */
   atomic_bool watching;  /* the watcher sleeps and wants to be told of a slice */
@@ -62,7 +65,7 @@ struct lub_engine {
   struct lub_sim *sim;      /* whose engine this is, or NULL */
   lub_gate *gate;           /* the sim's, or NULL: any thread may act */
   lub_place *places;        /* [nplaces] */
-  int nplaces, cpus; /* cpus: that this process may use */
+  int nplaces, cpus;        /* cpus: that this process may use */
   lub_lock chans_lock;
   lub_list chans; /* lub_chan.link: all but those that have a timer, which lub_tick_next finds; chans_lock */
 

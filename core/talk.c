@@ -1,6 +1,8 @@
 /* talk.c - see talk.h. */
 #include "talk.h"
 
+#include <sys/resource.h>
+
 #include "engine.h"
 
 enum {
@@ -12,17 +14,25 @@ enum {
   LONG_PS = 1000000,   /* between two talks: being apart cannot cost much of it */
   COMPUTES_NS = 50000, /* so long a slice is one of somebody who computes */
   TALKS_NS = 2000,     /* ... unless there was a talk at least so often */
-  ENOUGH_NS = 1000000, /* of CPU that is measured alone: it has to hold senders and receivers */
+  ENOUGH_NS = 1000000, /* that is measured alone: it has to hold senders and receivers */
+  NAP_NS =
+      500000, /* who sleeps more often than once in so much CPU, sleeps for longer than it takes to wait for a lock */
 };
 
 static uint32_t talks_of(lub_carrier *c) {
   return atomic_load_explicit(&c->clock.talks, memory_order_relaxed);
 }
 
-/* Apart, the time that passes, whatever CPU the two have had of it; alone, the CPU that this thread has used, for others may
- * hold it up. Unsigned: where nobody knows what a thread has used, it has used nothing. */
-static uint64_t spent_ns(bool alone) {
-  return (uint64_t)lub_clock_ns(alone ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC);
+/* Unsigned: where nobody knows what a thread has used, it has used nothing. */
+static uint64_t clock_ns(clockid_t clock) { return (uint64_t)lub_clock_ns(clock); }
+
+/* How often this thread has slept. */
+static uint64_t naps(void) {
+#ifdef RUSAGE_THREAD
+  struct rusage u;
+  if (!getrusage(RUSAGE_THREAD, &u)) return (uint64_t)u.ru_nvcsw;
+#endif
+  return 0;
 }
 
 static void begin(lub_carrier *c, lub_carrier *victim) {
@@ -30,7 +40,10 @@ static void begin(lub_carrier *c, lub_carrier *victim) {
   s->victim = victim;
   s->talks = talks_of(c);
   s->victims = victim ? talks_of(victim) : 0;
-  s->began_ns = spent_ns(!victim);
+  s->began_ns = clock_ns(CLOCK_MONOTONIC);
+  if (victim) return;
+  s->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  s->naps = naps();
 }
 
 void lub_talk_stole(lub_carrier *c, lub_place *p) {
@@ -68,7 +81,27 @@ static bool computes(lub_carrier *c) {
   return s->computed > 2;
 }
 
-void lub_talk_pause(lub_carrier *c) { c->scales.slice_ns = 0; }
+void lub_talk_pause(lub_carrier *c) {
+  lub_scales *s = &c->scales;
+  s->slice_ns = 0;
+  if (!s->alone) return;
+  s->began_ns -= clock_ns(CLOCK_MONOTONIC);
+  s->naps -= naps();
+}
+
+void lub_talk_go_on(lub_carrier *c) {
+  lub_scales *s = &c->scales;
+  if (!s->alone) return;
+  s->began_ns += clock_ns(CLOCK_MONOTONIC);
+  s->naps += naps();
+}
+
+/* What c has spent alone. It is CPU, for others may hold a thread up, unless it sleeps in its slices, inside calls: that is
+ * what another carrier would not wait for. */
+static uint64_t spent_ns(const lub_scales *s) {
+  uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - s->cpu_ns;
+  return (naps() - s->naps) * NAP_NS < cpu_ns ? cpu_ns : clock_ns(CLOCK_MONOTONIC) - s->began_ns;
+}
 
 static void let_go(lub_carrier *c, lub_place *p) {
   atomic_store(&p->again, 0);
@@ -92,7 +125,7 @@ static void measure_alone(lub_carrier *c, lub_place *p) {
   if (talks < s->due && !over) return;
   s->due = talks + WINDOW;
   s->alone = !over;
-  uint64_t ns = spent_ns(true) - s->began_ns;
+  uint64_t ns = spent_ns(s);
   if (talks >= WINDOW && ns >= ENOUGH_NS) atomic_store(&p->alone_ps, ps_of(ns, talks));
 }
 
@@ -108,7 +141,7 @@ static bool is_enough(lub_carrier *c, uint32_t talks) {
   lub_scales *s = &c->scales;
   uint32_t victims = talks_of(s->victim) - s->victims;
   uint64_t alone_ps = atomic_load(&s->from->alone_ps);
-  uint64_t apart_ps = ps_of(spent_ns(false) - s->began_ns, talks + victims);
+  uint64_t apart_ps = ps_of(clock_ns(CLOCK_MONOTONIC) - s->began_ns, talks + victims);
   begin(c, s->victim);
   if (victims < talks / 8 || pays(apart_ps, alone_ps)) {
     if (s->due < WINDOW_MOST) s->due *= 2;

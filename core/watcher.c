@@ -169,8 +169,21 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   return true;
 }
 
+/* Whether carriers that are more than the CPUs used all of these since the last look. One that sleeps in a call does not. */
+static void watch_crowd_locked(lub_engine *e) {
+  int64_t now_ns = lub_clock_ns(CLOCK_MONOTONIC), ns = now_ns - e->shared_ns, used_ns = 0;
+  if (e->nplaces <= e->cpus) return;
+  for (int i = 0; i < e->threads; i++) {
+    lub_carrier *c = &e->carriers[i];
+    if (c->sleeper) used_ns += used_cpu_ns(c->cpu, &c->shared_cpu_ns);
+  }
+  e->shared_ns = now_ns;
+  lub_carriers_crowd_locked(e, used_ns / 7 > ns / 8 * e->cpus);
+}
+
 static bool watch_all_locked(lub_engine *e) {
   bool busy = false;
+  watch_crowd_locked(e);
   for (int i = 0; i < e->threads; i++) busy |= watch_carrier_locked(e, &e->carriers[i]);
   for (lub_link *k = lub_list_first(&e->pinned); k; k = lub_list_next(&e->pinned, k))
     busy |= watch_pinned_locked(e, lub_container(k, lub_worker, pin));
