@@ -6,10 +6,16 @@
 
 #include "llub.h"
 
-enum { BATCH = 256 };       /* asked before what was heard is settled */
+enum { BATCH = 256, BATCH_NS = 1000000 }; /* asked before what was heard is settled */
 #define CAPTURE_WITHIN 0.05 /* seconds: a fiber that has shown no traceback by then is inside a C call */
 
 /* ---- asking ------------------------------------------------------------------------------------------------ */
+
+/* Of an answer that is none: a __tostring of its own must not run outside its budget. */
+static const char *plain(lua_State *L, int index) {
+  return lua_type(L, index) == LUA_TNUMBER ? lua_pushfstring(L, "%f", lua_tonumber(L, index))
+                                           : luaL_typename(L, index);
+}
 
 static bool is_answer(lua_State *L, const char **why) {
   double again = lua_tonumber(L, -2);
@@ -18,7 +24,7 @@ static bool is_answer(lua_State *L, const char **why) {
     return false;
   }
   if (!lua_isnoneornil(L, -2) && (lua_type(L, -2) != LUA_TNUMBER || isnan(again))) {
-    *why = lua_pushfstring(L, "expected when to ask again (seconds), got %s", luaL_tolstring(L, -2, NULL));
+    *why = lua_pushfstring(L, "expected when to ask again (seconds), got %s", plain(L, lua_absindex(L, -2)));
     return false;
   }
   if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TNUMBER) {
@@ -61,14 +67,14 @@ static void ask_pulse(lua_State *L, lworker *lw, lub_heart *h, const lub_snapsho
     else
       lub_policy_refuse(L, lw, own->pulse, h,
                         lua_pushfstring(L, "expected the seconds to the next pulse (above 0), got %s",
-                                        luaL_tolstring(L, -1, NULL)));
+                                        plain(L, lua_gettop(L))));
   }
   lua_settop(L, top);
 }
 
 static void ask(lua_State *L, lworker *lw, lub_heart *h) {
   lub_snapshot at;
-  lub_heart_look(h, &at);
+  lub_judge_look(h, &at);
   ask_pulse(L, lw, h, &at);
   if (!lub_judge_knows(h, &at)) ask_policy(L, lw, h, &at);
 }
@@ -249,6 +255,10 @@ static void tell(lub_heart *h, const lub_verdict *v, bool watched, void *ud) {
 
 /* ---- the worker ----------------------------------------------------------------------------------------------- */
 
+static bool is_long(const lworker *lw, int64_t since_ns) {
+  return lub_engine_coarse_ns(lw->core->engine) - since_ns > BATCH_NS;
+}
+
 static int judge_on(lua_State *L, int s, lua_KContext ctx) {
   (void)s;
   (void)ctx;
@@ -256,19 +266,24 @@ static int judge_on(lua_State *L, int s, lua_KContext ctx) {
   lub_judge *j = lub_judge_of(lw->core->engine);
   lub_chan *bell = lub_test_chan(L, 1)->ch;
   if (lw->running->core.wait.parked && lub_finish(L, lw) == LUB_CANCELLED) return 0;
+  lub_fiber *f = &lw->running->core;
   for (;;) {
-    lub_heart *h = NULL;
+    lub_heart *h;
+    int64_t began_ns = lub_engine_coarse_ns(lw->core->engine);
     int n = 0;
-    for (; n < BATCH && (h = lub_judge_next(j)); n++) {
+    for (bool more = true; more && (h = lub_judge_next(j)); more = ++n < BATCH && !is_long(lw, began_ns)) {
       ask(L, lw, h);
       lub_heart_drop(h);
     }
     if (n > 0) lub_judge_settle(j, tell, L);
-    if (n == BATCH) continue;
     lub_value v;
-    lub_fiber *f = &lw->running->core;
     int64_t deadline = LUB_NEVER;
     if (lub_may_wait(L, lw, &deadline)) return 0;
+    if (lub_worker_has_ready(lw->core)) { /* they tell verdicts */
+      lub_fiber_ready(f);
+      return lub_park(L, lw, 0, judge_on);
+    }
+    if (h) continue;
     lub_status status = lub_wait_recv(&f->wait, &f->one, bell, &v, deadline);
     if (status == LUB_PARK) return lub_park(L, lw, 0, judge_on);
     if (status != LUB_OK) return 0;

@@ -117,6 +117,7 @@ typedef struct lworker {
   bool collected;         /* for want of memory: finalizers may be due of handles that went */
   bool script;            /* a host started it, and may ask for its first result */
   int64_t closing_ns;     /* when the last close from outside began */
+  uint64_t questions;     /* to scripts of hearts that are over */
   uint64_t sliced;        /* the step of its sim in which a fiber was seen computing */
   int depth;              /* of fibers that drive siblings */
   int anchors, handles, fiber_type, chan_type; /* references in the registry */
@@ -388,9 +389,9 @@ lub_heart *lub_check_heart(lua_State *L, const char *function);
  * only from when it is first sent (lub_intern_heart): before that, h cannot have come back. */
 void lub_push_heart(lua_State *L, lub_heart *h);
 void lub_intern_heart(lua_State *L, int index, const lub_heart *h);
-/* Pushes a snapshot; it is valid until lub_end_snapshot. */
+/* Pushes a snapshot; it is valid until lub_end_snapshots, as are those of its members. */
 void lub_push_snapshot(lua_State *L, lub_heart *h, const lub_snapshot *at);
-void lub_end_snapshot(lua_State *L, int index);
+void lub_end_snapshots(lworker *lw);
 /* Pushes a block that holds the last intervals between beats, oldest first; *n: how many. */
 double *lub_push_intervals(lua_State *L, lub_heart *h, size_t *n);
 /* Pushes what `get` copies of a heart: its progress, its unit. Raises when memory ends. */

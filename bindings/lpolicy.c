@@ -300,7 +300,7 @@ bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nre
     lw->judging = false;
     lw->memory_limit = limit;
   }
-  lub_end_snapshot(L, base);
+  lub_end_snapshots(lw);
   if (status) {
     lub_policy_refuse(L, lw, p, h, lua_tostring(L, -1));
     lua_settop(L, base - 1);

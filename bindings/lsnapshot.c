@@ -6,7 +6,8 @@
 
 typedef struct lsnapshot {
   lub_snapshot at;
-  lub_heart *heart; /* no reference; NULL when its time is over */
+  lub_heart *heart;   /* no reference: it is valid while its worker has asked no more than */
+  uint64_t questions; /* ... these */
 } lsnapshot;
 
 static const char TYPE[] = "lub.snapshot";
@@ -117,7 +118,8 @@ static void push_field(lua_State *L, const lsnapshot *s, field f) {
 
 static lsnapshot *check_snapshot(lua_State *L) {
   lsnapshot *s = luaL_checkudata(L, 1, TYPE);
-  if (!s->heart) luaL_error(L, "a snapshot is valid during the call that got it only");
+  if (s->questions != lub_lworker(L)->questions)
+    luaL_error(L, "a snapshot is valid during the call that got it only");
   return s;
 }
 
@@ -161,6 +163,7 @@ void lub_push_snapshot(lua_State *L, lub_heart *h, const lub_snapshot *at) {
   lsnapshot *s = lua_newuserdatauv(L, sizeof *s, 1); /* its user value: what it must keep alive */
   s->at = *at;
   s->heart = h;
+  s->questions = lub_lworker(L)->questions;
   if (luaL_newmetatable(L, TYPE)) {
     lua_createtable(L, 0, FIELDS);
     for (int i = 0; i < FIELDS; i++) {
@@ -176,7 +179,4 @@ void lub_push_snapshot(lua_State *L, lub_heart *h, const lub_snapshot *at) {
   lua_setmetatable(L, -2);
 }
 
-void lub_end_snapshot(lua_State *L, int index) {
-  lsnapshot *s = luaL_testudata(L, index, TYPE);
-  if (s) s->heart = NULL;
-}
+void lub_end_snapshots(lworker *lw) { lw->questions++; }

@@ -96,7 +96,7 @@ static int suspect(lua_State *L) {
   trial *t = check_trial(L);
   const char *verdict = luaL_checkstring(L, 2);
   lub_snapshot at;
-  lub_heart_look(t->heart, &at);
+  lub_judge_look(t->heart, &at);
   lub_judge_hear(t->heart, &at, verdict, LUB_FOREVER, NAN);
   lub_judge_settle(t->engine->judge, tell_nobody, NULL);
   return 0;

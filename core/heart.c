@@ -75,12 +75,14 @@ static void tell_of_beat(lub_heart *h, const char *what, int64_t now_ns) {
   lub_heart_pulse(h, *text ? text : what);
 }
 
-/* The beating thread is the only one that makes them. */
 static lub_status learn(lub_heart *h, double x) {
-  lub_intervals *s = get(h->intervals);
+  lub_intervals *s = get(h->intervals), *none = NULL;
   if (!s) {
     if (!(s = lub_intervals_make(&h->engine->mem, 0))) return LUB_NOMEM;
-    atomic_store_explicit(&h->intervals, s, memory_order_release);
+    if (!atomic_compare_exchange_strong(&h->intervals, &none, s)) { /* two beat at once, who may not */
+      lub_free(&h->engine->mem, s);
+      s = none;
+    }
   }
   lub_intervals_add(s, x);
   return LUB_OK;
@@ -403,13 +405,16 @@ lub_status lub_heart_fail(lub_heart *h, const char *why) {
   char *reason = x ? lub_alloc(&h->engine->mem, n) : NULL, *old = NULL;
   if (reason) memcpy(reason, why ? why : "", n);
   pthread_mutex_lock(&j->lock);
-  if (x) {
+  bool closed =
+      get(h->flags) & LUB_HEART_CLOSED; /* by another thread, which has seen that it has not failed */
+  if (x && !closed) {
     old = x->reason;
     x->reason = reason;
   }
-  h->failed = true; /* also without memory for the reason */
+  h->failed |= !closed; /* also without memory for the reason */
   pthread_mutex_unlock(&j->lock);
-  lub_free(&h->engine->mem, old);
+  lub_free(&h->engine->mem, closed ? reason : old);
+  if (closed) return LUB_CLOSED;
   lub_judge_stir(h);
   return LUB_OK;
 }
@@ -568,12 +573,12 @@ void lub_heart_finish(lub_heart *h) {
 }
 
 lub_status lub_heart_close(lub_heart *h) {
-  if (atomic_fetch_or(&h->flags, LUB_HEART_CLOSED) & LUB_HEART_CLOSED) return LUB_CLOSED;
   lub_judge *j = h->engine->judge;
-  lub_heart_tell(h, "close", "", now_of(h));
   pthread_mutex_lock(&j->lock);
-  bool failed = h->failed;
+  bool failed = h->failed, closed = atomic_fetch_or(&h->flags, LUB_HEART_CLOSED) & LUB_HEART_CLOSED;
   pthread_mutex_unlock(&j->lock);
+  if (closed) return LUB_CLOSED;
+  lub_heart_tell(h, "close", "", now_of(h));
   const lub_extras *x = lub_heart_extras(h);
   if (x && x->closed) x->closed(x->binding);
   if (!failed) lub_heart_finish(h); /* else the judge does, when it has told of the failure */

@@ -70,7 +70,7 @@ struct lub_heart {
   double interval, limit;
   float excused; /* seconds */
   uint32_t npulses;
-  uint32_t said;          /* verdicts announced in this silence, a bit each */
+  uint32_t said[3];       /* verdicts announced in this silence, a bit each */
   uint32_t signs;         /* of life, when the judge last looked: tells this silence from the next */
   uint8_t verdict, heard; /* by their number: announced; what the policy said last */
   unsigned asked_state : 3;

@@ -49,8 +49,9 @@ static void add_to_ring(lub_intervals *s, double x, uint32_t n) {
 }
 
 void lub_intervals_add(lub_intervals *s, double x) {
-  uint32_t n = get(s->samples);
-  put(s->seq, get(s->seq) + 1);
+  uint32_t n = get(s->samples),
+           odd = get(s->seq) | 1; /* so it ends even, also when two write at once, who may not */
+  put(s->seq, odd);
   if (s->size) x = (double)(float)x;
   if (n == 0) put(s->base, x);
   if (n == 0 || x < get(s->min)) put(s->min, x);
@@ -61,7 +62,7 @@ void lub_intervals_add(lub_intervals *s, double x) {
     add_sums(s, x - get(s->base), 1);
     if (n < UINT32_MAX) put(s->samples, n + 1);
   }
-  put(s->seq, get(s->seq) + 1);
+  put(s->seq, odd + 1);
 }
 
 size_t lub_intervals_window(lub_intervals *s, double *out, size_t most) {

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LATE_NS 100000000   /* what the judge may be late by; or half an interval, if that is more */
-#define MIN_ASK_NS 100000   /* between two questions about one heart */
+#define LATE_NS 100000000 /* what the judge may be late by; with a pulse half an interval, if that is more */
+#define MIN_ASK_NS 100000 /* between two questions about one heart, or two of its pulses */
 #define GRID_MIN_NS 1000000 /* pulses wait for each other: one wake of a thread for many hearts */
 #define GRID_MAX_NS 16000000
 #define FAR 3e8 /* seconds: never */
@@ -31,6 +31,14 @@ static uint8_t number_of(lub_judge *j, const char *text) {
   return (uint8_t)i;
 }
 
+/* What was announced in this silence. */
+static bool has_said(const lub_heart *h, uint8_t verdict) {
+  return h->said[verdict / 32] >> verdict % 32 & 1;
+}
+static bool has_said_any(const lub_heart *h) { return h->said[0] || h->said[1] || h->said[2]; }
+static void say(lub_heart *h, uint8_t verdict) { h->said[verdict / 32] |= 1u << verdict % 32; }
+static void unsay(lub_heart *h) { memset(h->said, 0, sizeof h->said); }
+
 /* Whether a verdict speaks against a heart. */
 static bool is_against(uint8_t verdict) { return verdict != ALIVE && verdict != LATE && verdict != UNKNOWN; }
 
@@ -39,7 +47,9 @@ static bool is_against(uint8_t verdict) { return verdict != ALIVE && verdict != 
 static int64_t span_ns(double seconds) { return (int64_t)(seconds * 1e9); }
 
 static int64_t next_pulse(const lub_heart *h, int64_t now_ns) {
-  int64_t interval = span_ns(h->interval), grid = interval / 64;
+  int64_t interval = span_ns(h->interval);
+  if (interval < MIN_ASK_NS) interval = MIN_ASK_NS;
+  int64_t grid = interval / 64;
   if (grid < GRID_MIN_NS) grid = interval < 16 * GRID_MIN_NS ? 1 : GRID_MIN_NS;
   if (grid > GRID_MAX_NS) grid = GRID_MAX_NS;
   return (now_ns + interval + grid - 1) / grid * grid;
@@ -118,8 +128,9 @@ static void doubt_locked(lub_judge *j, const lub_heart *h, int64_t when_ns, int6
   int64_t late = now_ns - when_ns;
   if (has_own_pace(j->engine)) return;
   if (late > j->figures.late_ns) j->figures.late_ns = late;
-  if (late > LATE_NS && late > span_ns(h->interval) / 2 && when_ns > j->stalled_until_ns)
-    stall_locked(j, when_ns, now_ns);
+  int64_t borne_ns =
+      when_ns < h->pulse_ns ? 0 : span_ns(h->interval) / 2; /* a deadline is sharper than a pulse */
+  if (late > LATE_NS && late > borne_ns && when_ns > j->stalled_until_ns) stall_locked(j, when_ns, now_ns);
 }
 
 void lub_judge_stood(lub_judge *j, int64_t from_ns, int64_t to_ns) {
@@ -232,18 +243,21 @@ static void tick(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   if (woken) lub_wait_wake(woken);
 }
 
-/* Alone it wakes nobody that waits: what is parked is alive. Of one that is inside a unit of work, or runs, its policy may
- * think otherwise, and one that has not beaten yet is dead when its time to start is up: if somebody wants to hear it. */
+/* Alone it wakes nobody that waits: what is parked is alive. Of one that is inside a unit of work, or cannot get rid of a value,
+ * its policy may think otherwise, if it wants to be asked again; one that has not beaten yet is dead when its time to start is
+ * up. If somebody wants to hear it. */
 static bool could_wake(lub_timer *t) {
   lub_heart *h = lub_container(t, lub_heart, tick);
   lub_judge *j = h->engine->judge;
   lub_units *u = atomic_load(&h->units);
+  lub_state state = (lub_state)atomic_load(&h->life.state);
   pthread_mutex_lock(&j->lock);
-  bool failed = h->failed, watched = h->watched, told = h->said & 1u << DEAD;
+  bool failed = h->failed, watched = h->watched, told = has_said(h, DEAD), asks = h->ask_ns < LUB_NEVER;
   pthread_mutex_unlock(&j->lock);
   if (failed || !watched) return failed;
   if (atomic_load(&h->flags) & LUB_HEART_STARTING && !told) return true;
-  return !lub_state_is_parked((lub_state)atomic_load(&h->life.state)) || (u && atomic_load(&u->since_ns));
+  if (!lub_state_is_parked(state)) return true;
+  return asks && (state == LUB_STATE_BLOCKED_SEND || (u && atomic_load(&u->since_ns)));
 }
 
 const lub_timer_kind lub_judge_tick = {.fire = tick, .could_wake = could_wake};
@@ -274,6 +288,13 @@ static void leave_alone(lub_heart *h, const lub_snapshot *at) {
   arm(h, when);
 }
 
+/* Seconds that h has wanted to run, and could not. */
+static double runnable(lub_heart *h, const lub_snapshot *at) {
+  lub_look look = lub_life_look(&h->life, span_ns(at->now));
+  double spent = (double)atomic_load(&h->life.spent_ns[LUB_STATE_RUNNABLE]) / 1e9;
+  return look.state == LUB_STATE_RUNNABLE ? spent + (double)look.state_ns / 1e9 : spent;
+}
+
 bool lub_judge_knows(lub_heart *h, const lub_snapshot *at) {
   lub_judge *j = h->engine->judge;
   pthread_mutex_lock(&j->lock);
@@ -288,7 +309,8 @@ bool lub_judge_knows(lub_heart *h, const lub_snapshot *at) {
     return true;
   }
   if (!at->startup) return false;
-  double left = lub_heart_extras(h)->startup - at->progress_age; /* it has not beaten since it was opened */
+  /* it has not beaten since it was opened; what it waited for a CPU is not its fault */
+  double left = lub_heart_extras(h)->startup - at->progress_age + runnable(h, at);
   lub_judge_hear(h, at, left < 0 ? "dead" : "alive", left < 0 ? LUB_FOREVER : left, NAN);
   return true;
 }
@@ -297,10 +319,22 @@ bool lub_judge_knows(lub_heart *h, const lub_snapshot *at) {
 static void begin_silence_locked(lub_heart *h, uint32_t signs) {
   if (signs == h->signs) return;
   h->signs = signs;
-  h->said = 0;
+  unsay(h);
   h->deferred = h->eased = false;
   if (!h->suspected) h->misses = 0;
   h->suspected = false;
+}
+
+void lub_judge_look(lub_heart *h, lub_snapshot *out) {
+  lub_judge *j = h->engine->judge;
+  int64_t now = lub_engine_now_ns(h->engine);
+  lub_look look =
+      lub_life_look(&h->life, now); /* first: a sign of life that comes meanwhile is met at the settling */
+  pthread_mutex_lock(&j->lock);
+  begin_silence_locked(h, look.signs);
+  h->asked_state = (unsigned)look.state & 7;
+  pthread_mutex_unlock(&j->lock);
+  lub_heart_look(h, out);
 }
 
 void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, double ask_again,
@@ -310,17 +344,14 @@ void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, d
   uint8_t number = number_of(j, verdict);
   int64_t now = span_ns(at->now), when;
   pthread_mutex_lock(&j->lock);
-  lub_look look = lub_life_look(&h->life, now);
-  begin_silence_locked(h, look.signs);
   h->heard = number;
   if (x) x->score = score;
-  h->asked_state = (unsigned)look.state & 7;
   int64_t again = ask_again >= FAR ? LUB_NEVER : ask_again > 0 ? span_ns(ask_again) : 0;
   h->ask_ns = again == LUB_NEVER ? LUB_NEVER : now + (again < MIN_ASK_NS ? MIN_ASK_NS : again + 1);
   if (h->pulse_ns <= now) h->pulse_ns = next_pulse(h, now);
   j->figures.asked++;
-  bool news = number == ALIVE ? h->verdict != ALIVE || h->said : !(h->said & 1u << number % 32);
-  news = h->failed || (news && !(number == ALIVE && h->eased && h->said));
+  bool any = has_said_any(h), news = number == ALIVE ? h->verdict != ALIVE || any : !has_said(h, number);
+  news = h->failed || (news && !(number == ALIVE && h->eased && any));
   bool listed = h->due_next; /* it has to be asked anew already */
   if (news && !listed) enter(&j->suspected, h);
   when = next_tick(h);
@@ -343,7 +374,9 @@ static uint32_t count_silent_locked(lub_judge *j) {
   uint32_t batch = 0;
   double longest = 0;
   for (const lub_heart *h = j->suspected.first; h; h = after(h)) {
-    batch += is_against(h->heard) && !h->suspected && !h->failed;
+    bool gone =
+        h->failed || atomic_load(&h->flags) & LUB_HEART_CLOSED || atomic_load(&h->life.signs) != h->signs;
+    batch += is_against(h->heard) && !h->suspected && !h->deferred && !gone;
     if (h->interval > longest) longest = h->interval;
   }
   if (now - j->recent_ns > span_ns(longest)) {
@@ -357,16 +390,19 @@ static uint32_t count_silent_locked(lub_judge *j) {
 /* Whether it is to be told; then it has been. */
 static bool announce_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
   if (atomic_load(&h->flags) & LUB_HEART_CLOSED && !h->failed) return false;
-  if (atomic_load(&h->life.signs) != h->signs && !h->failed) return false; /* it beat meanwhile */
+  if (atomic_load(&h->life.signs) != h->signs && !h->failed) { /* it beat meanwhile: what was said is void */
+    h->ask_ns = lub_engine_now_ns(j->engine);
+    return false;
+  }
   if (blames_host_locked(j, h, silent)) return false;
   bool against = is_against(h->heard);
   h->verdict = h->heard;
   if (h->heard == ALIVE) {
-    h->said = 0;
+    unsay(h);
     if (h->counted) j->deaths--;
     h->counted = false;
   } else {
-    h->said |= 1u << h->heard % 32;
+    say(h, h->heard);
     atomic_fetch_or(&h->flags, LUB_HEART_SILENT | (uint32_t)(against ? LUB_HEART_UNLEARN : 0));
     if (against && !h->suspected) h->misses++;
     h->suspected |= against;
@@ -434,7 +470,7 @@ const char *lub_judge_fixed(const lub_snapshot *at, double *ask_again) {
 static void ask(lub_heart *h) {
   lub_snapshot at;
   double ask_again = LUB_FOREVER;
-  lub_heart_look(h, &at);
+  lub_judge_look(h, &at);
   if (lub_judge_knows(h, &at)) return;
   const lub_extras *x = lub_heart_extras(h);
   const char *verdict = x && x->policy ? x->policy(x->ud, &at, &ask_again) : lub_judge_fixed(&at, &ask_again);
@@ -516,7 +552,8 @@ void lub_judge_watch(lub_heart *h) {
   lub_judge *j = h->engine->judge;
   lub_extras *x = lub_heart_extras(h);
   int64_t now = lub_engine_now_ns(h->engine);
-  double first = x && x->startup > 0 && x->startup < h->interval ? x->startup : h->interval;
+  double first = h->limit < h->interval ? h->limit : h->interval;
+  if (x && x->startup > 0 && x->startup < first) first = x->startup;
   lub_heart_ref(h);
   pthread_mutex_lock(&j->lock);
   j->ids++;
@@ -538,6 +575,7 @@ void lub_judge_forget(lub_heart *h) {
   pthread_mutex_lock(&j->lock);
   bool watched = lub_link_queued(&h->link) && !h->forgotten;
   if (watched) j->nhearts--;
+  if (watched && h->suspected && j->recent) j->recent--; /* one that is gone is not silent */
   h->forgotten = true;
   pthread_mutex_unlock(&j->lock);
   if (watched) lub_heart_drop(h);

@@ -73,7 +73,9 @@ lub_status lub_judge_bell(lub_judge *j, lub_chan **out);
 lub_heart *lub_judge_next(lub_judge *j);
 /* What needs no policy: a heart that has failed, is paused, or has not yet beaten. False: ask its policy. */
 bool lub_judge_knows(lub_heart *h, const lub_snapshot *at);
-/* The policy's answer to a look at now_ns. */
+/* Looks at h, whose policy is to be asked about that. */
+void lub_judge_look(lub_heart *h, lub_snapshot *out);
+/* The policy's answer to that look. */
 void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, double ask_again,
                     double score);
 /* Has `tell` tell what is to be announced of what was heard: to the host's callback, to who watches the heart; a death

@@ -78,6 +78,69 @@ describe("a heart", function()
     h:close()
   end)
 
+  it_sims("is judged beside one whose policy answers with what cannot be told", function()
+    local function answer(kind)
+      return function()
+        local odd = setmetatable({}, { __tostring = function() while kind == "loop" do end error "odd" end })
+        return "alive", odd
+      end
+    end
+    for _, kind in ipairs { "loop", "error" } do
+      local odd = lub.heart { name = "odd", interval = 0.01, policy = answer(kind) }
+      local w, _, go, verdicts = ward({ name = "ward", interval = 0.01, limit = 0.05 }, stuck)
+      go:send(true)
+      assert.equals("dead", verdicts:recv(1).verdict)
+      w:kill()
+      odd:close()
+    end
+  end)
+
+  it_sims("shows its members to the policy of their group while that is asked", function()
+    local member, kept = lub.heart { name = "member", interval = 60 }, nil
+    local group = lub.heart { name = "group", interval = 0.01, members = { member }, policy = function(h)
+      kept = kept or h.members[1]
+      local ok, name = pcall(function() return kept.name end)
+      return ok and name or name:match "valid" and "gone" or "odd"
+    end }
+    local verdicts = group:verdicts()
+    assert.equals("member", verdicts:recv(1).verdict)
+    assert.equals("gone", verdicts:recv(1).verdict)
+    group:close()
+    member:close()
+  end)
+
+  it("wakes who waits, if its policy wants to be asked: else there is a deadlock", function()
+    local function run(policy, unit)
+      return require "lubdub.simcore".run(function()
+        local w = lub.spawn(function(p, u)
+          local h = lub.heart { name = "w", interval = 0.1, policy = p }
+          local verdicts, letters = h:verdicts(), lub.chan()
+          if u then h:unit(1) end
+          lub.go(function() return verdicts:recv() end)
+          letters:send(1)
+        end, policy, unit)
+        w:join()
+      end, { seed = 1 }).why
+    end
+    assert.equals("deadlock", run(nil, true))
+    local out = require "lubdub.simcore".run(function()
+      local h = lub.heart { name = "w", interval = 1, policy = function(h)
+        if h.state_age > 0.3 then return "dead" end
+        return "alive", 0.1
+      end }
+      local verdicts, told = h:verdicts(), nil
+      local letters = lub.chan()
+      lub.go(function()
+        told = verdicts:recv().verdict
+        letters:recv()
+      end)
+      letters:send(1)
+      return told
+    end, { seed = 1 })
+    assert.is_nil(out.why, out.report)
+    assert.equals("dead", out.values[1])
+  end)
+
   it_sims("counts beats and units, and the intervals between beats", function()
     local h = lub.heart { name = "counts", window = 4 }
     lub.sleep(1)

@@ -126,6 +126,98 @@ static void policies(void) {
   close_scene(&s);
 }
 
+typedef struct doubt { /* a policy that is slow: the heart beats while it thinks, at first */
+  lub_heart *h;
+  int asked;
+} doubt;
+
+static const char *slow(void *ud, const lub_snapshot *h, double *ask_again) {
+  doubt *d = ud;
+  (void)h;
+  *ask_again = LUB_FOREVER;
+  if (d->asked++ == 0) (void)lub_beat(d->h);
+  return "dead";
+}
+
+static void beaten_meanwhile(void) {
+  scene s;
+  doubt d = {0};
+  open_scene(&s, true);
+  d.h = open_heart(&s, (lub_heart_options){.interval = 0.5, .policy = slow, .ud = &d});
+  pass(&s, 500);
+  CHECK("what was said of a silence that is over is void: its policy is asked again at once, and believed",
+        said(&s, "dead@500 ") && d.asked == 2);
+  end_heart(d.h);
+  close_scene(&s);
+}
+
+static const char *many_names(void *ud, const lub_snapshot *h, double *ask_again) {
+  static char name[16];
+  int *asked = ud;
+  (void)h;
+  *ask_again = 0.001;
+  if (*asked == 64) return "dead";
+  (void)snprintf(name, sizeof name, "name %d", (*asked)++);
+  return name;
+}
+
+static void names(void) {
+  scene s;
+  int asked = 0;
+  open_scene(&s, true);
+  lub_heart *h = open_heart(&s, (lub_heart_options){.interval = 0.001, .policy = many_names, .ud = &asked});
+  pass(&s, 300);
+  CHECK("a death is told in the silence in which 64 other verdicts were",
+        strstr(s.said, "name 9@") && asked == 64 && lub_engine_deaths(s.e) == 1);
+  end_heart(h);
+  close_scene(&s);
+}
+
+static void spans(void) {
+  scene s;
+  open_scene(&s, true);
+  lub_heart *h = open_heart(&s, (lub_heart_options){.interval = 4, .limit = 0.2});
+  pass(&s, 203);
+  CHECK("a limit that is shorter than the interval holds", strstr(s.said, "dead@20"));
+  *s.said = 0;
+  end_heart(h);
+  h = open_heart(&s, (lub_heart_options){.interval = 1e-10, .limit = 1});
+  pass(&s, 10);
+  CHECK("an interval may be shorter than any clock tells", said(&s, ""));
+  end_heart(h);
+  h = open_heart(&s, (lub_heart_options){.interval = 0.1, .limit = 60, .startup = 0.3});
+  lub_life_enter(&h->life, LUB_STATE_RUNNABLE, s.now_ns);
+  pass(&s, 1000);
+  CHECK("who waits for a CPU is not dead for want of a first beat", said(&s, ""));
+  lub_life_enter(&h->life, LUB_STATE_BUSY, s.now_ns);
+  pass(&s, 310);
+  CHECK("but when it runs, and does not beat", strstr(s.said, "dead@"));
+  end_heart(h);
+  close_scene(&s);
+}
+
+static void *beat_on(void *arg) {
+  for (int i = 0; i < 200000; i++) (void)lub_beat(arg);
+  return NULL;
+}
+
+/* They may not; but nobody hangs for it. */
+static void two_beat(void) {
+  lub_options o = {.carriers = 1};
+  lub_heart_options ho = {.interval = 60};
+  lub_engine *e;
+  lub_heart *h;
+  pthread_t threads[2];
+  lub_snapshot at;
+  if (lub_engine_open(&o, &e) || lub_heart_open(e, &ho, &h)) abort();
+  for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, beat_on, h);
+  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+  lub_heart_look(h, &at);
+  CHECK("the figures of a heart that two have beaten at once can be read", at.samples > 0);
+  end_heart(h);
+  CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
+}
+
 static void startup_and_failure(void) {
   scene s;
   open_scene(&s, true);
@@ -311,6 +403,10 @@ static void out_of_memory(void) {
 int main(void) {
   fixed();
   policies();
+  beaten_meanwhile();
+  names();
+  spans();
+  two_beat();
   startup_and_failure();
   pause_and_extend();
   units_and_progress();
