@@ -45,15 +45,13 @@ struct lub_engine {
   atomic_llong gather_ns; /* no sleeper wakes for timers before */
   bool real_clock;
   atomic_ullong chan_ids, worker_ids, fiber_ids;
-  atomic_int waiting; /* workers in `queue` and `preempted`: read without lock as a hint */
-  atomic_int woken;   /* those of `queue`, likewise; not where each step is chosen */
-  atomic_int hogs;    /* carriers whose slice is lent; see carrier.h */
-  atomic_bool
-      crowded; /* there are more carriers than CPUs, and they used all of these when the watcher looked last */
-  int64_t shared_ns;     /* ... that was then; the watcher's */
+  atomic_int waiting;    /* workers in `queue` and `preempted`: read without lock as a hint */
+  atomic_int woken;      /* those of `queue`, likewise; not where each step is chosen */
+  atomic_int hogs;       /* carriers whose slice is lent; see carrier.h */
   atomic_int idle;       /* carriers in `idlers`: pairs with the queues' lengths (carrier.c, IDLE) */
   atomic_int searching;  /* carriers that look for work */
   atomic_bool watching;  /* the watcher sleeps and wants to be told of a slice */
+  atomic_bool crowded;   /* more carriers than CPUs used all of these, when the watcher looked last */
   atomic_llong tick_ns;  /* when the watcher, which is awake, looked last; 0: it sleeps */
   atomic_llong watch_ns; /* when it will look at the timers and at who waits for hogs; 0: it is about to */
   atomic_bool stopping;
@@ -81,6 +79,7 @@ struct lub_engine {
   lub_list complaints;  /* lub_worker.complains, oldest first */
   lub_list spares;      /* lub_sleeper.link: carriers without a place */
   int64_t keeper_ns; /* what the sleeper that waits for the next timer waits for; LUB_NEVER: there is none */
+  int64_t shared_ns; /* when it was last seen whether it is crowded; the watcher's */
   lub_name *names;
   int awake, holds;
   uint32_t changes;         /* counts threads that went to sleep */
