@@ -207,10 +207,10 @@ static int chan_eq(lua_State *L) {
 }
 
 static int chan_gc(lua_State *L) {
-  lchan *box = lua_touserdata(L, 1);
+  lchan *box = lub_test_chan(L, 1);
   lworker *lw = lub_known_lworker(L);
   if (lw) lw->gone++;
-  if (!box->ch) return 0;
+  if (!box || !box->ch) return 0;
   if (box->interned && lw) lub_forget(L, lw, key_of(box));
   /* a parked fiber's stack refers to its channels: one that goes has waiters only when the state closes */
   lub_chan_lock(box->ch);

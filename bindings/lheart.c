@@ -32,7 +32,7 @@ lub_heart *lub_check_heart(lua_State *L, const char *function) {
 static int heart_gc(lua_State *L) {
   heart_box *box = lua_touserdata(L, 1);
   lworker *lw = lub_known_lworker(L);
-  if (!box->heart) return 0;
+  if (!lub_test_heart(L, 1)) return 0; /* closed, or a script has called it */
   if (box->interned && lw) lub_forget(L, lw, box->heart);
   lub_heart_drop(box->heart);
   box->heart = NULL;
@@ -319,6 +319,8 @@ static void open_heart(lua_State *L) {
   lua_setfield(L, -2, "__index");
   lua_pushcfunction(L, heart_gc);
   lua_setfield(L, -2, "__gc");
+  lua_pushliteral(L, "lub.heart");
+  lua_setfield(L, -2, "__metatable");
   lua_pushcfunction(L, heart_tostring);
   lua_setfield(L, -2, "__tostring");
 }

@@ -439,6 +439,8 @@ typedef struct lub_sim_watcher {
   void *ud;
 } lub_sim_watcher;
 void lub_sim_watch(lub_engine *e, const lub_sim_watcher *watcher);
+/* Where the host steps the sim, and ends it: lub_sim_may_drive asks this. */
+void lub_sim_limit(lub_engine *e, bool (*may_go_on)(void));
 /* Pushes a block that holds table.prefix, the first choices, which count from 1 there and from 0 in it; or what is there
  * instead, and gives NULL. */
 const uint32_t *lub_sim_push_prefix(lua_State *L, int table, size_t *n);
@@ -463,6 +465,8 @@ void lub_sim_note(lua_State *L, lworker *lw, const char *function, bool done);
 bool lub_sim_tired(lworker *lw);
 /* Nobody can run: fires what is due, or moves the clock. False: nothing can ever happen. */
 bool lub_sim_idle(lworker *lw);
+/* Before each turn of siblings that a fiber drives. False: the run has gone on for long enough, it is to leave. */
+bool lub_sim_may_drive(const lworker *lw);
 /* In a signal handler, in a sim: whether its guard wants the running fiber to be interrupted (lguard.c). */
 bool lub_guard_interrupts(const lworker *lw);
 /* In the hook: whether the run is over, because this fiber never comes to a point. */

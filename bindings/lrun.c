@@ -559,6 +559,7 @@ void lub_fibers_run(lworker *lw) {
 /* One turn of whoever is chosen; when nobody can run, the sim goes on, or f learns that nothing can wake it. */
 static void drive_in_sim(lua_State *L, lworker *lw, lfiber *f) {
   lub_engine *e = lw->core->engine;
+  if (!lub_sim_may_drive(lw)) lub_fiber_kill(lw, f, "");
   lfiber *next = (lfiber *)(void *)lub_turns_next(e);
   if (!next) {
     if (!lub_sim_idle(lw)) (void)lub_wait_abort(&f->core.wait, LUB_DEADLOCK);

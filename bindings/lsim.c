@@ -25,6 +25,7 @@ typedef struct lsim {
   born *fibers;   /* [nfibers] by id */
   size_t nfibers;
   lub_sim_watcher watcher;
+  bool (*limit)(void);
   int slice;         /* instructions */
   FILE *log, *trace; /* what the engine logs; a line for each operation, or NULL */
   bool trace_all;    /* also for what a fiber was about to do when another was chosen */
@@ -32,6 +33,11 @@ typedef struct lsim {
   size_t log_size, trace_size;
   uint64_t step_max, points_max;
   int64_t time_max_ns, stall_ns;
+  struct {
+    int64_t instant_ns, woke_ns; /* the clock; when the body ran last, or was sure to */
+    uint64_t instant_steps, steps;
+    const char *why; /* the run may not go on, or NULL */
+  } pace;
   int64_t instant_ns; /* of the last point */
   uint64_t points;    /* at that instant, of at most points_max */
   const char *why;    /* the run ended */
@@ -310,29 +316,46 @@ static bool body_waits_for_ever(const lsim *s) {
   return w->parked && !w->armed;
 }
 
+/* After each turn, also of those that a fiber drives where Lua cannot yield: whether the run may go on. */
+static bool may_go_on(lsim *s, bool body_ran) {
+  int64_t now_ns = lub_sim_now_ns(s->sim);
+  if (now_ns != s->pace.instant_ns) {
+    s->pace.instant_ns = now_ns;
+    s->pace.instant_steps = 0;
+  }
+  if (body_ran || !body_waits_for_ever(s)) s->pace.woke_ns = now_ns;
+  if (s->pace.why) return false;
+  if (++s->pace.instant_steps > LIVELOCK || s->points > s->points_max) s->pace.why = "livelock";
+  else if (++s->pace.steps > s->step_max || now_ns > s->time_max_ns) s->pace.why = "budget";
+  else if (now_ns - s->pace.woke_ns > s->stall_ns) s->pace.why = "stalled";
+  return !s->pace.why;
+}
+
+bool lub_sim_may_drive(const lworker *lw) {
+  lsim *s = sim_of(lw);
+  if (s->body) return may_go_on(s, false);
+  return !s->limit || s->limit();
+}
+
+void lub_sim_limit(lub_engine *e, bool (*goes_on)(void)) {
+  lsim *s = lub_sim_binding(e->sim);
+  s->limit = goes_on;
+}
+
 /* Steps until the body has returned, or cannot. */
 static const char *run_body(lsim *s) {
   const lworker *lw = s->body;
-  int64_t instant_ns = -1, woke_ns = 0;
-  uint64_t instant_steps = 0, steps = 0;
   uint64_t body = lw->main->core.wait.id;
+  s->pace.instant_ns = -1;
   while (!lw->main->ended && !lw->failed) {
     lub_status status = lub_sim_step(s->sim);
     if (s->guard.over) return "hog";
-    if (lw->main->ended || lw->failed) break;
+    if (s->pace.why || lw->main->ended || lw->failed) break;
     if (status == LUB_DEADLOCK) return "deadlock";
     if (status == LUB_FOREIGN) return "foreign";
-    int64_t now_ns = lub_sim_now_ns(s->sim);
-    if (now_ns != instant_ns) {
-      instant_ns = now_ns;
-      instant_steps = 0;
-    }
-    if (s->engine->turns.current == body || !body_waits_for_ever(s)) woke_ns = now_ns;
-    if (++instant_steps > LIVELOCK || s->points > s->points_max) return "livelock";
-    if (++steps > s->step_max || now_ns > s->time_max_ns) return "budget";
-    if (now_ns - woke_ns > s->stall_ns) return "stalled";
+    if (!may_go_on(s, s->engine->turns.current == body)) break;
   }
-  return NULL;
+  return s->pace.why;
 }
 
 /* The clock stands: what can still run does. */
@@ -488,6 +511,7 @@ static int run_protected(lua_State *L) {
   if (!s->why && !failed && lub_engine_failures(s->engine)) s->why = "failed";
   if (!s->why && !failed && count_left(s)) s->why = "leaked";
   if (!s->why && !failed && lub_sim_foreign(s->sim)) s->why = "foreign";
+  if (!s->why && !failed && s->body->main->killed) s->why = "killed";
   if (s->guard.over) {
     s->why = "hog";
     failed = false;

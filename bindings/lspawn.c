@@ -208,8 +208,9 @@ static int worker_tostring(lua_State *L) {
 }
 
 static int worker_gc(lua_State *L) {
-  lub_worker **w = lua_touserdata(L, 1);
-  if (*w) lub_worker_drop(*w);
+  lub_worker **w = luaL_testudata(L, 1, LUB_WORKER_TYPE);
+  if (!w || !*w) return 0;
+  lub_worker_drop(*w);
   *w = NULL;
   return 0;
 }
@@ -224,6 +225,8 @@ void lub_open_worker(lua_State *L) {
   lua_setfield(L, -2, "__index");
   lua_pushcfunction(L, worker_gc);
   lua_setfield(L, -2, "__gc");
+  lua_pushliteral(L, LUB_WORKER_TYPE);
+  lua_setfield(L, -2, "__metatable");
   lua_pushcfunction(L, worker_tostring);
   lua_setfield(L, -2, "__tostring");
 }

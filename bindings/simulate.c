@@ -28,6 +28,9 @@ static struct {
   const char *trace;
   double time_max;
   bool many;
+  double instant, cancelled; /* the clock after the last turn; when signals had the script cancelled, or -1 */
+  uint32_t steps;            /* at that instant */
+  int over;                  /* the exit code of a run that may not go on, or FINE */
 } it;
 enum { MODULE = 1, WISH, RUN };
 
@@ -86,14 +89,14 @@ static void end(lub_worker *w, void *ud) {
 }
 
 /* What the signals ask for. As in real time: who does not heed the first is killed. */
-static void heed_signals(double *cancelled) {
+static void heed_signals(void) {
   double now = lub_sim_now(it.sim);
   if (atomic_exchange(&lub_command.report_wanted, false)) report("SIGQUIT");
   if (!atomic_load(&lub_command.interrupt)) return;
-  if (*cancelled < 0) {
-    *cancelled = now;
+  if (it.cancelled < 0) {
+    it.cancelled = now;
     lub_cancel_workers();
-  } else if (now > *cancelled + HEED) {
+  } else if (now > it.cancelled + HEED) {
     (void)lub_workers_each(lub_command.engine, end, NULL);
   }
 }
@@ -105,25 +108,35 @@ static int told_why(int code, const char *format, double n) {
   return code;
 }
 
+/* After each turn, also of those that a fiber drives where Lua cannot yield. */
+static bool may_go_on(void) {
+  double now = lub_sim_now(it.sim);
+  if (it.over) return false;
+  heed_signals();
+  if (now != it.instant) it.steps = 0;
+  it.instant = now;
+  if (++it.steps > LIVELOCK)
+    it.over = told_why(SCRIPT_FAILED, "livelock: %.0f steps at one instant", LIVELOCK);
+  else if (now > it.time_max)
+    it.over = told_why(TIMED_OUT, "the script still runs after %.9g s", it.time_max);
+  return !it.over;
+}
+
 /* Steps until the main function has ended. */
 static int drive(void) {
-  double instant = 0, cancelled = -1;
-  for (uint32_t steps = 0; script_runs(); steps++) {
+  it.cancelled = -1;
+  lub_sim_limit(lub_command.engine, may_go_on);
+  while (script_runs()) {
     lub_status status = lub_sim_step(it.sim);
-    double now = lub_sim_now(it.sim);
-    heed_signals(&cancelled);
-    if (now != instant) steps = 0;
-    instant = now;
-    if (!script_runs()) break;
+    if (it.over || !script_runs()) break;
     if (status == LUB_DEADLOCK) {
       (void)fflush(stdout);
       lub_report_deadlock(lub_command.engine, stderr);
       return DEADLOCK;
     }
-    if (steps >= LIVELOCK) return told_why(SCRIPT_FAILED, "livelock: %.0f steps at one instant", LIVELOCK);
-    if (now > it.time_max) return told_why(TIMED_OUT, "the script still runs after %.9g s", it.time_max);
+    if (!may_go_on()) break;
   }
-  return lub_tell_result();
+  return it.over ? it.over : lub_tell_result();
 }
 
 /* Workers that were cancelled end by themselves, and what is known of hearts is still to be told. */

@@ -10,6 +10,7 @@
 
 enum {
   LOOK_EVERY = 61,        /* fibers between two looks at the clock and at those preempted (Go's schedtick) */
+  OTHERS_NS = 10000000,   /* what their siblings get between two of these */
   GRACE_NS = 10000000,    /* from a kill to the zombie */
   GRACES = 20,            /* ... for one that is not seen inside a C call: it may have been given no CPU */
   CLOSING_NS = 100000000, /* the same for one that runs its close handlers */
@@ -322,6 +323,8 @@ bool lub_fiber_withdraw(lub_fiber *f) {
   f->wait.status = LUB_CANCELLED;
   enter(f, LUB_STATE_BUSY);
   (void)lub_wait_finish(&f->wait);
+  if (f->wait.waiters == &f->one && f->one.send && f->one.value.type != LUB_SEVERAL)
+    lub_value_drop(&f->one.value);
   return true;
 }
 
@@ -356,6 +359,12 @@ static lub_fiber *take_chosen(lub_worker *w) {
   return f;
 }
 
+/* By a clock that a fiber cannot stop. */
+static bool is_hogs_turn(const lub_worker *w) {
+  lub_engine *e = w->engine;
+  return !e->real_clock || lub_engine_coarse_ns(e) - w->lent_ns >= OTHERS_NS;
+}
+
 lub_fiber *lub_worker_next(lub_worker *w) {
   if (lub_unlikely(w->engine->opts.choose)) return take_chosen(w);
   lub_clock *clock = w->clock;
@@ -364,9 +373,10 @@ lub_fiber *lub_worker_next(lub_worker *w) {
   atomic_store_explicit(&clock->steps, clock->steps + 1, memory_order_relaxed);
   lub_fiber *f = NULL;
   bool hog = false;
+  if (lub_unlikely(w->hog)) w->lent_ns = lub_engine_coarse_ns(w->engine);
   if (lub_unlikely(step % LOOK_EVERY == 0)) {
     lub_engine_run_timers(w->engine);
-    f = take(&w->preempted);
+    if (w->preempted.first && is_hogs_turn(w)) f = take(&w->preempted);
     hog = f != NULL;
   }
   look_into_inbox(w); /* at every switch, or a slow sibling would keep others' wakes waiting */

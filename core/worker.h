@@ -86,6 +86,7 @@ struct lub_worker {
   bool in_call;      /* ... in a C call */
   lub_timer thaw;
   lub_fifo ready, preempted; /* those that were preempted run when no other is ready, or it is their turn */
+  int64_t lent_ns;           /* when one of these had run last */
   lub_list fibers;
   bool hog;                    /* the fiber that ran last was preempted, and had not parked since */
   atomic_bool driven;          /* pinned: its thread runs fibers now */

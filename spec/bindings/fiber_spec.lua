@@ -1200,6 +1200,30 @@ describe("in every schedule", function()
   end))
 end)
 
+describe("a fiber that computes", function()
+  local function served(n, hog)
+    local go, done = lub.chan(), lub.chan(n)
+    for _ = 1, n do
+      lub.go(function()
+        go:recv()
+        done:send(true)
+      end)
+    end
+    lub.yield()
+    local f = hog and lub.go(function() while true do end end)
+    local began = lub.now()
+    go:close()
+    for _ = 1, n do done:recv() end
+    if f then f:kill() end
+    return lub.now() - began
+  end
+
+  it("does not come between siblings, however many are woken", function()
+    local alone = served(20000)
+    assert(served(20000, true) < 100 * alone + 0.1)
+  end)
+end)
+
 describe("spec/support", function()
   it("knows what is alike", function()
     same({ 1, { x = 2 } }, { 1, { x = 2 } })

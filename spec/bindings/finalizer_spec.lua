@@ -15,6 +15,26 @@ local function printed(text)
   return outputs[1]
 end
 
+describe("a finalizer", function()
+  it("is refused a wait, and what it was about to send is dropped", function() -- an address sanitizer sees a leak
+    local ch, why = lub.chan(0, "c"), nil
+    setmetatable({}, { __gc = function() why = select(2, pcall(ch.send, ch, ("x"):rep(1000))) end })
+    collectgarbage()
+    assert.matches("finalizer", why)
+  end)
+
+  it("called by a script, with what it is not meant for, does nothing", function()
+    for _, handle in ipairs { lub.heart { name = "h" }, lub.spawn(function() end), lub.chan() } do
+      local mt = debug.getmetatable(handle)
+      assert.is_string(getmetatable(handle))
+      for _, odd in ipairs { 1, {}, "", io.stdout, lub.chan(), lub.self() } do mt.__gc(odd) end
+      mt.__gc()
+      mt.__gc(handle)
+      mt.__gc(handle)
+    end
+  end)
+end)
+
 describe("a handle that a finalizer sends while the collector takes it", function()
   local function sent_by_finalizer(make, use)
     local out = lub.chan(1)

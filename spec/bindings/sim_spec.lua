@@ -377,6 +377,31 @@ describe("a failing sim", function()
       "sim_spec.lua:" .. at, "send on 'beats' for 0.000 s", "hint: ", "replay: LUBDUB_REPLAY=lub1:")
   end)
 
+  it("killed: a body that does not return", function()
+    says(failure(function()
+      lub.self():kill()
+      error "never reached"
+    end), "killed at t=+0.000000000s (virtual)", "hint: ")
+    says(failure(function()
+      local body = lub.self()
+      lub.go(function() body:kill() end)
+      lub.sleep(1)
+    end), "killed at t=")
+  end)
+
+  it("stalled, or over its budget, also while the body waits where Lua cannot yield", function()
+    local function wait()
+      lub.go(function() while true do lub.sleep(1) end end)
+      string.gsub("x", ".", function() lub.chan(0, "q"):recv() end)
+    end
+    for why, limits in pairs { stalled = { stall = 20 }, budget = { time = 50 } } do
+      limits.seed = 1
+      local out = require "lubdub.simcore".run(wait, limits)
+      assert.equals(why, out.why)
+      assert.near(why == "stalled" and 20 or 50, out.now, 2)
+    end
+  end)
+
   it("deadlock: the cycle", function()
     says(failure(function()
       local a, b = lub.chan(0, "a"), lub.chan(0, "b")

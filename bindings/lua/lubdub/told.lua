@@ -10,6 +10,7 @@ local hints = {
   hog = "only operations of the engine are seen; who computes gets { compute = 1e6 }, instructions a second, or " ..
     "a later { guard = seconds }",
   foreign = "what is done outside is promised, lub_engine_hold, until it is over, lub_engine_release",
+  killed = "who is to be killed runs in a fiber of its own: lub.go",
   failed = "who starts a worker joins it, or reads done(): an error that nobody joins is told here",
 }
 
@@ -39,6 +40,7 @@ local heads = {
   end,
   hog = function(o) return ("hog at t=+%.9fs (virtual)"):format(o.now) end,
   foreign = function(o) return ("foreign thread at t=+%.9fs (virtual)"):format(o.now) end,
+  killed = function(o) return ("killed at t=+%.9fs (virtual): the body did not return"):format(o.now) end,
   failed = function(o) return ("failed: an error that nobody joined, t=+%.9fs (virtual)"):format(o.now) end,
 }
 
