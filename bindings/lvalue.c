@@ -493,12 +493,18 @@ lub_value lub_pack_list(lua_State *L, int first, int n, const char *function) {
 /* ---- lub.register --------------------------------------------------------------------------------------- */
 
 /* lub.register(name, metatable): tables with this metatable may cross, to workers that registered a metatable
- * under the same name; they get that one. */
+ * under the same name; they get that one. A name is one metatable's: that of another, which had it before, has none then. */
 int lub_register(lua_State *L) {
   if (lua_type(L, 1) != LUA_TSTRING) lub_arg_error(L, "register", 1, "a name (a string)");
   if (!lua_istable(L, 2)) lub_arg_error(L, "register", 2, "a metatable");
   lua_settop(L, 2);
   (void)luaL_getsubtable(L, LUA_REGISTRYINDEX, "lub.classes");
+  lua_pushvalue(L, 1);
+  if (lua_rawget(L, 3) == LUA_TTABLE && !lua_rawequal(L, 4, 2)) { /* its objects would arrive as others */
+    lua_pushnil(L);
+    lua_rawset(L, 3);
+  }
+  lua_settop(L, 3);
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 2);
   lua_rawset(L, 3);

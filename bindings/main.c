@@ -96,11 +96,18 @@ static void log_message(void *ud, const char *message) {
 
 /* What was printed must have arrived: a full disk is an error. Why is not known of what failed before. */
 static int end_output(int code) {
+  static bool told;
   errno = 0;
-  if (!fflush(stdout) && !ferror(stdout)) return code;
+  if (told || (!fflush(stdout) && !ferror(stdout))) return code;
+  told = true;
   (void)fprintf(stderr, "lubdub: cannot write the output%s%s\n", errno ? ": " : "",
                 errno ? strerror(errno) : "");
   return code ? code : SCRIPT_FAILED;
+}
+
+/* The same where a script calls os.exit. */
+static void check_output(void) {
+  if (end_output(FINE) != FINE) _exit(SCRIPT_FAILED);
 }
 
 void lub_write_json(FILE *out, const char *s, size_t n) {
@@ -294,6 +301,7 @@ static int run_tool(const char *name, int argc, char **argv) {
 int main(int argc, char **argv) {
   int at = 1;
   const char *first = argc > 1 ? argv[1] : "";
+  (void)atexit(check_output);
   if (!strcmp(first, "version") || !strcmp(first, "--version") || !strcmp(first, "-v")) {
     (void)printf("lubdub %s, %s\n", LUB_VERSION, LUA_RELEASE);
     return end_output(FINE);

@@ -384,7 +384,8 @@ describe("output that cannot be written", function()
   local function full(words) return shell(("%s %s >/dev/full"):format(helper.command, words)) end
 
   it("is an error, exit 1", function()
-    for _, text in ipairs { "print 'x'", "io.write(('x'):rep(1 << 20))", "io.write 'x' io.flush()" } do
+    local exits = { "io.write 'x' os.exit(0)", "io.write 'x' os.exit(true, true)" }
+    for _, text in ipairs { "print 'x'", "io.write(('x'):rep(1 << 20))", "io.write 'x' io.flush()", exits[1], exits[2] } do
       local path = helper.file(text)
       local code, _, err = full("run " .. path)
       os.remove(path)
@@ -395,7 +396,7 @@ describe("output that cannot be written", function()
   end)
 
   it("is an error of version and help too", function()
-    for _, words in ipairs { "version", "help" } do
+    for _, words in ipairs { "version", "help", "check scripts/policies/fixed.lua" } do
       local code, _, err = full(words)
       assert.equals(1, code, words)
       assert.equals(1, lines(err))
