@@ -76,7 +76,7 @@ static void tell_of_beat(lub_heart *h, const char *what, int64_t now_ns) {
 }
 
 static lub_status learn(lub_heart *h, double x) {
-  lub_intervals *s = get(h->intervals), *none = NULL;
+  lub_intervals *s = atomic_load_explicit(&h->intervals, memory_order_acquire), *none = NULL;
   if (!s) {
     if (!(s = lub_intervals_make(&h->engine->mem, 0))) return LUB_NOMEM;
     if (!atomic_compare_exchange_strong(&h->intervals, &none, s)) { /* two beat at once, who may not */

@@ -15,8 +15,7 @@ enum {
   COMPUTES_NS = 50000, /* so long a slice is one of somebody who computes */
   TALKS_NS = 2000,     /* ... unless there was a talk at least so often */
   ENOUGH_NS = 1000000, /* that is measured alone: it has to hold senders and receivers */
-  NAP_NS =
-      500000, /* who sleeps more often than once in so much CPU, sleeps for longer than it takes to wait for a lock */
+  NAP_NS = 500000,     /* of CPU: who sleeps more often does not only wait for a lock now and then */
 };
 
 static uint32_t talks_of(lub_carrier *c) {
