@@ -271,10 +271,11 @@ static int judge_on(lua_State *L, int s, lua_KContext ctx) {
     lub_heart *h;
     int64_t began_ns = lub_engine_coarse_ns(lw->core->engine);
     int n = 0;
-    for (bool more = true; more && (h = lub_judge_next(j)); more = ++n < BATCH && !is_long(lw, began_ns)) {
+    do {
+      if (!(h = lub_judge_next(j))) break; /* no more are due */
       ask(L, lw, h);
       lub_heart_drop(h);
-    }
+    } while (++n < BATCH && !is_long(lw, began_ns));
     if (n > 0) lub_judge_settle(j, tell, L);
     lub_value v;
     int64_t deadline = LUB_NEVER;

@@ -36,11 +36,10 @@ typedef struct lsim {
   struct {
     int64_t instant_ns, woke_ns; /* the clock; when the body ran last, or was sure to */
     uint64_t instant_steps, steps;
-    const char *why; /* the run may not go on, or NULL */
   } pace;
   int64_t instant_ns; /* of the last point */
   uint64_t points;    /* at that instant, of at most points_max */
-  const char *why;    /* the run ended */
+  const char *why;    /* the run ended, or may not go on */
   bool returned;      /* the body has */
   lfaults *faults;
   lsimstate state;
@@ -324,11 +323,11 @@ static bool may_go_on(lsim *s, bool body_ran) {
     s->pace.instant_steps = 0;
   }
   if (body_ran || !body_waits_for_ever(s)) s->pace.woke_ns = now_ns;
-  if (s->pace.why) return false;
-  if (++s->pace.instant_steps > LIVELOCK || s->points > s->points_max) s->pace.why = "livelock";
-  else if (++s->pace.steps > s->step_max || now_ns > s->time_max_ns) s->pace.why = "budget";
-  else if (now_ns - s->pace.woke_ns > s->stall_ns) s->pace.why = "stalled";
-  return !s->pace.why;
+  if (s->why) return false;
+  if (++s->pace.instant_steps > LIVELOCK || s->points > s->points_max) s->why = "livelock";
+  else if (++s->pace.steps > s->step_max || now_ns > s->time_max_ns) s->why = "budget";
+  else if (now_ns - s->pace.woke_ns > s->stall_ns) s->why = "stalled";
+  return !s->why;
 }
 
 bool lub_sim_may_drive(const lworker *lw) {
@@ -350,12 +349,12 @@ static const char *run_body(lsim *s) {
   while (!lw->main->ended && !lw->failed) {
     lub_status status = lub_sim_step(s->sim);
     if (s->guard.over) return "hog";
-    if (s->pace.why || lw->main->ended || lw->failed) break;
+    if (s->why || lw->main->ended || lw->failed) break;
     if (status == LUB_DEADLOCK) return "deadlock";
     if (status == LUB_FOREIGN) return "foreign";
     if (!may_go_on(s, s->engine->turns.current == body)) break;
   }
-  return s->pace.why;
+  return s->why;
 }
 
 /* The clock stands: what can still run does. */

@@ -158,9 +158,7 @@ lub_status lub_beat_progress(lub_heart *h, lub_value *progress) {
 /* Time that a fiber spent runnable is not the unit's. */
 static int64_t unit_age(lub_heart *h, lub_units *u, int64_t now_ns) {
   int64_t since = get(u->since_ns);
-  lub_look look = lub_life_look(&h->life, now_ns);
-  int64_t runnable = get(h->life.spent_ns[LUB_STATE_RUNNABLE]) - get(u->runnable_ns);
-  if (look.state == LUB_STATE_RUNNABLE) runnable += look.state_ns;
+  int64_t runnable = lub_life_runnable(&h->life, now_ns) - get(u->runnable_ns);
   return since ? now_ns - since - runnable : 0;
 }
 

@@ -49,8 +49,8 @@ static void add_to_ring(lub_intervals *s, double x, uint32_t n) {
 }
 
 void lub_intervals_add(lub_intervals *s, double x) {
-  uint32_t n = get(s->samples),
-           odd = get(s->seq) | 1; /* so it ends even, also when two write at once, who may not */
+  uint32_t n = get(s->samples);
+  uint32_t odd = get(s->seq) | 1; /* so it ends even, also when two write at once, who may not */
   put(s->seq, odd);
   if (s->size) x = (double)(float)x;
   if (n == 0) put(s->base, x);

@@ -288,13 +288,6 @@ static void leave_alone(lub_heart *h, const lub_snapshot *at) {
   arm(h, when);
 }
 
-/* Seconds that h has wanted to run, and could not. */
-static double runnable(lub_heart *h, const lub_snapshot *at) {
-  lub_look look = lub_life_look(&h->life, span_ns(at->now));
-  double spent = (double)atomic_load(&h->life.spent_ns[LUB_STATE_RUNNABLE]) / 1e9;
-  return look.state == LUB_STATE_RUNNABLE ? spent + (double)look.state_ns / 1e9 : spent;
-}
-
 bool lub_judge_knows(lub_heart *h, const lub_snapshot *at) {
   lub_judge *j = h->engine->judge;
   pthread_mutex_lock(&j->lock);
@@ -310,7 +303,8 @@ bool lub_judge_knows(lub_heart *h, const lub_snapshot *at) {
   }
   if (!at->startup) return false;
   /* it has not beaten since it was opened; what it waited for a CPU is not its fault */
-  double left = lub_heart_extras(h)->startup - at->progress_age + runnable(h, at);
+  double runnable = (double)lub_life_runnable(&h->life, span_ns(at->now)) / 1e9;
+  double left = lub_heart_extras(h)->startup - at->progress_age + runnable;
   lub_judge_hear(h, at, left < 0 ? "dead" : "alive", left < 0 ? LUB_FOREVER : left, NAN);
   return true;
 }
@@ -328,13 +322,13 @@ static void begin_silence_locked(lub_heart *h, uint32_t signs) {
 void lub_judge_look(lub_heart *h, lub_snapshot *out) {
   lub_judge *j = h->engine->judge;
   int64_t now = lub_engine_now_ns(h->engine);
-  lub_look look =
-      lub_life_look(&h->life, now); /* first: a sign of life that comes meanwhile is met at the settling */
+  /* first: a sign of life that comes meanwhile is met at the settling */
+  lub_look look = lub_life_look(&h->life, now);
   pthread_mutex_lock(&j->lock);
   begin_silence_locked(h, look.signs);
   h->asked_state = (unsigned)look.state & 7;
   pthread_mutex_unlock(&j->lock);
-  lub_heart_look(h, out);
+  lub_heart_look_at(h, now, out);
 }
 
 void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, double ask_again,

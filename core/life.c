@@ -57,6 +57,12 @@ static void shift(atomic_llong *stamp, long long at, int64_t from_ns, int64_t to
   (void)atomic_compare_exchange_strong(stamp, &at, at + to_ns - (at > from_ns ? at : from_ns) + grace_ns);
 }
 
+int64_t lub_life_runnable(lub_life *l, int64_t now_ns) {
+  lub_look look = lub_life_look(l, now_ns);
+  int64_t spent = atomic_load_explicit(&l->spent_ns[LUB_STATE_RUNNABLE], memory_order_relaxed);
+  return look.state == LUB_STATE_RUNNABLE ? spent + look.state_ns : spent;
+}
+
 void lub_life_extend(lub_life *l, int64_t more_ns) {
   long long at = atomic_load(&l->sign_ns);
   /* fails when it beat meanwhile: it has until its next deadline, as ever */

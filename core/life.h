@@ -94,6 +94,9 @@ typedef struct lub_look { /* of one instant */
 
 lub_look lub_life_look(lub_life *l, int64_t now_ns);
 
+/* What it has spent wanting to run, and could not, until now. Any thread. */
+int64_t lub_life_runnable(lub_life *l, int64_t now_ns);
+
 /* Moves the last sign of life on by more_ns. Any thread. */
 void lub_life_extend(lub_life *l, int64_t more_ns);
 /* Moves the last sign of life and the state's beginning on by what was nobody's fault between from_ns and to_ns,

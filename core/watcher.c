@@ -171,8 +171,8 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
 
 /* Whether carriers that are more than the CPUs used all of these since the last look. One that sleeps in a call does not. */
 static void watch_crowd_locked(lub_engine *e) {
-  int64_t now_ns = lub_clock_ns(CLOCK_MONOTONIC), ns = now_ns - e->shared_ns, used_ns = 0;
   if (e->nplaces <= e->cpus) return;
+  int64_t now_ns = lub_clock_ns(CLOCK_MONOTONIC), ns = now_ns - e->shared_ns, used_ns = 0;
   for (int i = 0; i < e->threads; i++) {
     lub_carrier *c = &e->carriers[i];
     if (c->sleeper) used_ns += used_cpu_ns(c->cpu, &c->shared_cpu_ns);
