@@ -142,6 +142,22 @@ static void log_death(lua_State *L, lworker *lw, int table) {
  * heart, a list each. */
 static const char TELLING[] = "lub.telling";
 
+static void push_telling(lua_State *L) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, TELLING) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, TELLING);
+}
+
+static void not_told(lua_State *L, lub_heart *h, const char *verdict) {
+  const lub_options *o = &h->engine->opts;
+  lua_pushfstring(L, "heart '%s': verdict '%s' was not told: %s", lub_heart_name(h), verdict,
+                  lua_tostring(L, -1));
+  if (o->log) o->log(o->ud, lua_tostring(L, -1));
+  lua_pop(L, 1);
+}
+
 /* At index 1 the heart, 2 the verdict. */
 static int send_verdict(lua_State *L) {
   lworker *lw = lub_lworker(L);
@@ -166,14 +182,18 @@ static int send_verdict(lua_State *L) {
 static int send_all(lua_State *L) {
   lub_heart *h = lub_check_heart(L, "verdict");
   lua_settop(L, 2);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, TELLING);
+  push_telling(L);
   lua_rawgetp(L, 3, h);
   for (lua_Integer i = 0; i <= (lua_Integer)lua_rawlen(L, 4); i++) {
     lua_pushcfunction(L, send_verdict);
     lua_pushvalue(L, 1);
     if (i == 0) lua_pushvalue(L, 2);
     else lua_rawgeti(L, 4, i);
-    lua_call(L, 2, 0);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+      not_told(L, h, "");
+      lua_pop(L, 1);
+    }
+    lub_judge_told(h);
   }
   lua_pushnil(L);
   lua_rawsetp(L, 3, h);
@@ -181,76 +201,90 @@ static int send_all(lua_State *L) {
 }
 
 /* On top: what it does. A fiber that could show it is not inside a C call, even if its thread seemed so. */
-static int with_traceback(lua_State *L) {
+static int captured(lua_State *L, int s, lua_KContext ctx) {
+  const lub_heart *h = lub_check_heart(L, "verdict");
+  (void)s;
+  (void)ctx;
+  bool shown = !lua_isnil(L, -1);
+  if (!shown && atomic_load(&h->flags) & LUB_HEART_CLOSED) return 0; /* its fiber is gone */
+  if (!shown) lua_pushliteral(L, "no traceback: it did not stop, so it is inside a C call");
   lua_setfield(L, 2, "traceback");
-  if (lua_getfield(L, 2, "state") == LUA_TSTRING && !strcmp(lua_tostring(L, -1), "in_c")) {
+  if (shown && lua_getfield(L, 2, "state") == LUA_TSTRING && !strcmp(lua_tostring(L, -1), "in_c")) {
     lua_pushliteral(L, "busy");
     lua_setfield(L, 2, "state");
   }
-  return send_all(L);
+  return 0;
 }
 
-static int no_traceback(lua_State *L) {
-  lua_pushliteral(L, "no traceback: it did not stop, so it is inside a C call");
-  lua_setfield(L, 2, "traceback");
-  return send_all(L);
-}
-
-static int captured(lua_State *L, int s, lua_KContext ctx) {
-  (void)s;
-  (void)ctx;
-  return lua_isnil(L, -1) ? no_traceback(L) : with_traceback(L);
-}
-
-/* The traceback of what the heart's fiber does right now, then the verdict. */
+/* The traceback of what the heart's fiber does right now. */
 static int capture(lua_State *L) {
   lub_heart *h = lub_check_heart(L, "verdict");
   lub_chan *ch;
-  if (lub_worker_ask(h->worker, &h->obj, &ch)) return send_all(L);
+  if (lub_worker_ask(h->worker, &h->obj, &ch)) return 0;
   return lub_await_report(L, ch, CAPTURE_WITHIN, captured);
 }
 
+/* With it or, when it could not be had, without. */
+static int tell_captured(lua_State *L, int s, lua_KContext ctx) {
+  (void)s;
+  (void)ctx;
+  return send_all(L);
+}
+
+static int capture_and_tell(lua_State *L) {
+  lua_pushcfunction(L, capture);
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 2);
+  return tell_captured(L, lua_pcallk(L, 2, 0, 0, 0, tell_captured), 0);
+}
+
+/* Whether it is told; else a fiber does, or one that is about to. */
 static int tell_protected(lua_State *L) {
   lub_heart *h = lua_touserdata(L, 1);
   const lub_verdict *v = lua_touserdata(L, 2);
   bool alive = !strcmp(v->verdict, "alive"), closed = atomic_load(&h->flags) & LUB_HEART_CLOSED;
-  bool shown = !alive && !closed && h->worker;
   lua_settop(L, 0);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, TELLING);
-  if (lua_rawgetp(L, 1, h) == LUA_TTABLE) {
-    push_verdict(L, h, v);
-    lua_rawseti(L, 2, (lua_Integer)lua_rawlen(L, 2) + 1);
-    return 0;
-  }
-  if (shown) {
-    lua_newtable(L);
-    lua_rawsetp(L, 1, h);
-  }
-  lua_settop(L, 0);
-  lua_pushcfunction(L, shown ? capture : send_verdict);
+  push_telling(L);
+  lua_rawgetp(L, 1, h);
   lub_push_heart(L, h);
   push_verdict(L, h, v);
-  if (!shown) {
+  if (lua_istable(L, 2)) {
+    lua_rawseti(L, 2, (lua_Integer)lua_rawlen(L, 2) + 1);
+  } else if (alive || closed || !h->worker) {
+    lua_pushcfunction(L, send_verdict);
+    lua_insert(L, 3);
     lua_call(L, 2, 0);
-    return 0;
+    lua_pushboolean(L, true);
+    return 1;
+  } else {
+    lua_newtable(L);
+    lua_rawsetp(L, 1, h);
+    lua_pushcfunction(L, lub_go);
+    lua_pushcfunction(L, capture_and_tell);
+    lua_rotate(L, 3, 2);
+    if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
+      lua_pushnil(L);
+      lua_rawsetp(L, 1, h);
+      (void)lua_error(L);
+    }
   }
-  lua_pushcfunction(L, lub_go);
-  lua_insert(L, 1);
-  lua_call(L, 3, 0);
-  return 0;
+  lua_pushboolean(L, false);
+  return 1;
 }
 
 static void tell(lub_heart *h, const lub_verdict *v, bool watched, void *ud) {
   lua_State *L = ud;
-  if (!watched && !h->engine->opts.verdict && strcmp(v->verdict, "dead") != 0) return;
-  lua_pushcfunction(L, tell_protected);
-  lua_pushlightuserdata(L, h);
-  lua_pushlightuserdata(L, (void *)(uintptr_t)v);
-  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-  const lub_options *o = &h->engine->opts;
-  lua_pushfstring(L, "heart '%s': verdict '%s' was not told: %s", v->h.name, v->verdict, lua_tostring(L, -1));
-  if (o->log) o->log(o->ud, lua_tostring(L, -1));
-  lua_pop(L, 2);
+  bool told = !watched && !h->engine->opts.verdict && strcmp(v->verdict, "dead") != 0;
+  if (!told) {
+    lua_pushcfunction(L, tell_protected);
+    lua_pushlightuserdata(L, h);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)v);
+    bool failed = lua_pcall(L, 2, 1, 0) != LUA_OK;
+    if (failed) not_told(L, h, v->verdict);
+    told = failed || lua_toboolean(L, -1);
+    lua_pop(L, 1);
+  }
+  if (told) lub_judge_told(h);
 }
 
 /* ---- the worker ----------------------------------------------------------------------------------------------- */

@@ -85,10 +85,10 @@ static int look(lua_State *L) {
 }
 
 static void tell_nobody(lub_heart *h, const lub_verdict *v, bool watched, void *ud) {
-  (void)h;
   (void)v;
   (void)watched;
   (void)ud;
+  lub_judge_told(h);
 }
 
 /* t:suspect(verdict): what the policy said of the silence that is */

@@ -204,7 +204,7 @@ static void linger(void) {
 
 bool lub_has_news(void) {
   lub_engine *e = lub_command.engine;
-  return (e->judge && lub_judge_failing(e->judge)) || lub_engine_deaths(e) > atomic_load(&deaths_told);
+  return (e->judge && lub_judge_telling(e->judge)) || lub_engine_deaths(e) > atomic_load(&deaths_told);
 }
 
 /* A script may end right behind its steward, of whose failure nothing was heard yet. */

@@ -343,7 +343,8 @@ lub_status lub_heart_pause(lub_heart *h, const char *why) {
   if (!x) return LUB_NOMEM;
   int64_t now = now_of(h);
   pthread_mutex_lock(&j->lock);
-  if (x->paused++ == 0) x->paused_ns = now;
+  if (!x->lapse_ns) x->paused_ns = now;
+  x->paused++;
   x->lapse_ns = now + LAPSE_NS;
   pthread_mutex_unlock(&j->lock);
   lub_heart_tell(h, "pause", why ? why : "", now);
@@ -573,12 +574,13 @@ void lub_heart_finish(lub_heart *h) {
 lub_status lub_heart_close(lub_heart *h) {
   lub_judge *j = h->engine->judge;
   pthread_mutex_lock(&j->lock);
-  bool failed = h->failed, closed = atomic_fetch_or(&h->flags, LUB_HEART_CLOSED) & LUB_HEART_CLOSED;
+  bool closed = atomic_fetch_or(&h->flags, LUB_HEART_CLOSED) & LUB_HEART_CLOSED;
+  bool told = !h->failed && !h->telling;
   pthread_mutex_unlock(&j->lock);
   if (closed) return LUB_CLOSED;
   lub_heart_tell(h, "close", "", now_of(h));
   const lub_extras *x = lub_heart_extras(h);
   if (x && x->closed) x->closed(x->binding);
-  if (!failed) lub_heart_finish(h); /* else the judge does, when it has told of the failure */
+  if (told) lub_heart_finish(h); /* else lub_judge_told does */
   return LUB_OK;
 }

@@ -42,8 +42,8 @@ typedef struct
   char *reason;                  /* of a failure that it told itself; owned */
   int64_t paused_ns, lapse_ns;   /* when a pause lapses; 0: it is not paused */
   uint32_t extended_signs;       /* of life, when it was last extended */
-  uint16_t paused;
-  uint64_t id; /* for records */
+  uint32_t paused;               /* times; also when that has lapsed */
+  uint64_t id;                   /* for records */
 } lub_extras;
 
 struct lub_heart {
@@ -72,7 +72,9 @@ struct lub_heart {
   uint32_t npulses;
   uint32_t said[3];       /* verdicts announced in this silence, a bit each */
   uint32_t signs;         /* of life, when the judge last looked: tells this silence from the next */
+  uint32_t telling;       /* verdicts that are announced, and not told yet */
   uint8_t verdict, heard; /* by their number: announced; what the policy said last */
+  uint8_t counted_in;     /* judge->recents, when it was counted among those that are silent; 0: it is not */
   unsigned asked_state : 3;
   bool eased : 1; /* an excuse has shortened this silence, which is no sign of life: "alive" is no news */
   bool suspected : 1, deferred : 1, counted : 1, watched : 1, failed : 1, forgotten : 1;
@@ -108,7 +110,7 @@ void lub_heart_moved(lub_life *l, lub_state before, lub_state state, int64_t now
 void lub_heart_ended(lub_life *l);
 /* Where its progress_age is counted from: the last beat, or later, when silence since was excused. Any thread. */
 int64_t lub_heart_counted_from(lub_heart *h);
-/* The last of a heart that was closed: its channels close, and it is watched no longer. */
+/* The last of a heart that was closed, when all is told: its channels close, and it is watched no longer. */
 void lub_heart_finish(lub_heart *h);
 
 /* The channel of its pulses, made when first asked for; the caller gets a reference. LUB_NOMEM, LUB_CLOSED. */

@@ -31,6 +31,19 @@ static uint8_t number_of(lub_judge *j, const char *text) {
   return (uint8_t)i;
 }
 
+static void tell_many_names(lub_judge *j, const char *verdict) {
+  char text[256];
+  pthread_mutex_lock(&j->lock);
+  bool told = j->names_told;
+  j->names_told = true;
+  pthread_mutex_unlock(&j->lock);
+  if (told || !j->engine->opts.log) return;
+  (void)snprintf(text, sizeof text,
+                 "the verdict '%.100s' counts as unknown: there is room for %d names of verdicts", verdict,
+                 LUB_VERDICTS - NAMES);
+  j->engine->opts.log(j->engine->opts.ud, text);
+}
+
 /* What was announced in this silence. */
 static bool has_said(const lub_heart *h, uint8_t verdict) {
   return h->said[verdict / 32] >> verdict % 32 & 1;
@@ -56,6 +69,15 @@ static int64_t next_pulse(const lub_heart *h, int64_t now_ns) {
 }
 
 static int64_t next_tick(const lub_heart *h) { return h->ask_ns < h->pulse_ns ? h->ask_ns : h->pulse_ns; }
+
+/* Of one whose limit ends before its pulse, and that need not be asked before that: it may have gone back to work since it was
+ * found parked. */
+static int64_t next_glance(const lub_heart *h, int64_t now_ns) {
+  int64_t when = next_tick(h);
+  if (h->limit >= h->interval) return when;
+  int64_t glance = now_ns + span_ns(h->limit);
+  return glance < when ? glance : when;
+}
 
 /* A closed heart is nobody's business, unless it has failed and that is still to be told. */
 static bool is_closed(lub_heart *h) {
@@ -195,7 +217,6 @@ static void pulse_locked(lub_heart *h, lub_state state, int64_t now_ns) {
 static void lapse_locked(lub_heart *h, lub_extras *x, int64_t now_ns) {
   lub_judge_excuse(h, x->paused_ns, now_ns, 0);
   x->lapse_ns = 0;
-  x->paused = 0;
   if (h->engine->opts.log)
     h->engine->opts.log(h->engine->opts.ud, "a heart's pause has lasted for 10 minutes: it is judged again");
 }
@@ -209,10 +230,12 @@ static bool is_due_locked(lub_heart *h, int64_t now_ns) {
   bool due = h->failed || now_ns >= h->ask_ns || look.state != (lub_state)h->asked_state ||
              h->pulse_scripted || h->group;
   if (now_ns >= h->pulse_ns) pulse_locked(h, look.state, now_ns);
-  else due = h->failed || now_ns >= h->ask_ns;
+  else
+    due = h->failed || now_ns >= h->ask_ns ||
+          (h->limit < h->interval && look.state != (lub_state)h->asked_state);
   if (lapse_ns && !h->failed) due = false;
   if (!due) {
-    int64_t when = next_tick(h);
+    int64_t when = next_glance(h, now_ns);
     if (when <= now_ns) when = h->pulse_ns;
     if (lapse_ns && lapse_ns < when) when = lapse_ns;
     lub_timer_again(&h->engine->timers, &h->tick, when);
@@ -309,12 +332,19 @@ bool lub_judge_knows(lub_heart *h, const lub_snapshot *at) {
   return true;
 }
 
+/* One that beats again, or is gone, is not silent. */
+static void uncount_locked(lub_judge *j, lub_heart *h) {
+  if (h->counted_in && h->counted_in == j->recents && j->recent) j->recent--;
+  h->counted_in = 0;
+}
+
 /* A new silence: what was said in the last one counts no more. */
 static void begin_silence_locked(lub_heart *h, uint32_t signs) {
   if (signs == h->signs) return;
   h->signs = signs;
   unsay(h);
   h->deferred = h->eased = false;
+  uncount_locked(h->engine->judge, h);
   if (!h->suspected) h->misses = 0;
   h->suspected = false;
 }
@@ -337,6 +367,7 @@ void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, d
   lub_extras *x = lub_heart_extras(h);
   uint8_t number = number_of(j, verdict);
   int64_t now = span_ns(at->now), when;
+  if (number == UNKNOWN && strcmp(verdict, names[UNKNOWN]) != 0) tell_many_names(j, verdict);
   pthread_mutex_lock(&j->lock);
   h->heard = number;
   if (x) x->score = score;
@@ -348,7 +379,7 @@ void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, d
   news = h->failed || (news && !(number == ALIVE && h->eased && any));
   bool listed = h->due_next; /* it has to be asked anew already */
   if (news && !listed) enter(&j->suspected, h);
-  when = next_tick(h);
+  when = next_glance(h, now);
   pthread_mutex_unlock(&j->lock);
   if (!news && !listed) arm(h, when);
 }
@@ -365,19 +396,21 @@ static bool blames_host_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
 
 static uint32_t count_silent_locked(lub_judge *j) {
   int64_t now = lub_engine_now_ns(j->engine);
-  uint32_t batch = 0;
   double longest = 0;
-  for (const lub_heart *h = j->suspected.first; h; h = after(h)) {
-    bool gone =
-        h->failed || atomic_load(&h->flags) & LUB_HEART_CLOSED || atomic_load(&h->life.signs) != h->signs;
-    batch += is_against(h->heard) && !h->suspected && !h->deferred && !gone;
+  for (const lub_heart *h = j->suspected.first; h; h = after(h))
     if (h->interval > longest) longest = h->interval;
-  }
   if (now - j->recent_ns > span_ns(longest)) {
     j->recent = 0;
     j->recent_ns = now;
+    if (++j->recents == 0) j->recents = 1;
   }
-  j->recent += batch;
+  for (lub_heart *h = j->suspected.first; h; h = after(h)) {
+    bool gone =
+        h->failed || atomic_load(&h->flags) & LUB_HEART_CLOSED || atomic_load(&h->life.signs) != h->signs;
+    if (!is_against(h->heard) || h->suspected || h->deferred || gone) continue;
+    h->counted_in = j->recents;
+    j->recent++;
+  }
   return j->recent;
 }
 
@@ -406,6 +439,7 @@ static bool announce_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
     }
   }
   h->failed = false;
+  h->telling++;
   j->figures.announced++;
   return true;
 }
@@ -421,7 +455,7 @@ void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict
     char *reason = told && x ? x->reason : NULL;
     if (reason) x->reason = NULL;
     v.score = x ? x->score : NAN;
-    int64_t now = lub_engine_now_ns(j->engine), when = next_tick(h);
+    int64_t now = lub_engine_now_ns(j->engine), when = next_glance(h, now);
     pthread_mutex_unlock(&j->lock);
     if (told) {
       char startup[64] = "";
@@ -434,11 +468,18 @@ void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict
     }
     lub_free(&j->engine->mem, reason);
     arm(h, when);
-    if (is_closed(h)) lub_heart_finish(h);
     lub_heart_drop(h);
     pthread_mutex_lock(&j->lock);
   }
   pthread_mutex_unlock(&j->lock);
+}
+
+void lub_judge_told(lub_heart *h) {
+  lub_judge *j = h->engine->judge;
+  pthread_mutex_lock(&j->lock);
+  bool last = --h->telling == 0 && !h->failed && atomic_load(&h->flags) & LUB_HEART_CLOSED;
+  pthread_mutex_unlock(&j->lock);
+  if (last) lub_heart_finish(h);
 }
 
 /* ---- C policies ------------------------------------------------------------------------------------------- */
@@ -447,6 +488,7 @@ static void tell_host(lub_heart *h, const lub_verdict *v, bool watched, void *ud
   (void)ud;
   lub_options *o = &h->engine->opts;
   if (o->verdict) o->verdict(o->ud, v);
+  lub_judge_told(h);
   if (watched || o->verdict || !o->log || v->verdict != names[DEAD]) return;
   char text[256];
   (void)snprintf(text, sizeof text, "heart '%s' died: %s for %.3f s without a sign of life%s%s", h->name,
@@ -507,11 +549,13 @@ void lub_judge_give_duty(lub_judge *j) {
   pthread_mutex_unlock(&j->lock);
 }
 
-uint32_t lub_judge_failing(lub_judge *j) {
+uint32_t lub_judge_telling(lub_judge *j) {
   uint32_t n = 0;
   pthread_mutex_lock(&j->lock);
-  for (lub_link *k = lub_list_first(&j->hearts); k; k = lub_list_next(&j->hearts, k))
-    n += lub_container(k, lub_heart, link)->failed;
+  for (lub_link *k = lub_list_first(&j->hearts); k; k = lub_list_next(&j->hearts, k)) {
+    const lub_heart *h = lub_container(k, lub_heart, link);
+    n += h->failed || h->telling;
+  }
   pthread_mutex_unlock(&j->lock);
   return n;
 }
@@ -569,7 +613,7 @@ void lub_judge_forget(lub_heart *h) {
   pthread_mutex_lock(&j->lock);
   bool watched = lub_link_queued(&h->link) && !h->forgotten;
   if (watched) j->nhearts--;
-  if (watched && h->suspected && j->recent) j->recent--; /* one that is gone is not silent */
+  if (watched) uncount_locked(j, h);
   h->forgotten = true;
   pthread_mutex_unlock(&j->lock);
   if (watched) lub_heart_drop(h);
@@ -626,7 +670,7 @@ lub_judge *lub_judge_of(lub_engine *e) {
   pthread_mutex_lock(&e->lock);
   lub_judge *j = e->judge ? e->judge : lub_alloc(&e->mem, sizeof *j);
   if (j && !e->judge) {
-    *j = (lub_judge){.engine = e, .nnames = NAMES};
+    *j = (lub_judge){.engine = e, .nnames = NAMES, .recents = 1};
     memcpy(j->names, names, sizeof names);
     lub_list_init(&j->hearts);
     pthread_mutex_init(&j->lock, NULL);

@@ -41,12 +41,14 @@ typedef struct lub_judge {
   uint32_t nhearts;       /* those that are open */
   uint32_t recent;        /* suspected since recent_ns */
   int64_t recent_ns;
+  uint8_t recents; /* counts the times that recent_ns was set */
   uint64_t ids;
   const char *names[LUB_VERDICTS]; /* of verdicts; those beyond the five are owned */
   uint32_t nnames;
   int deaths;
   atomic_bool asking; /* a thread asks C policies */
   bool worker;        /* the binding's worker was started */
+  bool names_told;    /* that there are too many */
   int64_t stalled_until_ns;
   lub_judge_figures figures;
 } lub_judge;
@@ -79,9 +81,11 @@ void lub_judge_look(lub_heart *h, lub_snapshot *out);
 void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, double ask_again,
                     double score);
 /* Has `tell` tell what is to be announced of what was heard: to the host's callback, to who watches the heart; a death
- * that nobody watches goes to the log. */
+ * that nobody watches goes to the log. When that is done, now or later, it calls lub_judge_told: until then the channels of
+ * a heart that closes meanwhile stay open. */
 void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud),
                       void *ud);
+void lub_judge_told(lub_heart *h);
 /* The built-in policy: dead when age > limit. */
 const char *lub_judge_fixed(const lub_snapshot *at, double *ask_again);
 /* The span to the next pulse, as a script says. */
@@ -89,8 +93,8 @@ void lub_judge_set_interval(lub_heart *h, double seconds);
 /* True for the first who asks: he starts the worker that asks scripts, or, when he cannot, gives the duty back. */
 bool lub_judge_take_duty(lub_judge *j);
 void lub_judge_give_duty(lub_judge *j);
-/* Hearts that have said that they failed, and whose death is not announced yet. */
-uint32_t lub_judge_failing(lub_judge *j);
+/* Hearts that have said that they failed, or of which a verdict is announced, and that is not told yet. */
+uint32_t lub_judge_telling(lub_judge *j);
 /* The judge's own figures, copied. */
 lub_judge_figures lub_judge_count(lub_judge *j);
 

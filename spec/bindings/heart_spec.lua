@@ -656,6 +656,27 @@ describe("in real time", function()
     w:kill()
   end)
 
+  -- Its channel was closed before it was told, when its traceback was awaited meanwhile.
+  it("a death that was announced is told of a heart that closes then", function()
+    local hearts = lub.chan()
+    local w = lub.spawn(function(out)
+      local h = require "lubdub".heart { name = "disk" }
+      out:send(h)
+      out:recv()
+      h:fail "worn out"
+      os.execute "sleep 0.1" -- in which it shows no traceback
+    end, hearts)
+    local h = hearts:recv(helper.long)
+    local verdicts = h:verdicts()
+    hearts:send(true)
+    while h:stats().verdict ~= "dead" do end
+    h:close()
+    local v = verdicts:recv(helper.long)
+    assert.same({ "dead", "worn out" }, { v and v.verdict, v and v.reason })
+    assert.same({ nil, "closed" }, { verdicts:recv(helper.long) })
+    w:join()
+  end)
+
   -- Its traceback was still awaited when the script ended, so that the command did not say who had died.
   it("a death that was announced is told before the command ends", function()
     local code, _, err = helper.script [[

@@ -161,6 +161,13 @@ static const char *many_names(void *ud, const lub_snapshot *h, double *ask_again
   return name;
 }
 
+static const char *one_more(void *ud, const lub_snapshot *h, double *ask_again) {
+  (void)ud;
+  (void)h;
+  (void)ask_again;
+  return "one more";
+}
+
 static void names(void) {
   scene s;
   int asked = 0;
@@ -169,6 +176,10 @@ static void names(void) {
   pass(&s, 300);
   CHECK("a death is told in the silence in which 64 other verdicts were",
         strstr(s.said, "name 9@") && asked == 64 && lub_engine_deaths(s.e) == 1);
+  end_heart(h);
+  h = open_heart(&s, (lub_heart_options){.interval = 0.001, .policy = one_more});
+  pass(&s, 5);
+  CHECK("the 65th is told of", strstr(s.logged, "the verdict 'one more' counts as unknown"));
   end_heart(h);
   close_scene(&s);
 }
@@ -179,6 +190,14 @@ static void spans(void) {
   lub_heart *h = open_heart(&s, (lub_heart_options){.interval = 4, .limit = 0.2});
   pass(&s, 203);
   CHECK("a limit that is shorter than the interval holds", strstr(s.said, "dead@20"));
+  *s.said = 0;
+  (void)lub_beat(h);
+  lub_life_enter(&h->life, LUB_STATE_IDLE, s.now_ns);
+  pass(&s, 500);
+  lub_life_enter(&h->life, LUB_STATE_BUSY, s.now_ns);
+  *s.said = 0;
+  pass(&s, 401); /* the judge looks once a limit */
+  CHECK("also when it has waited before", strstr(s.said, "dead@"));
   *s.said = 0;
   end_heart(h);
   h = open_heart(&s, (lub_heart_options){.interval = 1e-10, .limit = 1});
@@ -274,6 +293,14 @@ static void pause_and_extend(void) {
   CHECK("a pause lapses", strstr(s.logged, "10 minutes") != NULL);
   pass(&s, 1002);
   CHECK("then it is judged again", strstr(s.said, "dead@") != NULL);
+  CHECK("and may be ended late", lub_heart_resume(h) == LUB_OK);
+  CHECK("but once", lub_heart_resume(h) == LUB_INVALID);
+  for (int i = 0; i < 70000; i++) (void)lub_heart_pause(h, NULL);
+  for (int i = 1; i < 70000; i++) (void)lub_heart_resume(h);
+  (void)lub_beat(h);
+  *s.said = 0;
+  pass(&s, 1100);
+  CHECK("however many there are, each counts", !strstr(s.said, "dead@"));
   end_heart(h);
   close_scene(&s);
 }
