@@ -20,6 +20,7 @@
 #include "engine.h"
 
 enum {
+  ALARM_NS = 100000, /* the watcher may be so late before a hog hears of it from the kernel */
   SPIN = 100,        /* looks around before a carrier sleeps */
   TIMER_TURNS = 8,   /* slices between two looks at the clock */
   FAIR_TURNS = 16,   /* ... before the queue comes before `next` */
@@ -89,6 +90,12 @@ long lub_thread_id(void) {
 #endif
 }
 
+void lub_thread_prompt(void) {
+#ifdef __linux__
+  (void)prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL); /* ns */
+#endif
+}
+
 /* ---- waking carriers --------------------------------------------------------------------------------------- */
 
 static bool wake_idler_locked(lub_engine *e) {
@@ -129,6 +136,50 @@ static void wake_one(lub_engine *e) {
   pthread_mutex_unlock(&e->lock);
 }
 
+/* ---- hogs -------------------------------------------------------------------------------------------------- */
+
+/* When the calling thread's hog is to leave: when it has had its share, if somebody waits, else for the next timer. */
+static int64_t hog_ends_ns(int64_t now_ns) {
+  if (!lub_engine_others_wait(self->engine, true)) return lub_engine_next_timer(self->engine);
+  return now_ns + LUB_LENT_NS - (lub_clock_ns(CLOCK_THREAD_CPUTIME_ID) - atomic_load(&self->began_ns));
+}
+
+/* The watcher tells it then; should that be late, the alarm. */
+static void mind_hog(void) {
+  lub_engine *e = self->engine;
+  if (atomic_load(&e->idle) || !e->real_clock) return; /* who is idle sees to timers, and to who waits */
+  int64_t ends_ns = hog_ends_ns(lub_engine_now_ns(e));
+  if (ends_ns == LUB_NEVER) return;
+  lub_watcher_mind_hog(e, ends_ns);
+  lub_carriers_set_alarm(self, ends_ns);
+}
+
+/* Nobody has told it, but it is time. If it is not yet, the alarm comes again. */
+static bool hog_is_over(void) {
+  lub_engine *e = self->engine;
+  if (!atomic_load(&self->hogs) || !e->real_clock) return false;
+  int64_t now_ns = lub_engine_now_ns(e), ends_ns = hog_ends_ns(now_ns);
+  if (ends_ns > now_ns && ends_ns < LUB_NEVER && atomic_load(&self->alarm.set))
+    lub_alarm_set(&self->alarm, ends_ns + ALARM_NS);
+  return ends_ns <= now_ns;
+}
+
+void lub_carriers_lend(bool lent) {
+  if (!self) return;
+  if (lent) atomic_store(&self->began_ns, lub_clock_ns(CLOCK_THREAD_CPUTIME_ID));
+  if (lub_likely(atomic_load_explicit(&self->hogs, memory_order_relaxed) == lent)) return;
+  atomic_store(&self->hogs, lent);
+  atomic_fetch_add(&self->engine->hogs, lent ? 1 : -1);
+  if (lent) {
+    mind_hog();
+    return;
+  }
+  lub_alarm_stop(&self->alarm);
+  lub_engine_look_at_timers(self->engine);
+}
+
+/* ---- queueing ---------------------------------------------------------------------------------------------- */
+
 void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
   lub_place *p = self && self->engine == e ? atomic_load_explicit(&self->place, memory_order_relaxed) : NULL;
   if (lub_unlikely(e->opts.choose && w->thaw_ns)) {
@@ -152,7 +203,7 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
     wake_one(e);
     return;
   }
-  if (lub_unlikely(atomic_load_explicit(&self->hogs, memory_order_relaxed))) lub_watcher_mind_hog(e);
+  if (lub_unlikely(atomic_load_explicit(&self->hogs, memory_order_relaxed))) mind_hog();
   if (lub_likely(!second))
     return; /* it runs here, soon: waking another carrier would cost more than it waits */
   lub_place_push(p, second);
@@ -160,15 +211,6 @@ void lub_carriers_queue(lub_engine *e, lub_worker *w, bool again) {
 }
 
 /* ---- a carrier's life --------------------------------------------------------------------------------------- */
-
-void lub_carriers_lend(bool lent) {
-  if (!self) return;
-  if (lent) atomic_store(&self->began_ns, lub_clock_ns(CLOCK_THREAD_CPUTIME_ID));
-  if (lub_likely(atomic_load_explicit(&self->hogs, memory_order_relaxed) == lent)) return;
-  atomic_store(&self->hogs, lent);
-  atomic_fetch_add(&self->engine->hogs, lent ? 1 : -1);
-  if (lent) lub_watcher_mind_hog(self->engine);
-}
 
 void lub_carriers_run_slice(lub_worker *w) {
   lub_engine *e = w->engine;
@@ -194,7 +236,7 @@ void lub_carriers_run_slice(lub_worker *w) {
 static lub_worker *take_own(lub_engine *e, lub_carrier *c, lub_place *p) {
   lub_worker *w = NULL;
   uint32_t turn = ++c->turns;
-  if (lub_unlikely(turn % TIMER_TURNS == 0)) lub_engine_run_timers(e);
+  if (lub_unlikely(turn % TIMER_TURNS == 0)) lub_engine_look_at_timers(e);
   if (lub_unlikely(turn % GLOBAL_TURNS == 0)) w = pop_global(e, true);
   if (lub_unlikely(!w && turn % FAIR_TURNS == 0)) w = lub_place_pop(p);
   if (lub_likely(!w)) w = lub_place_pop_next(p);
@@ -329,11 +371,10 @@ static void *carry(void *arg) {
   c->sleeper = &sleeper;
   c->tid = lub_thread_id();
   c->cpu = lub_cpu_clock();
+  if (c->engine->opts.preempt_signal) lub_alarm_open(&c->alarm, c->engine->opts.preempt_signal);
   pthread_mutex_unlock(&c->engine->lock);
   self = c;
-#ifdef __linux__
-  (void)prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: timers to the point */
-#endif
+  lub_thread_prompt();
   while ((w = find_work(c))) {
     atomic_store(&c->current, w);
     lub_watcher_rouse(c->engine);
@@ -346,6 +387,7 @@ static void *carry(void *arg) {
   }
   pthread_mutex_lock(&c->engine->lock);
   c->sleeper = NULL;
+  lub_alarm_close(&c->alarm);
   pthread_mutex_unlock(&c->engine->lock);
   lub_sleeper_close(&sleeper);
   return NULL;
@@ -410,6 +452,15 @@ void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
   pthread_mutex_unlock(&e->lock);
 }
 
+void lub_carriers_set_alarm(lub_carrier *c, int64_t when_ns) {
+  if (atomic_load(&c->computes)) lub_alarm_set(&c->alarm, when_ns + ALARM_NS);
+}
+
+bool lub_carriers_keep_a_timer(void) {
+  lub_engine *e = self ? self->engine : NULL;
+  return e && e->real_clock && atomic_load(&self->hogs) && lub_engine_next_timer(e) <= lub_engine_now_ns(e);
+}
+
 int lub_carriers_slice(void) {
   const lub_worker *w = lub_worker_current();
   if (!self)
@@ -419,6 +470,7 @@ int lub_carriers_slice(void) {
   bool another =
       over == LUB_SLICE_IS_OVER && atomic_load(&self->over_steps) != atomic_load(&self->clock.steps);
   if (another) return LUB_SLICE_ENDS; /* that fiber has gone */
+  if (over == LUB_SLICE_GOES_ON && hog_is_over()) return LUB_SLICE_IS_LENT;
   return over == LUB_SLICE_IS_LENT && !atomic_load(&self->hogs) ? LUB_SLICE_GOES_ON : over;
 }
 

@@ -11,6 +11,7 @@
 #ifndef LUB_CARRIER_H
 #define LUB_CARRIER_H
 
+#include "alarm.h"
 #include "talk.h"
 
 enum { LUB_CARRIERS_MAX = 4096, LUB_THREADS_MAX = 65536 };
@@ -26,8 +27,8 @@ typedef struct lub_carrier {
   atomic_int over;             /* whether the slice is to end: LUB_SLICE_GOES_ON, ... */
   lub_clock clock;             /* its own */
   atomic_uint over_steps;      /* ... LUB_SLICE_IS_OVER: that was when its clock had made so many */
-  atomic_bool hogs;            /* its fiber was preempted, and has not parked since; counted in engine.hogs */
-  atomic_llong began_ns;       /* ... and went on when its thread had used so much CPU */
+  atomic_llong began_ns;       /* its hog went on when its thread had used so much CPU */
+  lub_alarm alarm;             /* for that, should the watcher be late */
   struct lub_sleeper *sleeper; /* its own, NULL before and after its life; engine.lock */
   lub_scales scales;           /* its own */
   uint32_t turns;              /* likewise */
@@ -38,14 +39,18 @@ typedef struct lub_carrier {
   int64_t told_ns;                         /* ... when it was told to leave; 0: it was not */
   int64_t looked_ns;                       /* whether it had CPU; 0: not in this slice */
   int64_t starved_ns;                      /* without any, and not told yet */
-  bool starves;                            /* at the last look; the watcher's */
-  bool blocked;   /* the slice is long, and its thread has used next to no CPU of late; the watcher's */
-  bool moved;     /* ... it has used some since it was last signalled; the watcher's */
-  bool signalled; /* at the last look; the watcher's */
+  atomic_bool hogs;     /* its fiber was preempted, and has not parked since; counted in engine.hogs */
+  atomic_bool computes; /* its thread has used half of the time, or more, between the watcher's last looks */
+  bool starves;         /* at the last look; the watcher's */
+  bool blocked;         /* the slice is long, and its thread has used next to no CPU of late; the watcher's */
+  bool moved;           /* ... it has used some since it was last signalled; the watcher's */
+  bool signalled;       /* at the last look; the watcher's */
 } lub_carrier;
 
 /* The kernel's number of the calling thread, 0 where there is none. */
 long lub_thread_id(void);
+/* From now on the calling thread's sleeps end to the point. */
+void lub_thread_prompt(void);
 /* The clock of the CPU that the calling thread uses, for others to read (lub_clock_ns). */
 clockid_t lub_cpu_clock(void);
 /* CPUs that this process may use; at least 1. */
@@ -79,12 +84,17 @@ bool lub_carriers_have_work_locked(lub_engine *e);
 /* Interrupts whoever runs w, which looks at its requests then. Any thread. */
 void lub_carriers_interrupt(lub_engine *e, lub_worker *w);
 /* Whether the calling thread's slice is to end: not yet; now, its fiber having computed for 10 ms before, and not parked
- * since; at the next switch, having lasted for 10 ms; or now, the fiber having had these alone. In a signal handler. */
+ * since (if that is for a timer, it is to fire it: lub_carriers_lend does); at the next switch, having lasted for 10 ms; or now, the fiber having had these alone. In a signal handler. */
 enum { LUB_SLICE_GOES_ON, LUB_SLICE_IS_LENT, LUB_SLICE_ENDS, LUB_SLICE_IS_OVER };
 int lub_carriers_slice(void);
 /* ... and it does not, since nobody waits. In a signal handler. */
 void lub_carriers_stay(void);
-/* The calling thread is about to run a fiber that was preempted; or another. */
+/* Whether a timer is due that the calling thread's hog keeps from being fired. In a signal handler. */
+bool lub_carriers_keep_a_timer(void);
+/* Should the watcher not have come at when_ns, c's hog hears of it soon after; not one that may be inside a call, which a
+ * signal would break. */
+void lub_carriers_set_alarm(lub_carrier *c, int64_t when_ns);
+/* The calling thread is about to run a fiber that was preempted; or another, or none, and fires what came due meanwhile. */
 void lub_carriers_lend(bool lent);
 
 #endif

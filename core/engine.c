@@ -108,15 +108,18 @@ void lub_engine_ask_judge(lub_engine *e) {
   if (atomic_load_explicit(&e->judge_is_due, memory_order_relaxed)) atomic_load(&e->judging)->ask(e);
 }
 
-uint32_t lub_engine_run_timers(lub_engine *e) {
+static uint32_t fire_timers(lub_engine *e, uint32_t (*run)(lub_timers *ts, int64_t now_ns)) {
   if (lub_timers_next(&e->timers) == LUB_NEVER) return 0;
   int64_t now_ns = lub_engine_now_ns(e);
-  uint32_t fired = lub_timers_run(&e->timers, now_ns);
+  uint32_t fired = run(&e->timers, now_ns);
   if (fired >= MANY && e->real_clock)
     atomic_store_explicit(&e->gather_ns, now_ns + GATHER_NS, memory_order_relaxed);
   lub_engine_ask_judge(e);
   return fired;
 }
+
+uint32_t lub_engine_run_timers(lub_engine *e) { return fire_timers(e, lub_timers_run); }
+void lub_engine_look_at_timers(lub_engine *e) { (void)fire_timers(e, lub_timers_try); }
 
 int64_t lub_engine_next_timer(lub_engine *e) {
   int64_t next = lub_timers_next(&e->timers);

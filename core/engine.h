@@ -167,6 +167,8 @@ bool lub_engine_start_timer(lub_engine *e, lub_timer *t, int64_t when_ns);
 lub_status lub_engine_begin_timer(lub_engine *e, lub_timer *t, const lub_timer_kind *kind, int64_t when_ns);
 /* Fires what is due; returns how many. The calling thread counts as awake. */
 uint32_t lub_engine_run_timers(lub_engine *e);
+/* The same for a thread that does not sleep next, and looks again soon: it does not wait for another that fires them. */
+void lub_engine_look_at_timers(lub_engine *e);
 /* When a sleeper is to wake for the next, LUB_NEVER without one: where there are many, later than it is due, so that each
  * time several are fired. */
 int64_t lub_engine_next_timer(lub_engine *e);

@@ -32,12 +32,8 @@ void lub_lock_wake(lub_lock *l) { (void)l; }
 
 void lub_lock_wait(lub_lock *l) {
   for (int pauses = FIRST; pauses <= LAST; pauses *= 2) {
-    int state = LUB_FREE;
     for (int i = 0; i < pauses; i++) lub_pause();
-    if (atomic_load_explicit(&l->state, memory_order_relaxed) == LUB_FREE &&
-        atomic_compare_exchange_strong_explicit(&l->state, &state, LUB_HELD, memory_order_acquire,
-                                                memory_order_relaxed))
-      return;
+    if (atomic_load_explicit(&l->state, memory_order_relaxed) == LUB_FREE && lub_lock_try(l)) return;
   }
   while (atomic_exchange_explicit(&l->state, LUB_CONTENDED, memory_order_acquire) != LUB_FREE)
     sleep_while_contended(l);

@@ -20,11 +20,15 @@ static inline void lub_lock_init(lub_lock *l) { atomic_init(&l->state, LUB_FREE)
 void lub_lock_wait(lub_lock *l);
 void lub_lock_wake(lub_lock *l);
 
-static inline void lub_lock_take(lub_lock *l) {
+/* Takes it if it is free. */
+static inline bool lub_lock_try(lub_lock *l) {
   int state = LUB_FREE; /* acquire: sees what the one before did; pairs with the release below */
-  if (!atomic_compare_exchange_strong_explicit(&l->state, &state, LUB_HELD, memory_order_acquire,
-                                               memory_order_relaxed))
-    lub_lock_wait(l);
+  return atomic_compare_exchange_strong_explicit(&l->state, &state, LUB_HELD, memory_order_acquire,
+                                                 memory_order_relaxed);
+}
+
+static inline void lub_lock_take(lub_lock *l) {
+  if (!lub_lock_try(l)) lub_lock_wait(l);
 }
 
 /* Afterwards l may be gone: another thread may have taken it, and freed what it guards. */

@@ -175,17 +175,27 @@ bool lub_timer_stop(lub_timers *ts, lub_timer *t) {
 
 void lub_timer_again(lub_timers *ts, lub_timer *t, int64_t when_ns) { insert(ts, t->id, when_ns); }
 
+static uint32_t fire_batch(lub_timers *ts, int64_t now_ns) {
+  uint32_t fired = 0;
+  for (; fired < FIRE_BATCH && ts->count && ts->heap[0].when_ns <= now_ns; fired++)
+    fire(ts, ts->heap[0], now_ns);
+  publish_next(ts);
+  lub_lock_give(&ts->lock);
+  return fired;
+}
+
 uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns) {
   uint32_t fired = 0;
   while (lub_timers_next(ts) <= now_ns) {
     lub_lock_take(&ts->lock);
-    for (int i = 0; i < FIRE_BATCH && ts->count && ts->heap[0].when_ns <= now_ns; i++) {
-      fire(ts, ts->heap[0], now_ns);
-      fired++;
-    }
-    publish_next(ts);
-    lub_lock_give(&ts->lock);
+    fired += fire_batch(ts, now_ns);
   }
+  return fired;
+}
+
+uint32_t lub_timers_try(lub_timers *ts, int64_t now_ns) {
+  uint32_t fired = 0;
+  while (lub_timers_next(ts) <= now_ns && lub_lock_try(&ts->lock)) fired += fire_batch(ts, now_ns);
   return fired;
 }
 

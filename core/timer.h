@@ -66,6 +66,8 @@ bool lub_timer_stop(lub_timers *ts, lub_timer *t);
 void lub_timer_again(lub_timers *ts, lub_timer *t, int64_t when_ns);
 /* Fires what is due at now_ns. Returns how many fired. */
 uint32_t lub_timers_run(lub_timers *ts, int64_t now_ns);
+/* The same, but waits for no other thread that is about it: what that does not fire is left. */
+uint32_t lub_timers_try(lub_timers *ts, int64_t now_ns);
 /* For who chooses what fires first (turns.h), of those that are due: all that wake nobody, and how many those are; how
  * many may wake somebody, of which no more than LUB_DUE_MAX are looked at; the k-th of these, from 0. */
 enum { LUB_DUE_MAX = 16 };

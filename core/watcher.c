@@ -16,7 +16,6 @@ enum {
   LITTLE_NS = TICK_NS / 10, /* of CPU between two looks: it does not compute */
   LONG_TICKS = 4,           /* a slice of 10 ms is long */
   LONG_NS = LONG_TICKS * TICK_NS,
-  LENT_NS = 500000,      /* of CPU that a lent slice gets at least */
   STARVED_NS = 20000000, /* without CPU: hearts are told of */
   QUIET_LOOKS = 3,       /* with twice the time between them each, after which it sleeps */
 };
@@ -101,7 +100,7 @@ static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
  * call, which a signal would only break. */
 static bool end_lent_locked(lub_engine *e, lub_carrier *c) {
   if (!atomic_load(&c->hogs) || !atomic_load(&c->place) || !e->opts.preempt_signal) return false;
-  if (lub_clock_ns(c->cpu) - atomic_load(&c->began_ns) < LENT_NS || sleeps(c->tid)) return false;
+  if (lub_clock_ns(c->cpu) - atomic_load(&c->began_ns) < LUB_LENT_NS || sleeps(c->tid)) return false;
   bool over = atomic_load(&c->over) == LUB_SLICE_IS_OVER;
   /* else it leaves all the sooner */
   if (!over || atomic_load(&c->over_steps) != atomic_load(&c->clock.steps))
@@ -124,6 +123,7 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   uint32_t slices = atomic_load(&c->slices);
   uint32_t steps = atomic_load(&c->clock.steps);
   int64_t used_ns = w ? used_cpu_ns(c->cpu, &c->seen_cpu_ns) : 0;
+  atomic_store_explicit(&c->computes, used_ns >= TICK_NS / 2, memory_order_relaxed);
   bool same = steps == c->seen_steps;
   c->seen_steps = steps;
   if (p) lub_carriers_tick_locked(e, p);
@@ -205,14 +205,28 @@ bool lub_watcher_sees_in_c(lub_engine *e, lub_worker *w) {
 
 /* ---- between two looks, while hogs run --------------------------------------------------------------------- */
 
-/* Every place is taken: one who had more than his share leaves his, first of those who have not been told yet. If none has
- * had any, the watcher sees to it. */
+/* Every place is taken: one who had more than his share leaves his, first of those who have not been told yet; who waits at
+ * a place needs that one. If none has had any, the watcher sees to it. */
 static void make_way_locked(lub_engine *e) {
+  bool anywhere = atomic_load(&e->woken);
   for (int told = 0; told <= 1; told++)
-    for (int i = 0; i < e->threads; i++)
-      if ((atomic_load(&e->carriers[i].over) != LUB_SLICE_GOES_ON) == told &&
-          end_lent_locked(e, &e->carriers[i]))
+    for (int i = 0; i < e->threads; i++) {
+      lub_carrier *c = &e->carriers[i];
+      if ((atomic_load(&c->over) != LUB_SLICE_GOES_ON) == told &&
+          (anywhere || lub_place_is_waited_at(atomic_load(&c->place))) && end_lent_locked(e, c))
         return;
+    }
+}
+
+/* A hog hears of it should the watcher be late: one at whose place somebody waits, if there is one. */
+static void set_alarm_locked(lub_engine *e, int64_t due_ns) {
+  lub_carrier *hog = NULL;
+  for (int i = 0; i < e->threads; i++) {
+    lub_carrier *c = &e->carriers[i];
+    if (atomic_load(&c->hogs) && c->sleeper && (!hog || lub_place_is_waited_at(atomic_load(&c->place))))
+      hog = c;
+  }
+  if (hog) lub_carriers_set_alarm(hog, due_ns);
 }
 
 /* If it will not look before then. */
@@ -222,15 +236,14 @@ static void wake_watcher_locked(lub_engine *e, int64_t due_ns) {
 
 void lub_watcher_make_way(lub_engine *e) {
   pthread_mutex_lock(&e->lock);
+  int64_t due_ns = lub_engine_now_ns(e) + LUB_LENT_NS; /* nobody may have made way yet */
   make_way_locked(e);
-  wake_watcher_locked(e, lub_engine_now_ns(e) + LENT_NS); /* nobody may have made way yet */
+  wake_watcher_locked(e, due_ns);
+  set_alarm_locked(e, due_ns);
   pthread_mutex_unlock(&e->lock);
 }
 
-void lub_watcher_mind_hog(lub_engine *e) {
-  if (atomic_load(&e->idle)) return; /* such a one sees to both */
-  int64_t due_ns = lub_engine_next_timer(e);
-  if (lub_engine_others_wait(e, true)) due_ns = lub_engine_now_ns(e) + LENT_NS;
+void lub_watcher_mind_hog(lub_engine *e, int64_t due_ns) {
   if (due_ns >= atomic_load(&e->watch_ns)) return;
   pthread_mutex_lock(&e->lock);
   wake_watcher_locked(e, due_ns);
@@ -245,7 +258,7 @@ static void keep_timers_locked(lub_engine *e) {
   lub_engine_stir_locked(e, NULL);
   lub_engine_awake_locked(e);
   pthread_mutex_unlock(&e->lock);
-  lub_engine_run_timers(e);
+  lub_engine_look_at_timers(e);
   pthread_mutex_lock(&e->lock);
   lub_engine_asleep_locked(e);
 }
@@ -265,7 +278,7 @@ static bool hogs_are_in_the_way(lub_engine *e) {
 static int64_t needed_ns(lub_engine *e, int64_t latest) {
   int64_t now_ns = lub_engine_now_ns(e), due_ns = lub_engine_next_timer(e);
   if (due_ns >= e->keeper_ns && atomic_load(&e->idle)) due_ns = LUB_NEVER;
-  if (hogs_are_in_the_way(e) && due_ns > now_ns + LENT_NS) due_ns = now_ns + LENT_NS;
+  if (hogs_are_in_the_way(e) && due_ns > now_ns + LUB_LENT_NS) due_ns = now_ns + LUB_LENT_NS;
   if (due_ns < now_ns + LITTLE_NS) due_ns = now_ns + LITTLE_NS;
   return due_ns < latest ? due_ns : latest;
 }
@@ -277,6 +290,7 @@ static void pause_locked(lub_engine *e, int64_t until_ns) {
     atomic_store(&e->watch_ns, until_ns); /* first: who starts a timer meanwhile sees this, or is seen */
     due_ns = until_ns < LUB_NEVER && hogs_run(e) ? needed_ns(e, until_ns) : until_ns;
     atomic_store(&e->watch_ns, due_ns);
+    if (due_ns < LUB_NEVER && hogs_run(e)) set_alarm_locked(e, due_ns);
     lub_engine_wait_locked(e, &e->watch, due_ns);
     atomic_store(&e->watch_ns, 0);
     if (!hogs_run(e) || lub_engine_now_ns(e) >= until_ns) continue;
@@ -308,6 +322,7 @@ static void tell_late_locked(lub_engine *e, int64_t due_ns) {
 static void *watch(void *arg) {
   lub_engine *e = arg;
   int quiet = 0;
+  lub_thread_prompt();
   pthread_mutex_lock(&e->lock);
   while (!atomic_load(&e->stopping)) {
     bool busy = watch_all_locked(e);

@@ -9,14 +9,16 @@
 
 #include "worker.h"
 
+/* Of CPU that a lent slice gets at least. */
+enum { LUB_LENT_NS = 500000 };
 /* Starts it; with engine.lock. LUB_THREAD. */
 lub_status lub_watcher_open_locked(lub_engine *e);
 /* Waits for its end; engine.stopping was set, with engine.lock. */
 void lub_watcher_close(lub_engine *e);
 /* A carrier or a pinned worker's thread begins to run: the watcher is to be awake. */
 void lub_watcher_rouse(lub_engine *e);
-/* The calling carrier has a hog, which looks neither at timers nor at who waits: the watcher will, in time. */
-void lub_watcher_mind_hog(lub_engine *e);
+/* A carrier has a hog, which looks neither at timers nor at who waits: the watcher will, by then. */
+void lub_watcher_mind_hog(lub_engine *e, int64_t due_ns);
 /* Somebody was woken while every place is taken: a hog that has had a while leaves, or will. Any thread. */
 void lub_watcher_make_way(lub_engine *e);
 /* Whether w, which runs, is inside a C call that has lasted for 10 ms. Any thread. */

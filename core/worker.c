@@ -32,7 +32,7 @@ void lub_interrupted(void) {
   bool ends = over || slice == LUB_SLICE_ENDS;
   bool others_wait = w->ready.first || (w->preempted.first && !lent) ||
                      atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
-                     lub_engine_others_wait(w->engine, lent);
+                     lub_engine_others_wait(w->engine, lent) || (lent && lub_carriers_keep_a_timer());
   bool asked = atomic_load_explicit(&w->requested, memory_order_relaxed) ||
                atomic_load_explicit(&w->closing, memory_order_relaxed);
   if (!asked && !(ends && others_wait)) { /* alone, it may run as long as it likes */
@@ -375,7 +375,7 @@ lub_fiber *lub_worker_next(lub_worker *w) {
   bool hog = false;
   if (lub_unlikely(w->hog)) w->lent_ns = lub_engine_coarse_ns(w->engine);
   if (lub_unlikely(step % LOOK_EVERY == 0)) {
-    lub_engine_run_timers(w->engine);
+    lub_engine_look_at_timers(w->engine);
     if (w->preempted.first && is_hogs_turn(w)) f = take(&w->preempted);
     hog = f != NULL;
   }

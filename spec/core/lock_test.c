@@ -34,5 +34,8 @@ int main(void) {
   CHECK("nobody is inside beside the holder", atomic_load(&intruders) == 0);
   CHECK("every turn counts", count == (long)THREADS * TURNS);
   CHECK("it is free at the end", atomic_load(&lock.state) == LUB_FREE);
+  CHECK("who tries gets it then", lub_lock_try(&lock));
+  CHECK("but not while it is held", !lub_lock_try(&lock));
+  lub_lock_give(&lock);
   return TEST_END();
 }

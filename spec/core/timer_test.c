@@ -92,7 +92,11 @@ static void from_inside(void) {
   (void)lub_timer_start(&heap, &x.timer, 10, &earliest);
   CHECK("a timer may start itself again", lub_timers_run(&heap, 10) == 1 && lub_timers_next(&heap) == 11);
   CHECK("it could wake somebody", lub_timers_could_wake(&heap));
-  (void)lub_timers_run(&heap, 11);
+  lub_lock_take(&heap.lock);
+  CHECK("who will not wait leaves what is due to who is about it",
+        lub_timers_try(&heap, 11) == 0 && lub_timers_next(&heap) == 11);
+  lub_lock_give(&heap.lock);
+  CHECK("and else fires it", lub_timers_try(&heap, 11) == 1);
   (void)lub_timers_run(&heap, 12);
   (void)lub_timers_run(&heap, 13);
   CHECK("as long as it likes", x.fired == 4 && lub_timers_next(&heap) == LUB_NEVER);
