@@ -98,15 +98,23 @@ void lub_thread_prompt(void) {
 
 /* ---- waking carriers --------------------------------------------------------------------------------------- */
 
-static bool wake_idler_locked(lub_engine *e) {
+/* Who is to be signalled, or NULL. */
+static lub_sleeper *take_idler_locked(lub_engine *e) {
   lub_link *k = e->idlers.root.prev; /* the newest: its caches are warm */
-  if (k == &e->idlers.root) return false;
+  if (k == &e->idlers.root) return NULL;
   lub_list_remove(k);
   atomic_fetch_sub(&e->idle, 1);
   atomic_fetch_add(&e->searching, 1);
   lub_engine_awake_locked(e);
-  lub_sleeper_wake_locked(lub_container(k, lub_sleeper, link));
-  return true;
+  lub_sleeper *s = lub_container(k, lub_sleeper, link);
+  s->woken = true;
+  return s;
+}
+
+static bool wake_idler_locked(lub_engine *e) {
+  lub_sleeper *s = take_idler_locked(e);
+  if (s) pthread_cond_signal(&s->wakeup);
+  return s;
 }
 
 /* Those that run use all CPUs: one more would only take its share from them. */
@@ -132,8 +140,11 @@ static void wake_one(lub_engine *e) {
     return;
   }
   pthread_mutex_lock(&e->lock);
-  if (atomic_load(&e->searching) == 0) (void)wake_idler_locked(e);
+  lub_sleeper *s = atomic_load(&e->searching) == 0 ? take_idler_locked(e) : NULL;
+  bool stays = e->threads; /* a carrier's does, a thread's that steps not */
+  if (s && !stays) pthread_cond_signal(&s->wakeup);
   pthread_mutex_unlock(&e->lock);
+  if (s && stays) pthread_cond_signal(&s->wakeup); /* or it would wake to wait for the lock */
 }
 
 /* ---- hogs -------------------------------------------------------------------------------------------------- */
@@ -291,12 +302,12 @@ static bool wait_for_place(lub_carrier *c) {
   c->scales = (lub_scales){0};
   pthread_mutex_lock(&e->lock);
   if (!atomic_load(&c->place) && !atomic_load(&e->stopping)) {
-    lub_list_push(&e->spares, &c->sleeper->link);
-    c->sleeper->woken = false;
+    lub_list_push(&e->spares, &c->sleeper.link);
+    c->sleeper.woken = false;
     lub_engine_stir_locked(e, NULL); /* a spare keeps no timers */
     lub_engine_asleep_locked(e);
-    while (!c->sleeper->woken) pthread_cond_wait(&c->sleeper->wakeup, &e->lock);
-    if (lub_link_queued(&c->sleeper->link)) lub_list_remove(&c->sleeper->link);
+    while (!c->sleeper.woken) pthread_cond_wait(&c->sleeper.wakeup, &e->lock);
+    if (lub_link_queued(&c->sleeper.link)) lub_list_remove(&c->sleeper.link);
   }
   pthread_mutex_unlock(&e->lock);
   return !atomic_load(&e->stopping);
@@ -305,7 +316,7 @@ static bool wait_for_place(lub_carrier *c) {
 /* Sleeps until there may be work; fires timers if that is this carrier's duty. */
 static void idle(lub_carrier *c) {
   lub_engine *e = c->engine;
-  lub_sleeper *s = c->sleeper;
+  lub_sleeper *s = &c->sleeper;
   lub_place *p = NULL;
   lub_talk_pause(c);
   pthread_mutex_lock(&e->lock);
@@ -364,11 +375,9 @@ static lub_worker *find_work(lub_carrier *c) {
 
 static void *carry(void *arg) {
   lub_carrier *c = arg;
-  lub_sleeper sleeper;
   lub_worker *w;
-  lub_sleeper_init(&sleeper, NULL);
   pthread_mutex_lock(&c->engine->lock);
-  c->sleeper = &sleeper;
+  c->lives = true;
   c->tid = lub_thread_id();
   c->cpu = lub_cpu_clock();
   if (c->engine->opts.preempt_signal) lub_alarm_open(&c->alarm, c->engine->opts.preempt_signal);
@@ -386,10 +395,9 @@ static void *carry(void *arg) {
     weigh(c);
   }
   pthread_mutex_lock(&c->engine->lock);
-  c->sleeper = NULL;
+  c->lives = false;
   lub_alarm_close(&c->alarm);
   pthread_mutex_unlock(&c->engine->lock);
-  lub_sleeper_close(&sleeper);
   return NULL;
 }
 
@@ -397,7 +405,11 @@ static lub_status start_thread_locked(lub_engine *e, lub_place *p) {
   lub_carrier *c = &e->carriers[e->threads];
   *c = (lub_carrier){.engine = e};
   atomic_init(&c->place, p);
-  if (pthread_create(&c->thread, NULL, carry, c)) return LUB_THREAD;
+  lub_sleeper_init(&c->sleeper, NULL);
+  if (pthread_create(&c->thread, NULL, carry, c)) {
+    lub_sleeper_close(&c->sleeper);
+    return LUB_THREAD;
+  }
   e->threads++;
   lub_engine_awake_locked(e);
   return LUB_OK;
@@ -409,7 +421,7 @@ void lub_carriers_replace_locked(lub_engine *e, lub_carrier *c) {
   if (k) {
     lub_sleeper *s = lub_container(k, lub_sleeper, link);
     for (int i = 0; i < e->threads; i++)
-      if (e->carriers[i].sleeper == s) atomic_store(&e->carriers[i].place, p);
+      if (&e->carriers[i].sleeper == s) atomic_store(&e->carriers[i].place, p);
     lub_engine_awake_locked(e);
     lub_sleeper_wake_locked(s);
   } else if (e->threads == e->max_threads || start_thread_locked(e, p) != LUB_OK) {
@@ -447,7 +459,7 @@ void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
   if (!e->opts.preempt_signal) return;
   pthread_mutex_lock(&e->lock);
   for (int i = 0; i < e->threads || i == 0; i++) /* one steps where there are no threads */
-    if (atomic_load(&e->carriers[i].current) == w && (!e->threads || e->carriers[i].sleeper != NULL))
+    if (atomic_load(&e->carriers[i].current) == w && (!e->threads || e->carriers[i].lives))
       (void)pthread_kill(e->carriers[i].thread, e->opts.preempt_signal);
   pthread_mutex_unlock(&e->lock);
 }
@@ -531,6 +543,7 @@ static lub_status make_places(lub_engine *e) {
 
 static void free_places(lub_engine *e) {
   for (int i = 0; i < e->nplaces && e->places; i++) lub_place_close(&e->places[i]);
+  for (int i = 0; i < e->threads; i++) lub_sleeper_close(&e->carriers[i].sleeper);
   lub_free(&e->mem, e->places);
   lub_free(&e->mem, e->carriers);
   e->places = NULL;

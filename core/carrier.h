@@ -29,7 +29,7 @@ typedef struct lub_carrier {
   atomic_uint over_steps;      /* ... LUB_SLICE_IS_OVER: that was when its clock had made so many */
   atomic_llong began_ns;       /* its hog went on when its thread had used so much CPU */
   lub_alarm alarm;             /* for that, should the watcher be late */
-  struct lub_sleeper *sleeper; /* its own, NULL before and after its life; engine.lock */
+  lub_sleeper sleeper;         /* it stays when the thread has ended */
   lub_scales scales;           /* its own */
   uint32_t turns;              /* likewise */
   uint32_t seen_slices, seen_steps, ticks; /* the watcher's */
@@ -41,6 +41,7 @@ typedef struct lub_carrier {
   int64_t starved_ns;                      /* without any, and not told yet */
   atomic_bool hogs;     /* its fiber was preempted, and has not parked since; counted in engine.hogs */
   atomic_bool computes; /* its thread has used half of the time, or more, between the watcher's last looks */
+  bool lives;           /* its thread does; engine.lock */
   bool starves;         /* at the last look; the watcher's */
   bool blocked;         /* the slice is long, and its thread has used next to no CPU of late; the watcher's */
   bool moved;           /* ... it has used some since it was last signalled; the watcher's */

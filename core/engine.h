@@ -105,14 +105,6 @@ static inline void lub_gate_leave(lub_engine *e) {
   if (lub_is_foreign(e)) lub_gate_leave_slow(e->gate);
 }
 
-/* A thread that sleeps until somebody sets `woken`. */
-struct lub_sleeper {
-  lub_link link;
-  lub_wait *wait; /* what may be failed with LUB_DEADLOCK; NULL for carriers */
-  pthread_cond_t wakeup;
-  bool woken;
-};
-
 /* Waits for a signal on c, at most until the deadline; with engine.lock. */
 void lub_engine_wait_locked(lub_engine *e, pthread_cond_t *c, int64_t deadline_ns);
 void lub_sleeper_init(lub_sleeper *s, lub_wait *wait);

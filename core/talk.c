@@ -53,7 +53,7 @@ void lub_talk_stole(lub_carrier *c, lub_place *p) {
   pthread_mutex_lock(&e->lock);
   for (int i = 0; i < e->threads && !victim; i++) {
     lub_carrier *other = &e->carriers[i];
-    if (atomic_load(&other->place) == p && other->sleeper) victim = other;
+    if (atomic_load(&other->place) == p && other->lives) victim = other;
   }
   pthread_mutex_unlock(&e->lock);
   s->from = victim ? p : NULL;

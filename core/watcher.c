@@ -175,7 +175,7 @@ static void watch_crowd_locked(lub_engine *e) {
   int64_t now_ns = lub_clock_ns(CLOCK_MONOTONIC), ns = now_ns - e->shared_ns, used_ns = 0;
   for (int i = 0; i < e->threads; i++) {
     lub_carrier *c = &e->carriers[i];
-    if (c->sleeper) used_ns += used_cpu_ns(c->cpu, &c->shared_cpu_ns);
+    if (c->lives) used_ns += used_cpu_ns(c->cpu, &c->shared_cpu_ns);
   }
   e->shared_ns = now_ns;
   lub_carriers_crowd_locked(e, used_ns / 7 > ns / 8 * e->cpus);
@@ -223,7 +223,7 @@ static void set_alarm_locked(lub_engine *e, int64_t due_ns) {
   lub_carrier *hog = NULL;
   for (int i = 0; i < e->threads; i++) {
     lub_carrier *c = &e->carriers[i];
-    if (atomic_load(&c->hogs) && c->sleeper && (!hog || lub_place_is_waited_at(atomic_load(&c->place))))
+    if (atomic_load(&c->hogs) && c->lives && (!hog || lub_place_is_waited_at(atomic_load(&c->place))))
       hog = c;
   }
   if (hog) lub_carriers_set_alarm(hog, due_ns);

@@ -17,7 +17,13 @@
 
 #include "waiter.h"
 
-typedef struct lub_sleeper lub_sleeper;
+/* A thread that sleeps until somebody sets `woken`. */
+typedef struct lub_sleeper {
+  lub_link link;
+  lub_wait *wait; /* what may be failed with LUB_DEADLOCK; NULL for carriers */
+  pthread_cond_t wakeup;
+  bool woken;
+} lub_sleeper;
 
 typedef struct lub_fiber {
   lub_link link;  /* in worker->fibers. What every switch touches lies together behind it */
