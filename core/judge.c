@@ -2,6 +2,7 @@
 #include "judge.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -283,7 +284,10 @@ static bool could_wake(lub_timer *t) {
   return asks && (state == LUB_STATE_BLOCKED_SEND || (u && atomic_load(&u->since_ns)));
 }
 
-const lub_timer_kind lub_judge_tick = {.fire = tick, .could_wake = could_wake};
+const lub_timer_kind lub_judge_tick = {.fire = tick,
+                                       .could_wake = could_wake,
+                                       .before = offsetof(lub_heart, tick),
+                                       .after = sizeof(lub_heart) - offsetof(lub_heart, tick)};
 
 /* ---- asking --------------------------------------------------------------------------------------------------- */
 

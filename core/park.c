@@ -1,6 +1,8 @@
 /* park.c - see park.h. */
 #include "park.h"
 
+#include <stddef.h>
+
 #include "chan.h"
 #include "engine.h"
 
@@ -13,7 +15,8 @@ static void deadline_passed(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   lub_wait_wake(w);
 }
 
-static const lub_timer_kind deadline_kind = {.fire = deadline_passed};
+static const lub_timer_kind deadline_kind = {
+    .fire = deadline_passed, .before = offsetof(lub_fiber, wait), .after = sizeof(lub_wait)};
 
 lub_status lub_wait_reserve(lub_wait *w) {
   return lub_timer_reserve(&lub_wait_engine(w)->timers, &w->timer, &deadline_kind);

@@ -32,7 +32,8 @@ static bool somebody_listens(lub_timer *timer) {
   return listens;
 }
 
-static const lub_timer_kind tick_kind = {.fire = deliver, .could_wake = somebody_listens};
+static const lub_timer_kind tick_kind = {
+    .fire = deliver, .could_wake = somebody_listens, .before = sizeof(lub_chan), .after = sizeof(lub_tick)};
 
 lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns,
                          lub_chan **out) {

@@ -67,9 +67,19 @@ static void take(lub_timers *ts, uint32_t id) {
 
 static bool is_running(const lub_timers *ts, const lub_timer *t) { return t->id && ts->places[t->id]; }
 
+/* What the next one will read: of 100,000 timers none lies in a cache. */
+static void fetch_next(const lub_timers *ts) {
+  if (!ts->count) return;
+  lub_room r = ts->rooms[ts->heap[0].id];
+  uintptr_t end = (uintptr_t)r.timer + r.kind->after;
+  for (uintptr_t at = (uintptr_t)r.timer - r.kind->before; at <= end; at += LUB_CACHE_LINE)
+    lub_prefetch((const void *)at);
+}
+
 static void fire(lub_timers *ts, lub_slot s, int64_t now_ns) {
   lub_room r = ts->rooms[s.id];
   take(ts, s.id);
+  fetch_next(ts);
   r.kind->fire(r.timer, s.when_ns, now_ns);
 }
 

@@ -17,6 +17,7 @@ typedef struct lub_timer lub_timer;
 typedef struct lub_timer_kind {
   void (*fire)(lub_timer *t, int64_t due_ns, int64_t now_ns);
   bool (*could_wake)(lub_timer *t); /* whether firing may wake anybody; NULL: it always may */
+  size_t before, after;             /* bytes around the timer that `fire` reads: they are fetched ahead */
 } lub_timer_kind;
 
 struct lub_timer {
