@@ -227,7 +227,7 @@ void lub_carriers_run_slice(lub_worker *w) {
   lub_engine *e = w->engine;
   atomic_store(&w->state, LUB_RUNNING);
   atomic_store_explicit(&w->preempt, false, memory_order_relaxed);
-  w->clock = self ? &self->clock : &w->own;
+  atomic_store_explicit(&w->clock, self ? &self->clock : &w->own, memory_order_relaxed);
   lub_worker_set_current(w);
   w->run(w);
   lub_carriers_lend(false);

@@ -53,6 +53,11 @@ static int64_t run_ns(int64_t used_ns, long tid) {
   return used_ns > TICK_NS / 2 || !sleeps(tid) ? used_ns : TICK_NS;
 }
 
+/* A signal breaks a call that sleeps: only for what waits for this worker. Others get its place. */
+static bool may_not_signal(lub_clock *clock, long tid) {
+  return !lub_clock_is_waited_for(clock) && sleeps(tid);
+}
+
 /* Of a long slice: the time for which its thread wanted CPU and had none. */
 static void watch_cpu_locked(lub_engine *e, lub_carrier *c, int64_t used_ns) {
   c->used_ns += used_ns;
@@ -89,7 +94,7 @@ static bool watch_pinned_locked(lub_engine *e, lub_worker *w) {
   int64_t used_ns = used_cpu_ns(w->cpu, &w->seen_cpu_ns);
   w->ran_ns = steps == w->seen_steps ? w->ran_ns + run_ns(used_ns, w->tid) : 0;
   w->seen_steps = steps;
-  if (w->ran_ns < LONG_NS || !e->opts.preempt_signal) return true;
+  if (w->ran_ns < LONG_NS || !e->opts.preempt_signal || may_not_signal(&w->own, w->tid)) return true;
   w->ran_ns = 0;
   atomic_store(&w->over_steps, steps);
   (void)pthread_kill(w->thread, e->opts.preempt_signal);
@@ -145,8 +150,8 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   bool burns = used_ns > LITTLE_NS;
   watch_cpu_locked(e, c, used_ns);
   c->blocked = !burns;
-  /* a thread that used none is inside one call that blocks: a signal would only break that call. One that used a little
-   * may go from one such call to the next for ever; what the last signal cost does not count */
+  /* a thread that used none is inside one call that blocks. One that used a little may go from one such call to the next
+   * for ever; what the last signal cost does not count */
   c->moved |= used_ns > (c->signalled ? LITTLE_NS : 0);
   bool others_wait = atomic_load(&e->waiting) || lub_place_is_waited_at(p);
   bool over = c->ran_ns >= c->told_ns + LONG_NS; /* the fiber itself, not its siblings before it */
@@ -154,7 +159,8 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   /* told 10 ms ago to end at a switch, it has switched since, and goes on: inside a C call, which its fiber cannot leave */
   bool drives = c->moved && !over && in_time && atomic_load(&c->over) == LUB_SLICE_ENDS;
   bool in_c = drives || (c->told_ns ? c->ran_ns >= c->told_ns + TICK_NS : !burns && sleeps(c->tid));
-  c->signalled = c->moved && e->opts.preempt_signal && ((over && others_wait) || in_time);
+  c->signalled = c->moved && e->opts.preempt_signal && ((over && others_wait) || in_time) &&
+                 !may_not_signal(&c->clock, c->tid);
   if (c->signalled) {
     tell_over(c, over, steps);
     (void)pthread_kill(c->thread, e->opts.preempt_signal);

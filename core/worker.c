@@ -72,7 +72,7 @@ lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_wor
   if (lub_timer_reserve(&e->timers, &w->grace, &grace_kind)) goto no_timer; /* a kill must not fail */
   atomic_init(&w->obj.refs, 2);
   w->obj.free = free_worker;
-  w->clock = &w->own;
+  atomic_init(&w->clock, &w->own);
   atomic_init(&w->over_steps, UINT32_MAX);
   atomic_init(&w->state,
               LUB_RUNNING); /* by who opens it: it is in the list, and may be killed, before it starts */
@@ -204,10 +204,14 @@ int64_t lub_engine_complain(lub_engine *e, bool all) {
 
 /* ---- waking ------------------------------------------------------------------------------------------- */
 
+/* w runs, and is to look again. It may be by another clock meanwhile: then it has. */
+static void call(lub_worker *w) { atomic_store(&lub_worker_clock(w)->called, true); }
+
 /* Sees to it that w runs, or looks again. The caller holds a reference. */
 static void notify(lub_worker *w) {
   int s = atomic_load(&w->state);
   for (;;) {
+    if (s == LUB_NOTIFIED) call(w);
     if (s == LUB_QUEUED || s == LUB_NOTIFIED) return;
     if (s == LUB_ASLEEP) {
       pthread_mutex_lock(&w->engine->lock);
@@ -222,6 +226,7 @@ static void notify(lub_worker *w) {
       lub_carriers_queue(w->engine, w, false);
       return;
     } else if (atomic_compare_exchange_weak(&w->state, &s, LUB_NOTIFIED)) {
+      call(w);
       return;
     }
   }
@@ -272,6 +277,7 @@ void lub_fiber_ready(lub_fiber *f) {
   if (w == lub_worker_here) {
     enter(f, LUB_STATE_RUNNABLE);
     append(&w->ready, f);
+    atomic_store_explicit(&lub_worker_clock(w)->siblings, true, memory_order_relaxed);
     return;
   }
   int idle = LUB_IDLE;
@@ -367,7 +373,7 @@ static bool is_hogs_turn(const lub_worker *w) {
 
 lub_fiber *lub_worker_next(lub_worker *w) {
   if (lub_unlikely(w->engine->opts.choose)) return take_chosen(w);
-  lub_clock *clock = w->clock;
+  lub_clock *clock = lub_worker_clock(w);
   uint32_t step = w->own.steps + 1;
   atomic_store_explicit(&w->own.steps, step, memory_order_relaxed);
   atomic_store_explicit(&clock->steps, clock->steps + 1, memory_order_relaxed);
@@ -379,6 +385,8 @@ lub_fiber *lub_worker_next(lub_worker *w) {
     if (w->preempted.first && is_hogs_turn(w)) f = take(&w->preempted);
     hog = f != NULL;
   }
+  if (lub_unlikely(atomic_load_explicit(&clock->called, memory_order_relaxed)))
+    (void)atomic_exchange(&clock->called, false); /* first: who calls meanwhile is seen, or the call stays */
   look_into_inbox(w); /* at every switch, or a slow sibling would keep others' wakes waiting */
   if (lub_likely(!f)) f = take(&w->ready);
   if (!f) {
@@ -387,6 +395,7 @@ lub_fiber *lub_worker_next(lub_worker *w) {
   }
   if (lub_unlikely(hog || w->hog)) lub_carriers_lend(hog);
   w->hog = hog;
+  atomic_store_explicit(&clock->siblings, w->ready.first || w->preempted.first, memory_order_relaxed);
   if (f) enter(f, LUB_STATE_BUSY);
   return f;
 }

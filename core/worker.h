@@ -43,9 +43,11 @@ typedef struct lub_ask { /* somebody wants to know what a worker's fibers do */
   lub_chan *to;          /* for the text; a reference */
 } lub_ask;
 
-typedef struct lub_clock { /* of progress; its thread writes it */
+typedef struct lub_clock { /* of progress; its thread writes it, but for `called` */
   atomic_uint steps;       /* fibers resumed */
   atomic_uint talks;       /* values to and from channels that other workers may use, or tries of it */
+  atomic_bool siblings;    /* others of the worker that runs are ready */
+  atomic_bool called; /* ... or were woken from outside, or it was asked something, since its last switch */
 } lub_clock;
 
 enum { LUB_IDLE, LUB_QUEUED, LUB_RUNNING, LUB_NOTIFIED, LUB_ASLEEP };
@@ -71,7 +73,7 @@ struct lub_worker {
   atomic_bool joined;         /* somebody asked for its end: its error is told there */
   lub_clock own;              /* its steps, wherever it ran; and what has no other clock */
   atomic_uint over_steps;     /* pinned: when its fiber had run for 10 ms, it had resumed so many */
-  lub_clock *clock;           /* the carrier's, or, of a pinned one, `own` */
+  lub_clock *_Atomic clock;   /* the carrier's, or, of a pinned one, `own` */
   _Atomic(lub_fiber *) inbox; /* fibers made ready by other threads, newest first */
   lub_link link;              /* in a queue; that queue's lock */
   lub_link all, pin;          /* in engine->workers, engine->pinned; engine->lock */
@@ -145,9 +147,18 @@ bool lub_worker_has_ready(lub_worker *w);
 /* The thread that runs w sleeps until w is woken (pinned workers, and fibers that cannot yield). */
 void lub_worker_sleep(lub_worker *w, lub_wait *root);
 
+/* That of the thread which runs w. */
+static inline lub_clock *lub_worker_clock(const lub_worker *w) {
+  return atomic_load_explicit(&w->clock, memory_order_relaxed);
+}
+/* Whether somebody of its own waits for the worker that runs by this clock: only that can end its slice then. */
+static inline bool lub_clock_is_waited_for(lub_clock *c) {
+  return atomic_load(&c->siblings) || atomic_load(&c->called);
+}
+
 /* w, which runs, has n values more with channels that other workers may use. */
 static inline void lub_worker_talk(lub_worker *w, uint32_t n) {
-  atomic_uint *talks = &w->clock->talks;
+  atomic_uint *talks = &lub_worker_clock(w)->talks;
   atomic_store_explicit(talks, atomic_load_explicit(talks, memory_order_relaxed) + n, memory_order_relaxed);
 }
 

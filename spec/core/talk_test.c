@@ -26,18 +26,20 @@ static void open_all(void) {
 
 static void talk(lub_carrier *c, uint32_t n) { atomic_fetch_add(&c->clock.talks, n); }
 
-/* Burns CPU; returns how much it was, or how long it took, since a machine may take its time. */
-static int64_t burn(clockid_t clock) {
-  int64_t began_ns = lub_clock_ns(clock), ns;
+/* Burns CPU; returns how much it was since began_ns, or how long it took, since a machine may take its time. */
+static int64_t burn_since(clockid_t clock, int64_t began_ns) {
+  int64_t ns;
   do ns = lub_clock_ns(clock) - began_ns;
   while (ns < BURN_NS);
   return ns;
 }
 
+static int64_t burn(clockid_t clock) { return burn_since(clock, lub_clock_ns(clock)); }
+
 /* The thief steals, and talks, with the victim or alone, so long for each talk; and it is weighed. */
 static bool goes_back(bool both, int64_t each_ns) {
   lub_talk_stole(thief, &places[0]);
-  uint32_t talks = (uint32_t)(burn(CLOCK_MONOTONIC) / each_ns);
+  uint32_t talks = (uint32_t)(burn_since(CLOCK_MONOTONIC, (int64_t)thief->scales.began_ns) / each_ns);
   talk(thief, both ? talks / 2 : talks);
   talk(victim, both ? talks / 2 : 0);
   return lub_talk_weigh(thief, &places[1]) == &places[0];
@@ -63,7 +65,7 @@ static int kept(void) {
 
 static void measure_alone(int64_t each_ns) {
   CHECK("who measures takes nothing back", !lub_talk_weigh(victim, &places[0]));
-  talk(victim, (uint32_t)(burn(CLOCK_THREAD_CPUTIME_ID) / each_ns));
+  talk(victim, (uint32_t)(burn_since(CLOCK_THREAD_CPUTIME_ID, (int64_t)victim->scales.cpu_ns) / each_ns));
   (void)lub_talk_weigh(victim, &places[0]);
 }
 

@@ -286,6 +286,7 @@ static void on_signal(int sig) {
   lub_interrupted();
 }
 
+static void note_nothing(lub_worker *w) { (void)w; }
 static void note_interrupt(lub_worker *w) { atomic_store(&((loop *)w->data)->interrupted, true); }
 
 static void loop_on(lub_worker *w) {
@@ -354,6 +355,63 @@ static void displaced(void) {
   CHECK("who lost its place in a call must leave, though nobody waits any more", left(w, &one));
   (void)lub_worker_join(second, LUB_FOREVER);
   lub_worker_drop(second);
+  CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
+}
+
+typedef struct naps { /* a worker that goes from one call that sleeps to the next */
+  atomic_int begun, broken;
+  int most;
+  bool sibling;
+  lub_fiber fiber;
+} naps;
+
+static void nap_on(lub_worker *w) {
+  naps *n = w->data;
+  struct timespec span = {.tv_nsec = 20000000};
+  if (n->sibling) {
+    lub_fiber_init(&n->fiber, w);
+    lub_fiber_ready(&n->fiber);
+  }
+  while (atomic_fetch_add(&n->begun, 1) < n->most) {
+    if (nanosleep(&span, NULL)) atomic_fetch_add(&n->broken, 1);
+    if (n->sibling && atomic_load(&n->broken)) break;
+  }
+  if (n->sibling) {
+    lub_worker_forget_ready(w);
+    lub_fiber_close(&n->fiber);
+  }
+  (void)lub_worker_decide(w, LUB_ENDED);
+  lub_worker_end(w);
+}
+
+static int broken_naps(lub_engine *e, int most, bool sibling) {
+  naps n = {.most = most, .sibling = sibling};
+  loop other = {0};
+  lub_worker *w;
+  if (lub_worker_open(e, "naps", false, &w)) abort();
+  w->data = &n;
+  w->run = nap_on;
+  w->interrupt = note_nothing;
+  lub_worker_start(w);
+  while (!atomic_load(&n.begun)) sched_yield();
+  lub_worker *second = start_loop(e, &other); /* it waits for a carrier, and computes */
+  CHECK("it comes to its end", lub_worker_join(w, 60) == LUB_OK);
+  lub_worker_kill(second, "test");
+  (void)left(second, &other);
+  lub_worker_drop(w);
+  return atomic_load(&n.broken);
+}
+
+/* A signal would end the call early, with EINTR. Whoever waits for a carrier gets another; what waits for this very worker
+ * has no other way. Between the look at the thread and the signal it may fall asleep. */
+static void asleep(void) {
+  lub_options o = {.carriers = 1, .preempt_signal = SIGURG};
+  struct sigaction act = {.sa_handler = on_signal};
+  lub_engine *e;
+  (void)sigaction(SIGURG, &act, NULL);
+  if (lub_engine_open(&o, &e)) abort();
+  CHECK("a call that sleeps is left alone", broken_naps(e, 20, false) <= 2);
+  CHECK("unless a sibling is ready", broken_naps(e, 3000, true) == 1);
   CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
 }
 
@@ -534,6 +592,7 @@ int main(void) {
   queued_behind_stuck_ones(lub_cpus() < WORKERS ? lub_cpus() : WORKERS); /* more carriers than CPUs */
   asked();
   displaced();
+  asleep();
   unsignalled();
   late_signal();
   stepped();
