@@ -264,7 +264,8 @@ static int cross(lua_State *L) {
     *box = p;
     p->crossed = true;
   }
-  lua_rawgetp(L, 2, p);
+  if (lua_rawgetp(L, 2, p) != LUA_TUSERDATA)
+    luaL_error(L, "it went with the judge's worker, which has ended");
   lua_getiuservalue(L, -1, 1);
   return 1;
 }

@@ -104,6 +104,7 @@ static void end_worker(lworker *lw) {
   }
   lub_fiber_close_all(lw);
   lw->closed = true;
+  if (lw->judge) lub_judge_desert(w->engine->judge);
   decide(lw, killed);
   close_state(lw);
   lub_worker_end(w);

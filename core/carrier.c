@@ -21,6 +21,7 @@
 
 enum {
   ALARM_NS = 100000, /* the watcher may be so late before a hog hears of it from the kernel */
+  BRIEF_NS = 50000,  /* too short to tell whether a thread computes */
   SPIN = 100,        /* looks around before a carrier sleeps */
   TIMER_TURNS = 8,   /* slices between two looks at the clock */
   FAIR_TURNS = 16,   /* ... before the queue comes before `next` */
@@ -162,7 +163,7 @@ static void mind_hog(void) {
   int64_t ends_ns = hog_ends_ns(lub_engine_now_ns(e));
   if (ends_ns == LUB_NEVER) return;
   lub_watcher_mind_hog(e, ends_ns);
-  lub_carriers_set_alarm(self, ends_ns);
+  (void)lub_carriers_set_alarm(self, ends_ns);
 }
 
 /* Nobody has told it, but it is time. If it is not yet, the alarm comes again. */
@@ -171,7 +172,7 @@ static bool hog_is_over(void) {
   if (!atomic_load(&self->hogs) || !e->real_clock) return false;
   int64_t now_ns = lub_engine_now_ns(e), ends_ns = hog_ends_ns(now_ns);
   if (ends_ns > now_ns && ends_ns < LUB_NEVER && atomic_load(&self->alarm.set))
-    lub_alarm_set(&self->alarm, ends_ns + ALARM_NS);
+    (void)lub_carriers_set_alarm(self, ends_ns);
   return ends_ns <= now_ns;
 }
 
@@ -248,7 +249,8 @@ static lub_worker *take_own(lub_engine *e, lub_carrier *c, lub_place *p) {
   lub_worker *w = NULL;
   uint32_t turn = ++c->turns;
   if (lub_unlikely(turn % TIMER_TURNS == 0)) lub_engine_look_at_timers(e);
-  if (lub_unlikely(turn % GLOBAL_TURNS == 0)) w = pop_global(e, true);
+  /* who had its slice comes first every second time: hogs always wait */
+  if (lub_unlikely(turn % GLOBAL_TURNS == 0)) w = pop_global(e, turn / GLOBAL_TURNS % 2);
   if (lub_unlikely(!w && turn % FAIR_TURNS == 0)) w = lub_place_pop(p);
   if (lub_likely(!w)) w = lub_place_pop_next(p);
   if (!w) w = lub_place_pop(p);
@@ -464,8 +466,22 @@ void lub_carriers_interrupt(lub_engine *e, lub_worker *w) {
   pthread_mutex_unlock(&e->lock);
 }
 
-void lub_carriers_set_alarm(lub_carrier *c, int64_t when_ns) {
-  if (atomic_load(&c->computes)) lub_alarm_set(&c->alarm, when_ns + ALARM_NS);
+/* By what its thread has used since it was last asked; a short while ago it was as it is. Two may ask at once: then one of
+ * them sees a shorter while. */
+static bool computes(lub_carrier *c, int64_t now_ns) {
+  int64_t spent_ns = now_ns - atomic_load(&c->asked_ns);
+  if (spent_ns < BRIEF_NS) return atomic_load(&c->computes);
+  int64_t cpu_ns = lub_clock_ns(c->cpu), used_ns = cpu_ns - atomic_exchange(&c->asked_cpu_ns, cpu_ns);
+  atomic_store(&c->asked_ns, now_ns);
+  atomic_store(&c->computes, used_ns >= spent_ns / 2);
+  return used_ns >= spent_ns / 2;
+}
+
+bool lub_carriers_set_alarm(lub_carrier *c, int64_t when_ns) {
+  bool set = computes(c, lub_engine_now_ns(c->engine));
+  if (set) lub_alarm_set(&c->alarm, when_ns + ALARM_NS);
+  else lub_alarm_stop(&c->alarm);
+  return set;
 }
 
 bool lub_carriers_keep_a_timer(void) {

@@ -22,16 +22,17 @@ typedef struct lub_carrier {
   clockid_t cpu; /* of what it has used; likewise. That of a thread that has ended tells nothing, safely */
   atomic_uint slices; /* counts slices; the watcher tells a long one by its not moving */
   lub_engine *engine;
-  lub_place *_Atomic place;    /* NULL: a spare. Taken away by the watcher, under engine.lock */
-  lub_worker *_Atomic current; /* NULL between slices */
-  atomic_int over;             /* whether the slice is to end: LUB_SLICE_GOES_ON, ... */
-  lub_clock clock;             /* its own */
-  atomic_uint over_steps;      /* ... LUB_SLICE_IS_OVER: that was when its clock had made so many */
-  atomic_llong began_ns;       /* its hog went on when its thread had used so much CPU */
-  lub_alarm alarm;             /* for that, should the watcher be late */
-  lub_sleeper sleeper;         /* it stays when the thread has ended */
-  lub_scales scales;           /* its own */
-  uint32_t turns;              /* likewise */
+  lub_place *_Atomic place;            /* NULL: a spare. Taken away by the watcher, under engine.lock */
+  lub_worker *_Atomic current;         /* NULL between slices */
+  atomic_int over;                     /* whether the slice is to end: LUB_SLICE_GOES_ON, ... */
+  lub_clock clock;                     /* its own */
+  atomic_uint over_steps;              /* ... LUB_SLICE_IS_OVER: that was when its clock had made so many */
+  atomic_llong began_ns;               /* its hog went on when its thread had used so much CPU */
+  atomic_llong asked_ns, asked_cpu_ns; /* whether it computes: when, and what its thread had used then */
+  lub_alarm alarm;                     /* for that, should the watcher be late */
+  lub_sleeper sleeper;                 /* it stays when the thread has ended */
+  lub_scales scales;                   /* its own */
+  uint32_t turns;                      /* likewise */
   uint32_t seen_slices, seen_steps, ticks; /* the watcher's */
   int64_t seen_cpu_ns, used_ns;            /* of CPU: at the last look; since looked_ns */
   int64_t shared_cpu_ns;                   /* ... when it was last seen who shares the CPUs */
@@ -40,7 +41,7 @@ typedef struct lub_carrier {
   int64_t looked_ns;                       /* whether it had CPU; 0: not in this slice */
   int64_t starved_ns;                      /* without any, and not told yet */
   atomic_bool hogs;     /* its fiber was preempted, and has not parked since; counted in engine.hogs */
-  atomic_bool computes; /* its thread has used half of the time, or more, between the watcher's last looks */
+  atomic_bool computes; /* its thread had used half of the time, or more, when that was last asked */
   bool lives;           /* its thread does; engine.lock */
   bool starves;         /* at the last look; the watcher's */
   bool blocked;         /* the slice is long, and its thread has used next to no CPU of late; the watcher's */
@@ -92,9 +93,9 @@ int lub_carriers_slice(void);
 void lub_carriers_stay(void);
 /* Whether a timer is due that the calling thread's hog keeps from being fired. In a signal handler. */
 bool lub_carriers_keep_a_timer(void);
-/* Should the watcher not have come at when_ns, c's hog hears of it soon after; not one that may be inside a call, which a
- * signal would break. */
-void lub_carriers_set_alarm(lub_carrier *c, int64_t when_ns);
+/* Should the watcher not have come at when_ns, c's hog hears of it soon after. Not one that does not compute now, and may be
+ * inside a call, which a signal would break: false. The watcher, with engine.lock, or c's own thread. */
+bool lub_carriers_set_alarm(lub_carrier *c, int64_t when_ns);
 /* The calling thread is about to run a fiber that was preempted; or another, or none, and fires what came due meanwhile. */
 void lub_carriers_lend(bool lent);
 

@@ -101,7 +101,8 @@ void lub_engine_enter(lub_engine *e, lub_life *l, lub_state state) {
   int64_t now = lub_engine_now_ns(e);
   lub_state before = (lub_state)atomic_load_explicit(&l->state, memory_order_relaxed);
   lub_life_enter(l, state, now);
-  if (e->opts.record && before != state) atomic_load(&e->judging)->moved(l, before, state, now);
+  if ((e->opts.record || atomic_load_explicit(&e->hurries, memory_order_relaxed)) && before != state)
+    atomic_load(&e->judging)->moved(l, before, state, now);
 }
 
 void lub_engine_ask_judge(lub_engine *e) {

@@ -25,7 +25,7 @@ typedef struct lub_judging {
   void (*starved)(lub_engine *e, const lub_worker *w,
                   int64_t ns); /* it ran, and was given no CPU; may have ended */
   void (*moved)(lub_life *l, lub_state before, lub_state state,
-                int64_t now_ns); /* only if hearts are recorded */
+                int64_t now_ns); /* only if hearts are recorded, or in a hurry */
   void (*ended)(lub_life *l);    /* its fiber has ended */
   void (*close)(lub_engine *e);  /* closes the hearts that are open */
   const char *(*free)(
@@ -59,11 +59,12 @@ struct lub_engine {
   const lub_judging *_Atomic judging; /* NULL until there is a heart */
   struct lub_judge *judge;
   atomic_bool judge_is_due; /* a C policy is to be asked */
-  lub_turns turns;          /* the stepping thread's, if each step is chosen */
-  struct lub_sim *sim;      /* whose engine this is, or NULL */
-  lub_gate *gate;           /* the sim's, or NULL: any thread may act */
-  lub_place *places;        /* [nplaces] */
-  int nplaces, cpus;        /* cpus: that this process may use */
+  atomic_bool hurries; /* the limit of a heart ends before its pulse: the judge wants to know when it works */
+  lub_turns turns;     /* the stepping thread's, if each step is chosen */
+  struct lub_sim *sim; /* whose engine this is, or NULL */
+  lub_gate *gate;      /* the sim's, or NULL: any thread may act */
+  lub_place *places;   /* [nplaces] */
+  int nplaces, cpus;   /* cpus: that this process may use */
   lub_lock chans_lock;
   lub_list chans; /* lub_chan.link: all but those that have a timer, which lub_tick_next finds; chans_lock */
 

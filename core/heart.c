@@ -343,8 +343,7 @@ lub_status lub_heart_pause(lub_heart *h, const char *why) {
   if (!x) return LUB_NOMEM;
   int64_t now = now_of(h);
   pthread_mutex_lock(&j->lock);
-  if (!x->lapse_ns) x->paused_ns = now;
-  x->paused++;
+  if (x->paused++ == 0) x->paused_ns = now;
   x->lapse_ns = now + LAPSE_NS;
   pthread_mutex_unlock(&j->lock);
   lub_heart_tell(h, "pause", why ? why : "", now);
@@ -358,8 +357,9 @@ lub_status lub_heart_resume(lub_heart *h) {
   if (!x) return LUB_INVALID;
   int64_t now = now_of(h);
   pthread_mutex_lock(&j->lock);
-  bool was = x->paused > 0, over = was && --x->paused == 0;
-  if (over && x->lapse_ns) {
+  bool was = x->paused > 0, lapsed = !was && x->lapsed > 0, over = was && --x->paused == 0;
+  x->lapsed -= lapsed;
+  if (over) {
     x->lapse_ns = 0;
     lub_judge_excuse(h, x->paused_ns, now, 0);
   }
@@ -368,7 +368,7 @@ lub_status lub_heart_resume(lub_heart *h) {
     lub_judge_stir(h);
     lub_heart_tell(h, "resume", "", now);
   }
-  return was ? LUB_OK : LUB_INVALID;
+  return was || lapsed ? LUB_OK : LUB_INVALID;
 }
 
 static void move_on(lub_heart *h, int64_t ns) {
@@ -475,6 +475,7 @@ lub_heart *lub_to_heart(const lub_value *v) {
 
 void lub_heart_moved(lub_life *l, lub_state before, lub_state state, int64_t now_ns) {
   lub_heart *h = lub_container(l, lub_heart, life);
+  if (state == LUB_STATE_BUSY && h->limit < h->interval) lub_judge_hurry(h, now_ns);
   if (lub_state_is_parked(state)) lub_heart_tell(h, "park", lub_state_name(state), now_ns);
   else if (lub_state_is_parked(before)) lub_heart_tell(h, "wake", "", now_ns);
 }

@@ -42,7 +42,7 @@ typedef struct
   char *reason;                  /* of a failure that it told itself; owned */
   int64_t paused_ns, lapse_ns;   /* when a pause lapses; 0: it is not paused */
   uint32_t extended_signs;       /* of life, when it was last extended */
-  uint32_t paused;               /* times; also when that has lapsed */
+  uint32_t paused, lapsed;       /* times; those that have lapsed, and may still be ended */
   uint64_t id;                   /* for records */
 } lub_extras;
 

@@ -71,15 +71,6 @@ static int64_t next_pulse(const lub_heart *h, int64_t now_ns) {
 
 static int64_t next_tick(const lub_heart *h) { return h->ask_ns < h->pulse_ns ? h->ask_ns : h->pulse_ns; }
 
-/* Of one whose limit ends before its pulse, and that need not be asked before that: it may have gone back to work since it was
- * found parked. */
-static int64_t next_glance(const lub_heart *h, int64_t now_ns) {
-  int64_t when = next_tick(h);
-  if (h->limit >= h->interval) return when;
-  int64_t glance = now_ns + span_ns(h->limit);
-  return glance < when ? glance : when;
-}
-
 /* A closed heart is nobody's business, unless it has failed and that is still to be told. */
 static bool is_closed(lub_heart *h) {
   lub_judge *j = h->engine->judge;
@@ -95,6 +86,16 @@ static void arm(lub_heart *h, int64_t when_ns) {
   if (!is_closed(h)) (void)lub_engine_start_timer(h->engine, &h->tick, when_ns);
   if (is_closed(h)) (void)lub_timer_stop(&h->engine->timers, &h->tick);
   lub_heart_drop(h);
+}
+
+void lub_judge_hurry(lub_heart *h, int64_t now_ns) {
+  lub_judge *j = h->engine->judge;
+  int64_t due_ns = now_ns + span_ns(h->limit);
+  pthread_mutex_lock(&j->lock);
+  bool late = h->ask_ns > due_ns && h->pulse_ns > due_ns;
+  if (late) h->ask_ns = due_ns;
+  pthread_mutex_unlock(&j->lock);
+  if (late) arm(h, due_ns);
 }
 
 void lub_judge_stir(lub_heart *h) {
@@ -218,6 +219,8 @@ static void pulse_locked(lub_heart *h, lub_state state, int64_t now_ns) {
 static void lapse_locked(lub_heart *h, lub_extras *x, int64_t now_ns) {
   lub_judge_excuse(h, x->paused_ns, now_ns, 0);
   x->lapse_ns = 0;
+  x->lapsed += x->paused;
+  x->paused = 0;
   if (h->engine->opts.log)
     h->engine->opts.log(h->engine->opts.ud, "a heart's pause has lasted for 10 minutes: it is judged again");
 }
@@ -231,12 +234,10 @@ static bool is_due_locked(lub_heart *h, int64_t now_ns) {
   bool due = h->failed || now_ns >= h->ask_ns || look.state != (lub_state)h->asked_state ||
              h->pulse_scripted || h->group;
   if (now_ns >= h->pulse_ns) pulse_locked(h, look.state, now_ns);
-  else
-    due = h->failed || now_ns >= h->ask_ns ||
-          (h->limit < h->interval && look.state != (lub_state)h->asked_state);
+  else due = h->failed || now_ns >= h->ask_ns;
   if (lapse_ns && !h->failed) due = false;
   if (!due) {
-    int64_t when = next_glance(h, now_ns);
+    int64_t when = next_tick(h);
     if (when <= now_ns) when = h->pulse_ns;
     if (lapse_ns && lapse_ns < when) when = lapse_ns;
     lub_timer_again(&h->engine->timers, &h->tick, when);
@@ -383,7 +384,7 @@ void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, d
   news = h->failed || (news && !(number == ALIVE && h->eased && any));
   bool listed = h->due_next; /* it has to be asked anew already */
   if (news && !listed) enter(&j->suspected, h);
-  when = next_glance(h, now);
+  when = next_tick(h);
   pthread_mutex_unlock(&j->lock);
   if (!news && !listed) arm(h, when);
 }
@@ -459,7 +460,7 @@ void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict
     char *reason = told && x ? x->reason : NULL;
     if (reason) x->reason = NULL;
     v.score = x ? x->score : NAN;
-    int64_t now = lub_engine_now_ns(j->engine), when = next_glance(h, now);
+    int64_t now = lub_engine_now_ns(j->engine), when = next_tick(h);
     pthread_mutex_unlock(&j->lock);
     if (told) {
       char startup[64] = "";
@@ -553,6 +554,31 @@ void lub_judge_give_duty(lub_judge *j) {
   pthread_mutex_unlock(&j->lock);
 }
 
+/* One of which something was to be told, which is lost; with a reference. */
+static lub_heart *next_untold(lub_judge *j) {
+  lub_heart *h = NULL;
+  pthread_mutex_lock(&j->lock);
+  for (lub_link *k = lub_list_first(&j->hearts); k && !h; k = lub_list_next(&j->hearts, k)) {
+    h = lub_container(k, lub_heart, link);
+    if (h->forgotten || !h->telling) h = NULL;
+    else lub_heart_ref(h); /* the judge has one, too */
+  }
+  if (h) h->telling = 1;
+  pthread_mutex_unlock(&j->lock);
+  return h;
+}
+
+void lub_judge_desert(lub_judge *j) {
+  lub_engine *e = j->engine;
+  for (lub_heart *h; (h = next_untold(j)); lub_heart_drop(h)) lub_judge_told(h);
+  pthread_mutex_lock(&e->lock);
+  bool ends = e->ending || atomic_load(&e->stopping);
+  pthread_mutex_unlock(&e->lock);
+  if (!ends && e->opts.log)
+    e->opts.log(e->opts.ud, "the judge's worker has ended: hearts are not judged until another is opened");
+  lub_judge_give_duty(j);
+}
+
 uint32_t lub_judge_telling(lub_judge *j) {
   uint32_t n = 0;
   pthread_mutex_lock(&j->lock);
@@ -595,6 +621,7 @@ void lub_judge_watch(lub_heart *h) {
   lub_extras *x = lub_heart_extras(h);
   int64_t now = lub_engine_now_ns(h->engine);
   double first = h->limit < h->interval ? h->limit : h->interval;
+  if (h->limit < h->interval) atomic_store(&h->engine->hurries, true);
   if (x && x->startup > 0 && x->startup < first) first = x->startup;
   lub_heart_ref(h);
   pthread_mutex_lock(&j->lock);

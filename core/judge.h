@@ -66,6 +66,8 @@ void lub_judge_leave(lub_heart *h);
 void lub_judge_excuse(lub_heart *h, int64_t from_ns, int64_t to_ns, int64_t grace_ns);
 /* The host stood from then to then: no heart is to blame, unless it was for less than the judge bears. */
 void lub_judge_stood(lub_judge *j, int64_t from_ns, int64_t to_ns);
+/* h, whose limit ends before its pulse, works: it is looked at when that is over. */
+void lub_judge_hurry(lub_heart *h, int64_t now_ns);
 /* Looks at h as soon as may be. */
 void lub_judge_stir(lub_heart *h);
 
@@ -93,6 +95,8 @@ void lub_judge_set_interval(lub_heart *h, double seconds);
 /* True for the first who asks: he starts the worker that asks scripts, or, when he cannot, gives the duty back. */
 bool lub_judge_take_duty(lub_judge *j);
 void lub_judge_give_duty(lub_judge *j);
+/* That worker has ended: what it was about to tell is lost, and the duty is anybody's. */
+void lub_judge_desert(lub_judge *j);
 /* Hearts that have said that they failed, or of which a verdict is announced, and that is not told yet. */
 uint32_t lub_judge_telling(lub_judge *j);
 /* The judge's own figures, copied. */

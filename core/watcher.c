@@ -128,7 +128,6 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   uint32_t slices = atomic_load(&c->slices);
   uint32_t steps = atomic_load(&c->clock.steps);
   int64_t used_ns = w ? used_cpu_ns(c->cpu, &c->seen_cpu_ns) : 0;
-  atomic_store_explicit(&c->computes, used_ns >= TICK_NS / 2, memory_order_relaxed);
   bool same = steps == c->seen_steps;
   c->seen_steps = steps;
   if (p) lub_carriers_tick_locked(e, p);
@@ -224,15 +223,16 @@ static void make_way_locked(lub_engine *e) {
     }
 }
 
-/* A hog hears of it should the watcher be late: one at whose place somebody waits, if there is one. */
+/* Hogs hear of it should the watcher be late: those at whose places somebody waits, or else the first that computes. */
 static void set_alarm_locked(lub_engine *e, int64_t due_ns) {
-  lub_carrier *hog = NULL;
-  for (int i = 0; i < e->threads; i++) {
-    lub_carrier *c = &e->carriers[i];
-    if (atomic_load(&c->hogs) && c->lives && (!hog || lub_place_is_waited_at(atomic_load(&c->place))))
-      hog = c;
-  }
-  if (hog) lub_carriers_set_alarm(hog, due_ns);
+  bool set = false;
+  for (int waited = 1; waited >= 0 && !set; waited--)
+    for (int i = 0; i < e->threads && !set; i++) {
+      lub_carrier *c = &e->carriers[i];
+      lub_place *p = atomic_load(&c->place);
+      if (atomic_load(&c->hogs) && c->lives && p && lub_place_is_waited_at(p) == waited)
+        set = lub_carriers_set_alarm(c, due_ns);
+    }
 }
 
 /* If it will not look before then. */

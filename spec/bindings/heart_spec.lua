@@ -677,6 +677,43 @@ describe("in real time", function()
     w:join()
   end)
 
+  -- Its channel stayed open for ever.
+  it("without the judge's worker the channels of who closes close too, and the next heart brings a new one", function()
+    local code, out, err = helper.script [[
+      local lub = require "lubdub"
+      local hearts = lub.chan()
+      local function policy(h) return h.failed and "odd" or "alive" end
+      local function ward(out, policy)
+        local h = require "lubdub".heart { name = "disk", policy = policy, interval = 0.01 }
+        out:send(h)
+        out:recv()
+        h:fail "worn out"
+        os.execute "sleep 0.1" -- in which it shows no traceback
+      end
+      local function judge()
+        for _, w in ipairs(lub.workers()) do if w:name() == "judge" and w:state() ~= "dead" then return w end end
+      end
+      local first = lub.spawn(ward, hearts, policy)
+      local h = hearts:recv()
+      local verdicts = h:verdicts()
+      hearts:send(true)
+      while h:stats().verdict ~= "dead" do end
+      judge():kill()
+      judge():join()
+      h:close()
+      print(verdicts:recv(20))
+      first:join()
+      lub.spawn(ward, hearts, policy)
+      h = hearts:recv()
+      verdicts = h:verdicts()
+      hearts:send(true)
+      print(verdicts:recv(20).verdict)
+      os.exit(0)]]
+    assert.equals("nil\tclosed\ndead\n", out)
+    assert.equals(0, code)
+    assert.matches("the judge's worker has ended", err)
+  end)
+
   -- Its traceback was still awaited when the script ended, so that the command did not say who had died.
   it("a death that was announced is told before the command ends", function()
     local code, _, err = helper.script [[

@@ -380,6 +380,26 @@ describe("law 4: nothing hogs", function()
     end
   end, { carriers = 1 })
 
+  -- Who was woken from outside came after the hogs, whenever it was their turn: never.
+  in_worker("not two that talk beside an endless loop, for who sleeps, on one carrier", function()
+    local ping, pong = lub.chan(), lub.chan()
+    local all = {
+      lub.spawn(function() while true do end end),
+      lub.spawn(function(from, to) for v in from do to:send(v) end end, ping, pong),
+      lub.spawn(function(to, from)
+        for i = 1, math.huge do
+          to:send(i)
+          from:recv()
+        end
+      end, ping, pong),
+    }
+    for _ = 1, 50 do assert(lub.sleep(0.001)) end
+    for i, w in ipairs(all) do
+      w:kill()
+      same({ i, nil, "killed" }, { i, w:join(10) })
+    end
+  end, { carriers = 1 })
+
   in_worker("not a loop over C calls that block, for the others of its worker, on one carrier", function()
     local over = false
     local f = lub.go(function() while not over do os.execute "sleep 0.02" end end)

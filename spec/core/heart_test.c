@@ -194,9 +194,9 @@ static void spans(void) {
   (void)lub_beat(h);
   lub_life_enter(&h->life, LUB_STATE_IDLE, s.now_ns);
   pass(&s, 500);
-  lub_life_enter(&h->life, LUB_STATE_BUSY, s.now_ns);
+  lub_engine_enter(s.e, &h->life, LUB_STATE_BUSY);
   *s.said = 0;
-  pass(&s, 401); /* the judge looks once a limit */
+  pass(&s, 201);
   CHECK("also when it has waited before", strstr(s.said, "dead@"));
   *s.said = 0;
   end_heart(h);
@@ -295,6 +295,14 @@ static void pause_and_extend(void) {
   CHECK("then it is judged again", strstr(s.said, "dead@") != NULL);
   CHECK("and may be ended late", lub_heart_resume(h) == LUB_OK);
   CHECK("but once", lub_heart_resume(h) == LUB_INVALID);
+  (void)lub_heart_pause(h, "forgotten again");
+  pass(&s, 600001);
+  (void)lub_heart_pause(h, "in time");
+  CHECK("one after it ends by itself", lub_heart_resume(h) == LUB_OK);
+  (void)lub_beat(h);
+  *s.said = 0;
+  pass(&s, 2002);
+  CHECK("and then it is judged", strstr(s.said, "dead@") != NULL);
   for (int i = 0; i < 70000; i++) (void)lub_heart_pause(h, NULL);
   for (int i = 1; i < 70000; i++) (void)lub_heart_resume(h);
   (void)lub_beat(h);

@@ -73,7 +73,8 @@ end
 --- As `error`, but where that would point into C (lub.steward is a C function that calls ours), at who called it.
 function check.raise(why, level)
   level = level + 1
-  if debug.getinfo(level, "S").what == "C" then level = level + 1 end
+  local caller = debug.getinfo(level, "S") -- none: C has called ours first of all
+  if caller and caller.what == "C" then level = level + 1 end
   error(why, level)
 end
 
