@@ -560,7 +560,8 @@ void lub_fibers_run(lworker *lw) {
 static void drive_in_sim(lua_State *L, lworker *lw, lfiber *f) {
   lub_engine *e = lw->core->engine;
   if (!lub_sim_may_drive(lw)) lub_fiber_kill(lw, f, "");
-  lfiber *next = (lfiber *)(void *)lub_turns_next(e);
+  lfiber *next = (lfiber *)(void *)lub_turns_next(e); /* it may have run others */
+  lub_here = lw;
   if (!next) {
     if (!lub_sim_idle(lw)) (void)lub_wait_abort(&f->core.wait, LUB_DEADLOCK);
   } else if (next->core.worker != lw->core) {

@@ -56,7 +56,9 @@ static void gather_siblings(lub_engine *e, lub_worker *w, const lub_fiber *but) 
 
 /* ---- turns ---------------------------------------------------------------------------------------------------- */
 
+/* Perhaps inside the slice of another, which drives. */
 static void run(lub_engine *e, lub_worker *w, lub_fiber *f) {
+  lub_worker *before = lub_worker_current();
   lub_list_remove(&w->link);
   atomic_fetch_sub(&e->waiting, 1);
   w->chosen = f;
@@ -64,6 +66,7 @@ static void run(lub_engine *e, lub_worker *w, lub_fiber *f) {
   if (id) e->turns.current = id;
   if (id) lub_turns_tell(&e->turns, w, id, true);
   lub_carriers_run_slice(w);
+  lub_worker_set_current(before);
   if (id) lub_turns_tell(&e->turns, NULL, id, false);
 }
 
@@ -90,11 +93,7 @@ lub_fiber *lub_turns_next(lub_engine *e) {
   return t->n ? t->ready[lub_engine_choose(e, LUB_CHOOSE_FIBER, t->n, t->ids)] : NULL;
 }
 
-void lub_turns_run(lub_engine *e, lub_fiber *f) {
-  lub_worker *before = lub_worker_current();
-  run(e, f->worker, f);
-  lub_worker_set_current(before);
-}
+void lub_turns_run(lub_engine *e, lub_fiber *f) { run(e, f->worker, f); }
 
 bool lub_turns_point(lub_fiber *f) {
   lub_worker *w = f->worker;
