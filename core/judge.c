@@ -482,7 +482,7 @@ void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict
 void lub_judge_told(lub_heart *h) {
   lub_judge *j = h->engine->judge;
   pthread_mutex_lock(&j->lock);
-  bool last = --h->telling == 0 && !h->failed && atomic_load(&h->flags) & LUB_HEART_CLOSED;
+  bool last = h->telling && --h->telling == 0 && !h->failed && atomic_load(&h->flags) & LUB_HEART_CLOSED;
   pthread_mutex_unlock(&j->lock);
   if (last) lub_heart_finish(h);
 }
@@ -563,7 +563,7 @@ static lub_heart *next_untold(lub_judge *j) {
     if (h->forgotten || !h->telling) h = NULL;
     else lub_heart_ref(h); /* the judge has one, too */
   }
-  if (h) h->telling = 1;
+  if (h) h->telling = 1; /* who tells of it in another thread finds 0 then */
   pthread_mutex_unlock(&j->lock);
   return h;
 }
