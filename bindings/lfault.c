@@ -285,7 +285,8 @@ static int freeze_judge(lua_State *L) {
   (void)lub_may_wait(L, lw, &deadline);
   if (lub_sim_is_healed(sim_of(lw))) return push_done(L, false);
   lub_start_judge(L, lw); /* there may be no heart yet */
-  if (lub_workers_each(e, freeze_if_judge, &f) || f.status) luaL_error(L, "freeze_judge: not enough memory");
+  lub_workers_each(e, freeze_if_judge, &f);
+  if (f.status) luaL_error(L, "freeze_judge: not enough memory");
   return push_done(L, true);
 }
 
@@ -378,13 +379,12 @@ static int heal(lua_State *L) {
   const lworker *lw = check_sim(L, "heal");
   lub_check_surplus(L, 0, "heal");
   lub_sim_heal(sim_of(lw));
-  if (lub_workers_each(lw->core->engine, end_scarcity_of, NULL))
-    return luaL_error(L, "heal: not enough memory");
+  lub_workers_each(lw->core->engine, end_scarcity_of, NULL);
   return 0;
 }
 
 void lub_end_faults(lworker *body, lfaults *f) {
-  (void)lub_workers_each(f->engine, end_scarcity_of, NULL);
+  lub_workers_each(f->engine, end_scarcity_of, NULL);
   if (body) end_scarcity(body);
   if (body && f->invariants) { /* only a body has some */
     lua_pushnil(body->L);

@@ -227,7 +227,7 @@ void lub_report_all(lub_engine *e, FILE *out) {
     n--;
   }
   lub_chan_drop(ch);
-  if (n > 0) (void)lub_workers_each(e, describe_silent, out);
+  if (n > 0) lub_workers_each(e, describe_silent, out);
   (void)fflush(out);
 }
 
@@ -254,7 +254,7 @@ static int dump_wait(lua_State *L, lua_KContext left) {
     lub_value_drop(&v);
     left--;
   }
-  if (left > 0) (void)lub_workers_each(lw->core->engine, describe_silent, out);
+  if (left > 0) lub_workers_each(lw->core->engine, describe_silent, out);
   (void)fflush(out);
   return 0;
 }
@@ -442,10 +442,8 @@ static void name_node(FILE *out, const node *n) {
 
 static void report_cycle(lub_engine *e, FILE *out) {
   graph *g = calloc(1, sizeof *g);
-  if (!g || lub_workers_each(e, add_nodes, g)) {
-    free(g);
-    return;
-  }
+  if (!g) return;
+  lub_workers_each(e, add_nodes, g);
   uint32_t first = find_cycle(g), path[GRAPH], n = 0;
   if (first < g->n) {
     uint32_t at = first;
@@ -465,7 +463,7 @@ static void report_cycle(lub_engine *e, FILE *out) {
 static void report_parked(lub_worker *w, void *ud) { describe_worker(ud, w->data); }
 
 void lub_report_waits(lub_engine *e, FILE *out) {
-  (void)lub_workers_each(e, report_parked, out);
+  lub_workers_each(e, report_parked, out);
   report_cycle(e, out);
 }
 

@@ -382,7 +382,8 @@ static void push_rest(lua_State *L, lworker *lw, lfiber *f) {
 
 /* Whether f's coroutine may serve another fiber. */
 static bool is_reusable(const lworker *lw, const lfiber *f) {
-  return !f->main && !f->exposed && lw->npool < LUB_POOL && lua_status(f->co) == LUA_OK &&
+  /* an error that a hook has raised leaves a coroutine without any */
+  return !f->main && !f->exposed && !f->failed && lw->npool < LUB_POOL && lua_status(f->co) == LUA_OK &&
          !f->core.wait.armed;
 }
 

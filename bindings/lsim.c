@@ -375,7 +375,7 @@ static void count_worker(lub_worker *w, void *ud) {
 
 static size_t count_left(lsim *s) {
   size_t n = 0;
-  (void)lub_workers_each(s->engine, count_worker, &n);
+  lub_workers_each(s->engine, count_worker, &n);
   return n;
 }
 

@@ -264,7 +264,7 @@ static int workers(lua_State *L) {
   }
   lua_setmetatable(L, -2);
   lua_toclose(L, -1);
-  if (lub_workers_each(e, call_roll, r)) return luaL_error(L, "workers: not enough memory");
+  lub_workers_each(e, call_roll, r);
   lua_createtable(L, (int)r->n, 0);
   for (size_t i = 0; i < r->n; i++) {
     lub_push_worker(L, r->all[i]);

@@ -40,7 +40,7 @@ static void cancel(lub_worker *w, void *ud) {
   lub_worker_cancel(w, "interrupted");
 }
 
-void lub_cancel_workers(void) { (void)lub_workers_each(lub_command.engine, cancel, NULL); }
+void lub_cancel_workers(void) { lub_workers_each(lub_command.engine, cancel, NULL); }
 
 static void end(lub_worker *w, void *ud) {
   (void)ud;
@@ -61,7 +61,7 @@ static void *serve_signals(void *arg) {
   lub_engine *e = lub_command.engine;
   for (;;) {
     int status = wait_for_signal();
-    if (status && errno == ETIMEDOUT) (void)lub_workers_each(e, end, NULL);
+    if (status && errno == ETIMEDOUT) lub_workers_each(e, end, NULL);
     else if (status && errno != EINTR) return arg;
     if (atomic_exchange(&lub_command.report_wanted, false)) lub_report(e, stderr);
     if (!status && atomic_load(&lub_command.interrupt)) lub_cancel_workers();
@@ -199,7 +199,7 @@ static void await_end(lub_worker *w, void *deadline) {
 
 static void linger(void) {
   double deadline = lub_engine_now(lub_command.engine) + LINGER;
-  if (atomic_load(&lub_command.interrupt)) (void)lub_workers_each(lub_command.engine, await_end, &deadline);
+  if (atomic_load(&lub_command.interrupt)) lub_workers_each(lub_command.engine, await_end, &deadline);
 }
 
 bool lub_has_news(void) {

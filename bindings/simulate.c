@@ -97,7 +97,7 @@ static void heed_signals(void) {
     it.cancelled = now;
     lub_cancel_workers();
   } else if (now > it.cancelled + HEED) {
-    (void)lub_workers_each(lub_command.engine, end, NULL);
+    lub_workers_each(lub_command.engine, end, NULL);
   }
 }
 

@@ -497,7 +497,29 @@ uint64_t lub_worker_id(const lub_worker *w) { return w->id; }
 
 /* ---- all of them ---------------------------------------------------------------------------------------- */
 
-lub_status lub_workers_each(lub_engine *e, void (*f)(lub_worker *w, void *ud), void *ud) {
+/* The one with the least number above id, or NULL; with a reference. */
+static lub_worker *next_worker(lub_engine *e, uint64_t id) {
+  lub_worker *next = NULL;
+  pthread_mutex_lock(&e->lock);
+  for (lub_link *k = lub_list_first(&e->workers); k; k = lub_list_next(&e->workers, k)) {
+    lub_worker *w = lub_container(k, lub_worker, all);
+    if (w->id > id && (!next || w->id < next->id)) next = w;
+  }
+  if (next) lub_object_ref(&next->obj);
+  pthread_mutex_unlock(&e->lock);
+  return next;
+}
+
+/* Without memory for a list of them: who has to be killed is. */
+static void each_by_number(lub_engine *e, void (*f)(lub_worker *w, void *ud), void *ud) {
+  uint64_t id = 0;
+  for (lub_worker *w; (w = next_worker(e, id)); lub_object_drop(&w->obj)) {
+    id = w->id;
+    f(w, ud);
+  }
+}
+
+void lub_workers_each(lub_engine *e, void (*f)(lub_worker *w, void *ud), void *ud) {
   pthread_mutex_lock(&e->lock);
   size_t n = 0;
   for (lub_link *k = lub_list_first(&e->workers); k; k = lub_list_next(&e->workers, k)) n++;
@@ -508,13 +530,12 @@ lub_status lub_workers_each(lub_engine *e, void (*f)(lub_worker *w, void *ud), v
     lub_object_ref(&all[n++]->obj);
   }
   pthread_mutex_unlock(&e->lock);
-  if (!all) return LUB_NOMEM;
+  if (!all) each_by_number(e, f, ud);
   for (size_t i = 0; i < n; i++) {
     f(all[i], ud);
     lub_object_drop(&all[i]->obj);
   }
   lub_free(&e->mem, all);
-  return LUB_OK;
 }
 
 size_t lub_workers_count(lub_engine *e) {
@@ -604,10 +625,7 @@ static void ask_each(lub_worker *w, void *ud) {
 lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *n) {
   asked a = {.n = 0};
   if (lub_chan_open(e, lub_workers_count(e) + 1, "report", &a.ch)) return LUB_NOMEM;
-  if (lub_workers_each(e, ask_each, &a)) {
-    lub_chan_drop(a.ch);
-    return LUB_NOMEM;
-  }
+  lub_workers_each(e, ask_each, &a);
   *out = a.ch;
   *n = a.n;
   return LUB_OK;
@@ -615,26 +633,9 @@ lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *n) {
 
 static void kill_one(lub_worker *w, void *ud) { lub_worker_kill(w, ud); }
 
-static lub_worker *find_unkilled(lub_engine *e) {
-  lub_worker *w = NULL;
-  pthread_mutex_lock(&e->lock);
-  for (lub_link *k = lub_list_first(&e->workers); k && !w; k = lub_list_next(&e->workers, k)) {
-    w = lub_container(k, lub_worker, all);
-    if (atomic_load(&w->killed) || atomic_load(&w->fate) != LUB_ALIVE) w = NULL;
-  }
-  if (w) lub_object_ref(&w->obj);
-  pthread_mutex_unlock(&e->lock);
-  return w;
-}
-
 static void kill_all(lub_engine *e) {
   char why[] = "the engine closes";
-  lub_worker *w;
-  if (lub_workers_each(e, kill_one, why) == LUB_OK) return;
-  while ((w = find_unkilled(e))) { /* no memory for a list of them */
-    lub_worker_kill(w, why);
-    lub_object_drop(&w->obj);
-  }
+  lub_workers_each(e, kill_one, why);
 }
 
 static void set_ending(lub_engine *e, int change) {

@@ -123,8 +123,8 @@ void lub_worker_complain(lub_worker *w, const char *text);
  * zombies. */
 bool lub_workers_end(lub_engine *e, double wait);
 size_t lub_workers_count(lub_engine *e);
-/* Calls f for each worker, with a reference held and no lock. LUB_NOMEM: it called none. */
-lub_status lub_workers_each(lub_engine *e, void (*f)(lub_worker *w, void *ud), void *ud);
+/* Calls f for each worker, with a reference held and no lock; also without memory, if more slowly. */
+void lub_workers_each(lub_engine *e, void (*f)(lub_worker *w, void *ud), void *ud);
 /* Asks every worker for its part of a report: strings on a new channel, of which the caller gets the reference; the
  * number asked goes to *asked. LUB_NOMEM. */
 lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *asked);

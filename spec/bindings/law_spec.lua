@@ -380,6 +380,18 @@ describe("law 4: nothing hogs", function()
     end
   end, { carriers = 1 })
 
+  -- Its coroutine served the next fiber, in which no hook ran any more.
+  in_worker("not one that comes after an error of a hook", function()
+    lub.go(function()
+      debug.sethook(function() error "limit" end, "", 1000)
+      while true do end
+    end):join()
+    local hog = lub.go(function() while true do end end)
+    assert(lub.sleep(0.001))
+    hog:kill()
+    same({ nil, "killed" }, { hog:join(10) })
+  end, { carriers = 1 })
+
   -- Who was woken from outside came after the hogs, whenever it was their turn: never.
   in_worker("not two that talk beside an endless loop, for who sleeps, on one carrier", function()
     local ping, pong = lub.chan(), lub.chan()
