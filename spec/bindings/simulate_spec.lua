@@ -51,7 +51,7 @@ describe("lubdub sim", function()
     assert.is_not_nil(next(seen, next(seen)))
   end)
 
-  -- Who drove others inside a comparator lost its way back when one of them was asked something: its own turn never came.
+  -- Who drove others inside a comparator lost its way back when one of these was asked something.
   it("lets go of workers that are killed where Lua cannot yield, whenever that is", function()
     for _, at in ipairs { 0.2, 0.25, 0.3, 0.35 } do
       local code, out, err = sim([[
