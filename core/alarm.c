@@ -2,16 +2,13 @@
 #include "alarm.h"
 
 #ifdef __linux__
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid /* an older glibc */
 #endif
 
-void lub_alarm_open(lub_alarm *a, int signal) {
+void lub_alarm_open(lub_alarm *a, long tid, int signal) {
   struct sigevent how = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = signal};
-  how.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+  how.sigev_notify_thread_id = (pid_t)tid;
   a->made = !timer_create(CLOCK_MONOTONIC, &how, &a->timer);
 }
 
@@ -33,8 +30,9 @@ void lub_alarm_stop(lub_alarm *a) {
     (void)timer_settime(a->timer, 0, &never, NULL);
 }
 #else
-void lub_alarm_open(lub_alarm *a, int signal) {
+void lub_alarm_open(lub_alarm *a, long tid, int signal) {
   (void)a;
+  (void)tid;
   (void)signal;
 }
 

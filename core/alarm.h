@@ -16,8 +16,8 @@ typedef struct lub_alarm {
   atomic_bool set; /* it may go off, or has */
 } lub_alarm;
 
-/* For the calling thread; not made if the system has no timer left. */
-void lub_alarm_open(lub_alarm *a, int signal);
+/* For the thread with this number (lub_thread_id); not made if the system has no timer left. */
+void lub_alarm_open(lub_alarm *a, long tid, int signal);
 void lub_alarm_close(lub_alarm *a);
 /* At when_ns of CLOCK_MONOTONIC its thread gets the signal, and not when it would have before. Any thread, and a signal
  * handler. */

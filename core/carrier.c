@@ -382,7 +382,7 @@ static void *carry(void *arg) {
   c->lives = true;
   c->tid = lub_thread_id();
   c->cpu = lub_cpu_clock();
-  if (c->engine->opts.preempt_signal) lub_alarm_open(&c->alarm, c->engine->opts.preempt_signal);
+  if (c->engine->opts.preempt_signal) lub_alarm_open(&c->alarm, c->tid, c->engine->opts.preempt_signal);
   pthread_mutex_unlock(&c->engine->lock);
   self = c;
   lub_thread_prompt();

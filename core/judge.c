@@ -554,23 +554,26 @@ void lub_judge_give_duty(lub_judge *j) {
   pthread_mutex_unlock(&j->lock);
 }
 
-/* One of which something was to be told, which is lost; with a reference. */
-static lub_heart *next_untold(lub_judge *j) {
+static bool is_open(const lub_heart *h) { return !h->forgotten; }
+static bool is_untold(const lub_heart *h) { return !h->forgotten && h->telling; }
+
+/* The first such heart, with a reference. */
+static lub_heart *first_that(lub_judge *j, bool (*is)(const lub_heart *h)) {
   lub_heart *h = NULL;
   pthread_mutex_lock(&j->lock);
   for (lub_link *k = lub_list_first(&j->hearts); k && !h; k = lub_list_next(&j->hearts, k)) {
     h = lub_container(k, lub_heart, link);
-    if (h->forgotten || !h->telling) h = NULL;
-    else lub_heart_ref(h); /* the judge has one, too */
+    if (is(h)) lub_heart_ref(h); /* the judge has one, too */
+    else h = NULL;
   }
-  if (h) h->telling = 1; /* who tells of it in another thread finds 0 then */
   pthread_mutex_unlock(&j->lock);
   return h;
 }
 
 void lub_judge_desert(lub_judge *j) {
   lub_engine *e = j->engine;
-  for (lub_heart *h; (h = next_untold(j)); lub_heart_drop(h)) lub_judge_told(h);
+  /* one by one: who tells of it in another thread finds 0 at last */
+  for (lub_heart *h; (h = first_that(j, is_untold)); lub_heart_drop(h)) lub_judge_told(h);
   pthread_mutex_lock(&e->lock);
   bool ends = e->ending || atomic_load(&e->stopping);
   pthread_mutex_unlock(&e->lock);
@@ -657,23 +660,11 @@ void lub_judge_leave(lub_heart *h) {
   pthread_mutex_unlock(&j->lock);
 }
 
-static lub_heart *next_open(lub_judge *j) {
-  lub_heart *h = NULL;
-  pthread_mutex_lock(&j->lock);
-  for (lub_link *k = lub_list_first(&j->hearts); k && !h; k = lub_list_next(&j->hearts, k)) {
-    h = lub_container(k, lub_heart, link);
-    if (h->forgotten) h = NULL;
-    else lub_heart_ref(h); /* the judge has one, too */
-  }
-  pthread_mutex_unlock(&j->lock);
-  return h;
-}
-
 /* No other thread is left. */
 static void close_judge(lub_engine *e) {
   lub_judge *j = e->judge;
   lub_docket *dockets[] = {&j->due, &j->called, &j->suspected};
-  for (lub_heart *h; (h = next_open(j)); lub_heart_drop(h)) {
+  for (lub_heart *h; (h = first_that(j, is_open)); lub_heart_drop(h)) {
     (void)lub_heart_close(h);
     lub_heart_finish(h); /* one that has failed, too: nobody is left to tell it to */
   }

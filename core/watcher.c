@@ -223,7 +223,7 @@ static void make_way_locked(lub_engine *e) {
     }
 }
 
-/* Hogs hear of it should the watcher be late: those at whose places somebody waits, or else the first that computes. */
+/* A hog that computes hears of it should the watcher be late: one at whose place somebody waits, if there is such a one. */
 static void set_alarm_locked(lub_engine *e, int64_t due_ns) {
   bool set = false;
   for (int waited = 1; waited >= 0 && !set; waited--)

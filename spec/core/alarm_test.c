@@ -26,7 +26,7 @@ static void on_signal(int signal) {
 
 static void *run(void *arg) {
   sleeper *s = arg;
-  lub_alarm_open(&s->alarm, SIGURG);
+  lub_alarm_open(&s->alarm, lub_thread_id(), SIGURG);
   atomic_store(&s->tid, lub_thread_id());
   while (!atomic_load(&s->over)) sched_yield();
   lub_alarm_close(&s->alarm);

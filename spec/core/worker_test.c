@@ -286,6 +286,16 @@ static void on_signal(int sig) {
   lub_interrupted();
 }
 
+/* One carrier, which SIGURG interrupts. */
+static lub_engine *open_signalled(void) {
+  lub_options o = {.carriers = 1, .preempt_signal = SIGURG};
+  struct sigaction act = {.sa_handler = on_signal};
+  lub_engine *e;
+  (void)sigaction(SIGURG, &act, NULL);
+  if (lub_engine_open(&o, &e)) abort();
+  return e;
+}
+
 static void note_nothing(lub_worker *w) { (void)w; }
 static void note_interrupt(lub_worker *w) { atomic_store(&((loop *)w->data)->interrupted, true); }
 
@@ -321,13 +331,9 @@ static bool left(lub_worker *w, loop *l) {
 
 /* Otherwise it would come behind all that compute, each time that somebody asks. */
 static void asked(void) {
-  lub_options o = {.carriers = 1, .preempt_signal = SIGURG};
-  struct sigaction act = {.sa_handler = on_signal};
-  lub_engine *e;
+  lub_engine *e = open_signalled();
   lub_chan *report;
   loop one = {0}, two = {0}, three = {0};
-  (void)sigaction(SIGURG, &act, NULL);
-  if (lub_engine_open(&o, &e)) abort();
   lub_worker *w = start_loop(e, &one);
   while (!atomic_load(&one.runs)) sched_yield();
   if (lub_worker_ask(w, NULL, &report)) abort();
@@ -343,11 +349,7 @@ static void asked(void) {
 
 /* While it was blocked, a spare took its place, and ran the other. It must not go on beside those that have one. */
 static void displaced(void) {
-  lub_options o = {.carriers = 1, .preempt_signal = SIGURG};
-  struct sigaction act = {.sa_handler = on_signal};
-  lub_engine *e;
-  (void)sigaction(SIGURG, &act, NULL);
-  if (lub_engine_open(&o, &e)) abort();
+  lub_engine *e = open_signalled();
   loop other = {.interrupted = true}, one = {.blocks_until = &other.runs};
   lub_worker *w = start_loop(e, &one);
   while (!atomic_load(&one.runs)) sched_yield();
@@ -405,11 +407,7 @@ static int broken_naps(lub_engine *e, int most, bool sibling) {
 /* A signal would end the call early, with EINTR. Whoever waits for a carrier gets another; what waits for this very worker
  * has no other way. Between the look at the thread and the signal it may fall asleep. */
 static void asleep(void) {
-  lub_options o = {.carriers = 1, .preempt_signal = SIGURG};
-  struct sigaction act = {.sa_handler = on_signal};
-  lub_engine *e;
-  (void)sigaction(SIGURG, &act, NULL);
-  if (lub_engine_open(&o, &e)) abort();
+  lub_engine *e = open_signalled();
   CHECK("a call that sleeps is left alone", broken_naps(e, 20, false) <= 2);
   CHECK("unless a sibling is ready", broken_naps(e, 3000, true) == 1);
   CHECK("the engine closes", lub_engine_close(e) == LUB_OK);
@@ -434,14 +432,11 @@ static void unsignalled(void) {
 
 /* A signal that the watcher sent to who had computed for 10 ms may come when another fiber runs. */
 static void late_signal(void) {
-  lub_options o = {.carriers = 1, .preempt_signal = SIGURG};
-  struct sigaction act = {.sa_handler = on_signal};
-  lub_engine *e;
+  lub_engine *e = open_signalled();
   lub_worker *w;
   lub_fiber fibers[2];
   loop l = {0};
-  (void)sigaction(SIGURG, &act, NULL);
-  if (lub_engine_open(&o, &e) || lub_worker_open(e, "pinned", true, &w)) abort();
+  if (lub_worker_open(e, "pinned", true, &w)) abort();
   w->data = &l;
   w->interrupt = note_interrupt;
   lub_worker_set_current(w);
