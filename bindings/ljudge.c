@@ -52,6 +52,7 @@ static void ask_policy(lua_State *L, lworker *lw, lub_heart *h, const lub_snapsh
     }
   }
   if (!verdict) verdict = lub_judge_fixed(at, &again);
+  if (atomic_load(&lw->core->killed)) return; /* another may be at it */
   lub_judge_hear(h, at, verdict, again, score);
   lua_settop(L, top);
 }
@@ -306,14 +307,15 @@ static int judge_on(lua_State *L, int s, lua_KContext ctx) {
     int64_t began_ns = lub_engine_coarse_ns(lw->core->engine);
     int n = 0;
     do {
-      if (!(h = lub_judge_next(j))) break; /* no more are due */
+      if (!(h = lub_judge_next(j, lw->core))) break; /* no more are due */
       ask(L, lw, h);
       lub_heart_drop(h);
     } while (++n < BATCH && !is_long(lw, began_ns));
-    if (n > 0) lub_judge_settle(j, tell, L);
     lub_value v;
     int64_t deadline = LUB_NEVER;
-    if (lub_may_wait(L, lw, &deadline)) return 0;
+    bool ends = lub_may_wait(L, lw, &deadline) != LUB_OK; /* a kill does not come back: another settles */
+    if (n > 0) lub_judge_settle(j, true, tell, L);
+    if (ends) return 0;
     if (lub_worker_has_ready(lw->core)) { /* they tell verdicts */
       lub_fiber_ready(f);
       return lub_park(L, lw, 0, judge_on);
@@ -339,13 +341,17 @@ static int begin_judge(lua_State *L) {
   return 0;
 }
 
-static lub_status start_worker(lworker *like, lub_chan *bell, const char *path, const char *cpath) {
+static void relieve(lub_judge *j, lub_worker *stuck, lub_heart *asked);
+
+static lub_status start_worker(lub_judge *j, lworker *like, lub_chan *bell, const char *path,
+                               const char *cpath) {
   lworker *lw, *here = lub_here;
   if (lub_lworker_open(like->core->engine, "judge", NULL, like, &lw)) return LUB_NOMEM;
   lub_here = lw;
   lua_pushcfunction(lw->L, begin_judge);
   lua_pushlightuserdata(lw->L, bell);
-  bool ok = !lub_inherit_paths(lw, like, path, cpath) && lua_pcall(lw->L, 1, 0, 0) == LUA_OK;
+  bool ok = !lub_inherit_paths(lw, like, path, cpath) && lua_pcall(lw->L, 1, 0, 0) == LUA_OK &&
+            lub_duty_serve(j, lw->core, relieve) == LUB_OK;
   lub_here = here;
   if (!ok) {
     lub_lworker_abandon(lw);
@@ -359,19 +365,36 @@ static lub_status start_worker(lworker *like, lub_chan *bell, const char *path, 
   return LUB_OK;
 }
 
+static lub_status start(lub_judge *j, lworker *like, const char *path, const char *cpath) {
+  lub_chan *bell;
+  lub_status status = lub_judge_bell(j, &bell);
+  if (status != LUB_OK) return status;
+  status = start_worker(j, like, bell, path, cpath);
+  lub_chan_drop(bell);
+  return status;
+}
+
+/* The scripts cross again, into the state of the next. */
+static void relieve(lub_judge *j, lub_worker *stuck, lub_heart *asked) {
+  lworker *lw = stuck->data;
+  const lheart *own = lub_heart_hung(asked);
+  const lpaths *paths = lw->paths;
+  if (own && own->policy) lub_policy_give_up(own->policy, asked);
+  if (own && own->pulse) lub_policy_give_up(own->pulse, asked);
+  lub_worker_kill(stuck, "a script of a heart did not return");
+  if (!start(j, lw, paths ? paths->path : NULL, paths ? paths->cpath : NULL)) return;
+  lub_duty_give_back(j);
+  lub_judge_log(j, "not enough memory for another judge: hearts are not judged until another is opened");
+}
+
 void lub_start_judge(lua_State *L, lworker *lw) {
   lub_judge *j = lub_judge_of(lw->core->engine);
-  lub_chan *bell;
   if (!j) luaL_error(L, "heart: not enough memory");
-  if (!lub_judge_take_duty(j)) return;
+  if (!lub_duty_take(j)) return;
   lub_push_paths(L);
-  lub_status status = lub_judge_bell(j, &bell);
-  if (status == LUB_OK) {
-    status = start_worker(lw, bell, lua_tostring(L, -2), lua_tostring(L, -1));
-    lub_chan_drop(bell);
-  }
+  lub_status status = start(j, lw, lua_tostring(L, -2), lua_tostring(L, -1));
   lua_pop(L, 2);
   if (status == LUB_OK) return;
-  lub_judge_give_duty(j);
+  lub_duty_give_back(j);
   luaL_error(L, "heart: not enough memory for the judge");
 }

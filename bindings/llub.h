@@ -424,6 +424,8 @@ void lub_end_policies(lua_State *L);
 bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nresults);
 /* What was on the stack is no answer: reports and gives up the policy. */
 void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, const char *what);
+/* The judge's worker is stuck in a question about h: reports and gives up the policy, if it was that. Any thread. */
+void lub_policy_give_up(lpolicy *p, lub_heart *h);
 /* Starts the judge's worker of the engine, unless it runs. Raises. */
 void lub_start_judge(lua_State *L, lworker *lw);
 

@@ -3,6 +3,7 @@
  * serves, and runs there with a budget. Both states keep it in a table, so that it serves later hearts too, but no more
  * than UNUSED that no open heart has, beside as many as there are used ones. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "llub.h"
@@ -16,10 +17,11 @@ enum {
 struct lpolicy {
   lub_object obj;
   const lub_allocator *mem;
-  lub_value function; /* packed; nil once it has crossed */
+  lub_value function; /* packed */
   atomic_uint
       hearts; /* that are open and have it; GONE: a state has let go of it, nobody may take it up again */
-  bool crossed, failed; /* the judge's thread's */
+  atomic_bool asked;  /* it runs now */
+  atomic_bool failed;
   uint32_t window;      /* what its script wants to know */
   double estimate;
 };
@@ -250,38 +252,49 @@ static int traceback(lua_State *L) {
   return 1;
 }
 
-/* Pushes the function, which crosses when it is first asked. */
+/* Pushes the function, which crosses when this state's judge first asks it. */
 static int cross(lua_State *L) {
   lpolicy *p = lua_touserdata(L, 1);
   push_cache(L);
-  if (!p->crossed) {
+  if (lua_rawgetp(L, 2, p) == LUA_TNIL) {
+    lub_value copy;
     make_room(L, 2);
     lpolicy **box = push_box(L);
-    lub_take(L, &p->function);
-    lua_setiuservalue(L, 3, 1);
+    if (lub_value_copy(&p->function, &copy)) luaL_error(L, "not enough memory");
+    lub_take(L, &copy);
+    lua_setiuservalue(L, 4, 1);
+    lua_pushvalue(L, 4);
     lua_rawsetp(L, 2, p);
     lub_object_ref(&p->obj);
     *box = p;
-    p->crossed = true;
   }
-  if (lua_rawgetp(L, 2, p) != LUA_TUSERDATA)
-    luaL_error(L, "it went with the judge's worker, which has ended");
   lua_getiuservalue(L, -1, 1);
   return 1;
 }
 
 void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, const char *what) {
   const lub_options *o = &lw->core->engine->opts;
-  p->failed = true;
+  atomic_store(&p->failed, true);
   lua_pushfstring(L, "heart '%s': its script has failed, the built-in policy takes its place: %s",
                   lub_heart_name(h), what);
   if (o->log) o->log(o->ud, lua_tostring(L, -1));
   lua_pop(L, 1);
 }
 
+void lub_policy_give_up(lpolicy *p, lub_heart *h) {
+  char text[256];
+  if (!atomic_load(&p->asked)) return;
+  atomic_store(&p->failed, true);
+  (void)snprintf(text, sizeof text,
+                 "heart '%s': its script has failed, the built-in policy takes its place: it has been running for a "
+                 "second, perhaps inside a C call",
+                 lub_heart_name(h));
+  lub_judge_log(h->engine->judge, text);
+}
+
 bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nresults) {
   /* closed: the judge may have let go of it since */
-  if (p->failed || atomic_load(&h->flags) & LUB_HEART_CLOSED) {
+  if (atomic_load(&p->failed) || atomic_load(&h->flags) & LUB_HEART_CLOSED) {
     lua_pop(L, 1);
     return false;
   }
@@ -295,15 +308,17 @@ bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nre
     size_t limit = lw->memory_limit;
     lw->memory_limit = lw->memory + MEMORY;
     lw->judging = true;
+    atomic_store(&p->asked, true);
     lua_sethook(L, out_of_budget, LUA_MASKCOUNT, INSTRUCTIONS);
     status = lua_pcall(L, 1, nresults, base + 1);
     lua_sethook(L, NULL, 0, 0);
+    atomic_store(&p->asked, false);
     lw->judging = false;
     lw->memory_limit = limit;
   }
   lub_end_snapshots(lw);
   if (status) {
-    lub_policy_refuse(L, lw, p, h, lua_tostring(L, -1));
+    if (!atomic_load(&lw->core->killed)) lub_policy_refuse(L, lw, p, h, lua_tostring(L, -1));
     lua_settop(L, base - 1);
     return false;
   }

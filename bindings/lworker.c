@@ -104,7 +104,7 @@ static void end_worker(lworker *lw) {
   }
   lub_fiber_close_all(lw);
   lw->closed = true;
-  if (lw->judge) lub_judge_desert(w->engine->judge);
+  if (lw->judge) lub_duty_desert(w->engine->judge, w);
   decide(lw, killed);
   close_state(lw);
   lub_worker_end(w);

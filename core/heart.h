@@ -78,6 +78,7 @@ struct lub_heart {
   unsigned asked_state : 3;
   bool eased : 1; /* an excuse has shortened this silence, which is no sign of life: "alive" is no news */
   bool suspected : 1, deferred : 1, counted : 1, watched : 1, failed : 1, forgotten : 1;
+  bool failing : 1; /* what is announced is that it failed */
   /* set before it is watched */
   bool scripted : 1;
   bool group : 1;          /* it speaks of others: it is never silent itself, and is asked at every pulse */

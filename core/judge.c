@@ -56,6 +56,21 @@ static void unsay(lub_heart *h) { memset(h->said, 0, sizeof h->said); }
 /* Whether a verdict speaks against a heart. */
 static bool is_against(uint8_t verdict) { return verdict != ALIVE && verdict != LATE && verdict != UNKNOWN; }
 
+/* ---- hearts --------------------------------------------------------------------------------------------- */
+
+/* The first such heart, with a reference. */
+static lub_heart *first_that(lub_judge *j, bool (*is)(const lub_heart *h)) {
+  lub_heart *h = NULL;
+  pthread_mutex_lock(&j->lock);
+  for (lub_link *k = lub_list_first(&j->hearts); k && !h; k = lub_list_next(&j->hearts, k)) {
+    h = lub_container(k, lub_heart, link);
+    if (is(h)) lub_heart_ref(h); /* the judge has one, too */
+    else h = NULL;
+  }
+  pthread_mutex_unlock(&j->lock);
+  return h;
+}
+
 /* ---- when to look --------------------------------------------------------------------------------------- */
 
 static int64_t span_ns(double seconds) { return (int64_t)(seconds * 1e9); }
@@ -183,7 +198,7 @@ static void starved(lub_engine *e, const lub_worker *w, int64_t ns) {
 
 /* ---- dockets ------------------------------------------------------------------------------------------------ */
 
-static void enter(lub_docket *d, lub_heart *h) {
+void lub_docket_enter(lub_docket *d, lub_heart *h) {
   lub_heart_ref(h);
   h->due_next = h;
   if (d->first) d->last->due_next = h;
@@ -193,8 +208,7 @@ static void enter(lub_docket *d, lub_heart *h) {
 
 static lub_heart *after(const lub_heart *h) { return h->due_next == h ? NULL : h->due_next; }
 
-/* With its reference. */
-static lub_heart *leave(lub_docket *d) {
+lub_heart *lub_docket_leave(lub_docket *d) {
   lub_heart *h = d->first;
   if (!h) return NULL;
   d->first = after(h);
@@ -254,7 +268,7 @@ static void tick(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   doubt_locked(j, h, due_ns, now_ns);
   bool closed = !h->failed && atomic_load(&h->flags) & LUB_HEART_CLOSED;
   if (!closed && !h->due_next && is_due_locked(h, now_ns)) {
-    enter(h->scripted ? &j->due : &j->called, h);
+    lub_docket_enter(h->scripted ? &j->due : &j->called, h);
     rings = h->scripted && j->bell;
     if (!h->scripted) atomic_store(&j->engine->judge_is_due, true);
   }
@@ -294,14 +308,14 @@ const lub_timer_kind lub_judge_tick = {.fire = tick,
 
 static lub_heart *take(lub_judge *j, lub_docket *from) {
   pthread_mutex_lock(&j->lock);
-  lub_heart *h = leave(from);
+  lub_heart *h = lub_docket_leave(from);
   pthread_mutex_unlock(&j->lock);
   return h;
 }
 
-lub_heart *lub_judge_next(lub_judge *j) {
+lub_heart *lub_judge_next(lub_judge *j, const lub_worker *w) {
   lub_heart *h;
-  while ((h = take(j, &j->due)) && is_closed(h)) lub_heart_drop(h);
+  while ((h = lub_duty_next(j, w)) && is_closed(h)) lub_heart_drop(h);
   return h;
 }
 
@@ -383,7 +397,7 @@ void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, d
   bool any = has_said_any(h), news = number == ALIVE ? h->verdict != ALIVE || any : !has_said(h, number);
   news = h->failed || (news && !(number == ALIVE && h->eased && any));
   bool listed = h->due_next; /* it has to be asked anew already */
-  if (news && !listed) enter(&j->suspected, h);
+  if (news && !listed) lub_docket_enter(&j->heard[h->scripted], h);
   when = next_tick(h);
   pthread_mutex_unlock(&j->lock);
   if (!news && !listed) arm(h, when);
@@ -399,17 +413,17 @@ static bool blames_host_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
   return true;
 }
 
-static uint32_t count_silent_locked(lub_judge *j) {
+static uint32_t count_silent_locked(lub_judge *j, const lub_docket *heard) {
   int64_t now = lub_engine_now_ns(j->engine);
   double longest = 0;
-  for (const lub_heart *h = j->suspected.first; h; h = after(h))
+  for (const lub_heart *h = heard->first; h; h = after(h))
     if (h->interval > longest) longest = h->interval;
   if (now - j->recent_ns > span_ns(longest)) {
     j->recent = 0;
     j->recent_ns = now;
     if (++j->recents == 0) j->recents = 1;
   }
-  for (lub_heart *h = j->suspected.first; h; h = after(h)) {
+  for (lub_heart *h = heard->first; h; h = after(h)) {
     bool gone =
         h->failed || atomic_load(&h->flags) & LUB_HEART_CLOSED || atomic_load(&h->life.signs) != h->signs;
     if (!is_against(h->heard) || h->suspected || h->deferred || gone) continue;
@@ -443,17 +457,19 @@ static bool announce_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
       h->counted = true;
     }
   }
+  h->failing = h->failed;
   h->failed = false;
   h->telling++;
   j->figures.announced++;
   return true;
 }
 
-void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud),
-                      void *ud) {
+void lub_judge_settle(lub_judge *j, bool scripts,
+                      void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud), void *ud) {
+  lub_docket *heard = &j->heard[scripts];
   pthread_mutex_lock(&j->lock);
-  uint32_t silent = j->suspected.first ? count_silent_locked(j) : 0;
-  for (lub_heart *h; (h = leave(&j->suspected));) {
+  uint32_t silent = heard->first ? count_silent_locked(j, heard) : 0;
+  for (lub_heart *h; (h = lub_docket_leave(heard));) {
     lub_extras *x = lub_heart_extras(h);
     bool told = announce_locked(j, h, silent), watched = h->watched;
     lub_verdict v = {.heart = h, .verdict = j->names[h->verdict], .reason = "", .traceback = ""};
@@ -485,6 +501,40 @@ void lub_judge_told(lub_heart *h) {
   bool last = h->telling && --h->telling == 0 && !h->failed && atomic_load(&h->flags) & LUB_HEART_CLOSED;
   pthread_mutex_unlock(&j->lock);
   if (last) lub_heart_finish(h);
+}
+
+static bool is_untold(const lub_heart *h) { return !h->forgotten && h->telling; }
+
+/* h, of which something is untold, is asked as if nothing had been said. False: it has closed. */
+static bool retract(lub_heart *h) {
+  lub_judge *j = h->engine->judge;
+  pthread_mutex_lock(&j->lock);
+  unsay(h);
+  h->failed |= h->failing;
+  h->ask_ns = lub_engine_now_ns(j->engine);
+  pthread_mutex_unlock(&j->lock);
+  bool open = !is_closed(h);
+  if (open) arm(h, h->ask_ns);
+  return open;
+}
+
+/* One by one: who tells of it in another thread finds 0 at last. */
+void lub_judge_lose(lub_judge *j, bool anew) {
+  for (lub_heart *h; (h = first_that(j, is_untold)); lub_heart_drop(h)) {
+    char text[256];
+    (void)snprintf(text, sizeof text, "heart '%s': verdict '%s' was not told: the judge's worker is gone", h->name,
+                   j->names[h->verdict]);
+    if (!anew || !retract(h)) lub_judge_log(j, text);
+    lub_judge_told(h);
+  }
+}
+
+void lub_judge_log(lub_judge *j, const char *text) {
+  lub_engine *e = j->engine;
+  pthread_mutex_lock(&e->lock);
+  bool ends = e->ending || atomic_load(&e->stopping);
+  pthread_mutex_unlock(&e->lock);
+  if (!ends && e->opts.log) e->opts.log(e->opts.ud, text);
 }
 
 /* ---- C policies ------------------------------------------------------------------------------------------- */
@@ -526,7 +576,8 @@ static void ask_called(lub_engine *e) {
       ask(h);
       lub_heart_drop(h);
     }
-    lub_judge_settle(j, tell_host, NULL);
+    lub_judge_settle(j, false, tell_host, NULL);
+    lub_duty_look(j);
     atomic_store(&j->asking, false);
   }
 }
@@ -538,48 +589,6 @@ void lub_judge_set_interval(lub_heart *h, double seconds) {
   h->interval = seconds;
   h->pulse_ns = next_pulse(h, now);
   pthread_mutex_unlock(&j->lock);
-}
-
-bool lub_judge_take_duty(lub_judge *j) {
-  pthread_mutex_lock(&j->lock);
-  bool first = !j->worker;
-  j->worker = true;
-  pthread_mutex_unlock(&j->lock);
-  return first;
-}
-
-void lub_judge_give_duty(lub_judge *j) {
-  pthread_mutex_lock(&j->lock);
-  j->worker = false;
-  pthread_mutex_unlock(&j->lock);
-}
-
-static bool is_open(const lub_heart *h) { return !h->forgotten; }
-static bool is_untold(const lub_heart *h) { return !h->forgotten && h->telling; }
-
-/* The first such heart, with a reference. */
-static lub_heart *first_that(lub_judge *j, bool (*is)(const lub_heart *h)) {
-  lub_heart *h = NULL;
-  pthread_mutex_lock(&j->lock);
-  for (lub_link *k = lub_list_first(&j->hearts); k && !h; k = lub_list_next(&j->hearts, k)) {
-    h = lub_container(k, lub_heart, link);
-    if (is(h)) lub_heart_ref(h); /* the judge has one, too */
-    else h = NULL;
-  }
-  pthread_mutex_unlock(&j->lock);
-  return h;
-}
-
-void lub_judge_desert(lub_judge *j) {
-  lub_engine *e = j->engine;
-  /* one by one: who tells of it in another thread finds 0 at last */
-  for (lub_heart *h; (h = first_that(j, is_untold)); lub_heart_drop(h)) lub_judge_told(h);
-  pthread_mutex_lock(&e->lock);
-  bool ends = e->ending || atomic_load(&e->stopping);
-  pthread_mutex_unlock(&e->lock);
-  if (!ends && e->opts.log)
-    e->opts.log(e->opts.ud, "the judge's worker has ended: hearts are not judged until another is opened");
-  lub_judge_give_duty(j);
 }
 
 uint32_t lub_judge_telling(lub_judge *j) {
@@ -660,10 +669,13 @@ void lub_judge_leave(lub_heart *h) {
   pthread_mutex_unlock(&j->lock);
 }
 
+static bool is_open(const lub_heart *h) { return !h->forgotten; }
+
 /* No other thread is left. */
 static void close_judge(lub_engine *e) {
   lub_judge *j = e->judge;
-  lub_docket *dockets[] = {&j->due, &j->called, &j->suspected};
+  lub_docket *dockets[] = {&j->due, &j->called, &j->heard[false], &j->heard[true]};
+  lub_duty_close(j);
   for (lub_heart *h; (h = first_that(j, is_open)); lub_heart_drop(h)) {
     (void)lub_heart_close(h);
     lub_heart_finish(h); /* one that has failed, too: nobody is left to tell it to */

@@ -6,14 +6,15 @@
  *
  * A C policy is asked by the thread that ran the timers, after it has let go of their lock. A script's is asked by the
  * binding's worker: `bell` rings, it takes what is due with lub_judge_next, answers with lub_judge_hear, and then has
- * lub_judge_settle decide what is announced: of many that fall silent at once, the host is blamed first.
+ * lub_judge_settle decide what is announced: of many that fall silent at once, the host is blamed first. Who that worker is,
+ * and what happens when it is stuck: duty.h.
  *
  * The judge doubts itself: what it is late by (suspended, stopped, out of CPU) is excused to every heart.
  * ORDER LOCKS: timers.lock, then judge.lock, then chan.lock. Floor 5. Uses heart. */
 #ifndef LUB_JUDGE_H
 #define LUB_JUDGE_H
 
-#include "heart.h"
+#include "duty.h"
 
 enum { LUB_VERDICTS = 69 }; /* the five, and 64 of the scripts' own */
 
@@ -27,16 +28,12 @@ typedef struct lub_judge_figures {
   int deaths;
 } lub_judge_figures;
 
-typedef struct lub_docket { /* of hearts to be dealt with, oldest first */
-  lub_heart *first, *last;
-} lub_docket;
-
 typedef struct lub_judge {
   lub_engine *engine;
   pthread_mutex_t lock;
   lub_list hearts;        /* lub_heart.link: all that are not freed */
   lub_docket due, called; /* scripts' and C's */
-  lub_docket suspected;   /* what a policy has said against them is to be settled */
+  lub_docket heard[2];    /* what a policy has said of them is to be settled: C's, scripts' */
   lub_chan *bell;         /* rings when something is due; NULL until a script wants to hear it */
   uint32_t nhearts;       /* those that are open */
   uint32_t recent;        /* suspected since recent_ns */
@@ -47,8 +44,8 @@ typedef struct lub_judge {
   uint32_t nnames;
   int deaths;
   atomic_bool asking; /* a thread asks C policies */
-  bool worker;        /* the binding's worker was started */
   bool names_told;    /* that there are too many */
+  lub_duty duty;      /* the binding's worker */
   int64_t stalled_until_ns;
   lub_judge_figures figures;
 } lub_judge;
@@ -73,8 +70,8 @@ void lub_judge_stir(lub_heart *h);
 
 /* The channel that rings; the caller gets a reference. LUB_NOMEM. */
 lub_status lub_judge_bell(lub_judge *j, lub_chan **out);
-/* The next heart whose script is to be asked, with a reference; NULL: none is due. */
-lub_heart *lub_judge_next(lub_judge *j);
+/* For w, which asks scripts: the next heart whose is to be asked, with a reference; NULL: none is due, or w was relieved. */
+lub_heart *lub_judge_next(lub_judge *j, const lub_worker *w);
 /* What needs no policy: a heart that has failed, is paused, or has not yet beaten. False: ask its policy. */
 bool lub_judge_knows(lub_heart *h, const lub_snapshot *at);
 /* Looks at h, whose policy is to be asked about that. */
@@ -82,21 +79,21 @@ void lub_judge_look(lub_heart *h, lub_snapshot *out);
 /* The policy's answer to that look. */
 void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, double ask_again,
                     double score);
-/* Has `tell` tell what is to be announced of what was heard: to the host's callback, to who watches the heart; a death
- * that nobody watches goes to the log. When that is done, now or later, it calls lub_judge_told: until then the channels of
- * a heart that closes meanwhile stay open. */
-void lub_judge_settle(lub_judge *j, void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud),
-                      void *ud);
+/* Has `tell` tell what is to be announced of what scripts, or C policies, were heard to say: to the host's callback, to who
+ * watches the heart; a death that nobody watches goes to the log. When that is done, now or later, it calls lub_judge_told:
+ * until then the channels of a heart that closes meanwhile stay open. */
+void lub_judge_settle(lub_judge *j, bool scripts,
+                      void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud), void *ud);
 void lub_judge_told(lub_heart *h);
+/* What was announced of hearts, and is not told yet, will not be: who is open is asked anew, if there is somebody to ask
+ * (`anew`); of others the log says it. */
+void lub_judge_lose(lub_judge *j, bool anew);
+/* To the host's log, unless the engine ends. */
+void lub_judge_log(lub_judge *j, const char *text);
 /* The built-in policy: dead when age > limit. */
 const char *lub_judge_fixed(const lub_snapshot *at, double *ask_again);
 /* The span to the next pulse, as a script says. */
 void lub_judge_set_interval(lub_heart *h, double seconds);
-/* True for the first who asks: he starts the worker that asks scripts, or, when he cannot, gives the duty back. */
-bool lub_judge_take_duty(lub_judge *j);
-void lub_judge_give_duty(lub_judge *j);
-/* That worker has ended: what it was about to tell is lost, and the duty is anybody's. */
-void lub_judge_desert(lub_judge *j);
 /* Hearts that have said that they failed, or of which a verdict is announced, and that is not told yet. */
 uint32_t lub_judge_telling(lub_judge *j);
 /* The judge's own figures, copied. */

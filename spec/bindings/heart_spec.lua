@@ -714,6 +714,48 @@ describe("in real time", function()
     assert.matches("the judge's worker has ended", err)
   end)
 
+  -- Nobody was judged any more, and nothing said so.
+  it("a script that does not return gives its place up, and others are asked by the next judge", function()
+    local code, out, err = helper.script [[
+      local lub = require "lubdub"
+      local hearts = lub.chan()
+      local verdict = "sleepy"
+      local function ward(out, options, fate)
+        local h = require "lubdub".heart(options)
+        out:send(h)
+        out:recv()
+        fate(h)
+      end
+      local function open(name, policy, fate)
+        local go = lub.chan()
+        lub.spawn(ward, go, { name = name, policy = policy, interval = 0.002 }, fate)
+        local h = go:recv()
+        return h, h:verdicts(), go
+      end
+      local function never_ends() return ("a"):rep(40):find(("a?"):rep(40) .. ("a"):rep(40)) end
+      local stuck, of_stuck, begin = open("stuck", function(s)
+        return s.unit and never_ends() and "odd" or "alive", 0.001
+      end, function(h) h:unit(1) while true do end end)
+      local _, of_worn, fail = open("worn", function() return "alive" end, function(h)
+        h:fail "worn out"
+        os.execute "sleep 0.1" -- in which it shows no traceback, and no verdict is told
+      end)
+      local _, of_good, sleep = open("good", function(s) return s.unit and s.unit_age > 0.1 and verdict or "alive", 0.01 end,
+        function(h) h:unit(2) require "lubdub".sleep(1000) end)
+      fail:send(true)
+      begin:send(true)
+      sleep:send(true)
+      for _, verdicts in ipairs { of_worn, of_good, of_stuck } do
+        local v = verdicts:recv(20)
+        print(v.heart, v.verdict)
+      end
+      os.exit(0)]]
+    assert.equals("worn\tdead\ngood\tsleepy\nstuck\tdead\n", out)
+    assert.equals(0, code)
+    assert.matches("heart 'stuck': its script has failed, .*running for a second, perhaps inside a C call", err)
+    assert.is_nil(err:match "'good'")
+  end)
+
   -- Its traceback was still awaited when the script ended, so that the command did not say who had died.
   it("a death that was announced is told before the command ends", function()
     local code, _, err = helper.script [[

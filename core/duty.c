@@ -1,0 +1,134 @@
+/* duty.c - see duty.h. */
+#include "duty.h"
+
+#include "judge.h"
+
+enum {
+  PATIENCE_NS = 250000000, /* between two looks */
+  LOOKS = 4,               /* at the same question, before its asker is stuck */
+};
+
+/* ---- patience ------------------------------------------------------------------------------------------------ */
+
+/* A look that comes late tells nothing: everything may have stood meanwhile. */
+static void look(lub_timer *t, int64_t due_ns, int64_t now_ns) {
+  lub_duty *d = lub_container(t, lub_duty, patience);
+  lub_judge *j = lub_container(d, lub_judge, duty);
+  pthread_mutex_lock(&j->lock);
+  bool same = d->asked && d->questions == d->seen;
+  d->looks = same ? d->looks + (now_ns - due_ns < PATIENCE_NS / 2) : 0;
+  d->seen = d->questions;
+  d->stuck = d->looks == LOOKS;
+  d->minded = d->asked && !d->stuck;
+  if (d->stuck) atomic_store(&j->engine->judge_is_due, true);
+  if (d->minded) lub_timer_again(&j->engine->timers, t, now_ns + PATIENCE_NS);
+  pthread_mutex_unlock(&j->lock);
+}
+
+static bool wakes_nobody(lub_timer *t) {
+  (void)t;
+  return false;
+}
+
+static const lub_timer_kind patience_kind = {.fire = look, .could_wake = wakes_nobody};
+
+static void mind(lub_judge *j) {
+  lub_engine *e = j->engine;
+  (void)lub_engine_start_timer(e, &j->duty.patience, lub_engine_now_ns(e) + PATIENCE_NS);
+}
+
+/* ---- serving ------------------------------------------------------------------------------------------------- */
+
+bool lub_duty_take(lub_judge *j) {
+  pthread_mutex_lock(&j->lock);
+  bool first = !j->duty.taken;
+  j->duty.taken = true;
+  pthread_mutex_unlock(&j->lock);
+  return first;
+}
+
+void lub_duty_give_back(lub_judge *j) {
+  pthread_mutex_lock(&j->lock);
+  j->duty.taken = false;
+  pthread_mutex_unlock(&j->lock);
+}
+
+lub_status lub_duty_serve(lub_judge *j, lub_worker *w, lub_relieve relieve) {
+  if (lub_timer_reserve(&j->engine->timers, &j->duty.patience, &patience_kind)) return LUB_NOMEM;
+  lub_object_ref(&w->obj);
+  pthread_mutex_lock(&j->lock);
+  j->duty.worker = w;
+  j->duty.relieve = relieve;
+  pthread_mutex_unlock(&j->lock);
+  return LUB_OK;
+}
+
+lub_heart *lub_duty_next(lub_judge *j, const lub_worker *w) {
+  lub_duty *d = &j->duty;
+  bool begins = false;
+  pthread_mutex_lock(&j->lock);
+  lub_heart *before = d->worker == w ? d->asked : NULL, *h = d->worker == w ? lub_docket_leave(&j->due) : NULL;
+  if (d->worker == w) d->asked = h;
+  if (h) {
+    lub_heart_ref(h);
+    d->questions++;
+    begins = !d->minded && j->engine->threads && j->engine->real_clock;
+    d->minded |= begins;
+  }
+  pthread_mutex_unlock(&j->lock);
+  if (before) lub_heart_drop(before);
+  if (begins) mind(j);
+  return h;
+}
+
+/* ---- relief -------------------------------------------------------------------------------------------------- */
+
+/* Takes the duty from w, or, if w is NULL, from who is stuck. Returns the worker, or NULL: it is not so; *asked: what it is at,
+ * or NULL. Their references are the caller's. */
+static lub_worker *dismiss(lub_judge *j, const lub_worker *w, lub_heart **asked) {
+  lub_duty *d = &j->duty;
+  lub_worker *served = NULL;
+  pthread_mutex_lock(&j->lock);
+  if (w ? d->worker == w : d->stuck) {
+    served = d->worker;
+    *asked = d->asked;
+    d->worker = NULL;
+    d->asked = NULL;
+  }
+  d->stuck = false;
+  pthread_mutex_unlock(&j->lock);
+  return served;
+}
+
+void lub_duty_desert(lub_judge *j, const lub_worker *w) {
+  lub_heart *asked = NULL;
+  lub_worker *served = dismiss(j, w, &asked);
+  if (!served) return;
+  if (asked) lub_heart_drop(asked);
+  lub_judge_lose(j, false);
+  lub_judge_log(j, "the judge's worker has ended: hearts are not judged until another is opened");
+  lub_worker_drop(served);
+  lub_duty_give_back(j);
+}
+
+void lub_duty_look(lub_judge *j) {
+  lub_heart *asked = NULL;
+  lub_worker *stuck = dismiss(j, NULL, &asked);
+  if (!stuck) return;
+  pthread_mutex_lock(&j->lock);
+  if (!asked->due_next) lub_docket_enter(&j->due, asked);
+  pthread_mutex_unlock(&j->lock);
+  lub_judge_lose(j, true);
+  j->duty.relieve(j, stuck, asked);
+  lub_heart_drop(asked);
+  lub_worker_drop(stuck);
+}
+
+void lub_duty_close(lub_judge *j) {
+  lub_duty *d = &j->duty;
+  lub_timer_forget(&j->engine->timers, &d->patience);
+  if (d->asked) lub_heart_drop(d->asked);
+  if (d->worker) lub_worker_drop(d->worker);
+  d->asked = NULL;
+  d->worker = NULL;
+}
