@@ -447,38 +447,59 @@ static void read_members(lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* A function or path at option `name`, with the options at name_opts; NULL without one, or for a number where that may
- * stand instead. */
-static lpolicy *option_script(lua_State *L, const char *name, const char *opts, bool or_number,
-                              lub_heart_options *wants) {
-  lpolicy *p = NULL;
-  int type = lua_getfield(L, 1, name), at = lua_gettop(L);
+/* ---- scripts of options: before the rest is read, since they may run for long ---- */
+
+/* Two: each takes five places of the stack, from SCRIPTS on: the option, its options, then what lub_policy_make pushes. */
+enum { SCRIPTS = OWN + 1, PLACES = 5 };
+
+static const char *const script_names[][2] = {{"policy", "policy_opts"}, {"interval", "interval_opts"}};
+
+static bool is_script(lua_State *L, int index) {
+  return lua_type(L, index) == LUA_TFUNCTION || lua_type(L, index) == LUA_TSTRING;
+}
+
+/* Pushes the n-th, and its options. Whether there is one: an interval may be a number. */
+static bool push_script(lua_State *L, lua_KContext n) {
+  const char *name = script_names[n][0], *opts = script_names[n][1];
+  lua_getfield(L, 1, name);
   if (lua_getfield(L, 1, opts) != LUA_TNIL && !lua_istable(L, -1)) bad_option(L, opts, "a table");
-  if (type == LUA_TFUNCTION || type == LUA_TSTRING) p = lub_policy_of(L, at, at + 1, name, wants);
-  else if (type != LUA_TNIL && !(or_number && type == LUA_TNUMBER)) {
+  if (is_script(L, -2)) return true;
+  if (!lua_isnil(L, -2) && (n == 0 || lua_type(L, -2) != LUA_TNUMBER)) {
     lua_pop(L, 1);
     bad_option(L, name, "a function or the path of a script");
   }
-  lua_settop(L, at - 1);
-  return p;
+  return false;
 }
 
-static void read_scripts(lua_State *L, lub_heart_options *o) {
-  lua_getfield(L, 1, "policy");
-  lua_getfield(L, 1, "policy_opts");
-  lua_getfield(L, 1, "interval_opts");
-  int type = lua_getfield(L, 1, "interval");
-  bool any = type == LUA_TFUNCTION || type == LUA_TSTRING || !lua_isnil(L, -2) || !lua_isnil(L, -3) ||
-             !lua_isnil(L, -4);
-  lua_pop(L, 4);
-  if (!any) return;
-  lheart *own = own_of(L, 0);
-  own->policy = option_script(L, "policy", "policy_opts", false, o);
-  own->pulse = option_script(L, "interval", "interval_opts", true, NULL);
+static int watch_heart(lua_State *L);
+
+/* n of them are made. */
+static int make_scripts(lua_State *L, int status, lua_KContext n) {
+  while (status == LUA_OK || status == LUA_YIELD) {
+    if (n == sizeof script_names / sizeof *script_names) return watch_heart(L);
+    int at = lua_gettop(L) + 1;
+    bool any = push_script(L, n++);
+    if (any) status = lub_policy_make(L, at, at + 1, n, make_scripts);
+    else lua_settop(L, at + PLACES - 1);
+  }
+  return lub_policy_unmade(L, script_names[n - 1][0]);
 }
+
+static lpolicy *script_of(lua_State *L, int n, lub_heart_options *wants) {
+  int at = SCRIPTS + n * PLACES;
+  return is_script(L, at) ? lub_policy_of(L, at + 2, at + 1, script_names[n][0], wants) : NULL;
+}
+
+static void take_scripts(lua_State *L, lub_heart_options *o) {
+  if (!is_script(L, SCRIPTS) && !is_script(L, SCRIPTS + PLACES)) return;
+  lheart *own = own_of(L, 0);
+  own->policy = script_of(L, 0, o);
+  own->pulse = script_of(L, 1, NULL);
+}
+
+/* ---- opening ---- */
 
 static void read_options(lua_State *L, lub_heart_options *o) {
-  check_names(L);
   if (lua_getfield(L, 1, "name") != LUA_TNIL && lua_type(L, -1) != LUA_TSTRING)
     bad_option(L, "name", "a string");
   o->name = lua_tostring(L, -1); /* the table holds it */
@@ -489,7 +510,7 @@ static void read_options(lua_State *L, lub_heart_options *o) {
   o->limit = option_span(L, "limit");
   o->startup = option_span(L, "startup");
   read_members(L);
-  read_scripts(L, o);
+  take_scripts(L, o);
   double estimate = option_span(L, "estimate");
   if (estimate > 0) o->estimate = estimate;
   read_window(L, o);
@@ -509,19 +530,25 @@ static lub_status hang(lub_heart *h, lheart *own) {
 
 /* lub.heart{name=, interval=, policy=, ...} -> the calling fiber's heart, watched from now on */
 static int new_heart(lua_State *L) {
-  lworker *lw = lub_lworker(L);
-  lfiber *f = lw->running;
-  char fiber[64];
   int64_t deadline = 0;
+  lworker *lw = lub_lworker(L);
   (void)lub_may_wait(L, lw, &deadline); /* a killed fiber starts nothing */
-  if (f == &lw->nobody) return luaL_error(L, "heart: the worker ends");
+  if (lw->running == &lw->nobody) return luaL_error(L, "heart: the worker ends");
   if (lua_isnoneornil(L, 1)) {
     lua_settop(L, 0);
     lua_newtable(L);
   }
   if (!lua_istable(L, 1)) lub_arg_error(L, "heart", 1, "a table of options");
   lub_check_surplus(L, 1, "heart");
+  check_names(L);
   lua_settop(L, OWN);
+  return make_scripts(L, LUA_OK, 0);
+}
+
+static int watch_heart(lua_State *L) {
+  lworker *lw = lub_lworker(L);
+  lfiber *f = lw->running;
+  char fiber[64];
   lub_heart_options o = {0};
   read_options(L, &o);
   if (!o.name) {
@@ -561,10 +588,11 @@ static int make_judged(lua_State *L) {
   lua_replace(L, 2);
   if (!lua_isnil(L, 2) && !lua_istable(L, 2))
     luaL_error(L, "policy_opts: expected a table, got %s", luaL_typename(L, 2));
+  if (lub_policy_make(L, 1, 2, 0, NULL)) (void)lub_policy_unmade(L, "policy");
   lub_start_judge(L, lw);
   a->own = make_own(L, 0);
   lub_heart_options wants = {0};
-  a->own->policy = lub_policy_of(L, 1, 2, "policy", &wants);
+  a->own->policy = lub_policy_of(L, 3, 2, "policy", &wants);
   if (!a->o.window) a->o.window = wants.window;
   if (!(a->o.estimate > 0)) a->o.estimate = wants.estimate;
   return 0;

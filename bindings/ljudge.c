@@ -311,11 +311,10 @@ static int judge_on(lua_State *L, int s, lua_KContext ctx) {
       ask(L, lw, h);
       lub_heart_drop(h);
     } while (++n < BATCH && !is_long(lw, began_ns));
+    if (n > 0 && !atomic_load(&lw->core->killed)) lub_judge_settle(j, true, tell, L); /* else the next does */
     lub_value v;
     int64_t deadline = LUB_NEVER;
-    bool ends = lub_may_wait(L, lw, &deadline) != LUB_OK; /* a kill does not come back: another settles */
-    if (n > 0) lub_judge_settle(j, true, tell, L);
-    if (ends) return 0;
+    if (lub_may_wait(L, lw, &deadline)) return 0;
     if (lub_worker_has_ready(lw->core)) { /* they tell verdicts */
       lub_fiber_ready(f);
       return lub_park(L, lw, 0, judge_on);

@@ -408,10 +408,15 @@ typedef struct lheart { /* what the binding hangs on a heart; owned by it */
   uint32_t nmembers;
   lub_heart *members[]; /* a reference each */
 } lheart;
-/* The function, or the script that makes one with the options at `opts`, at `index`; the caller gets a reference, and is
- * one more heart that has it, until lub_policy_leave.
+/* Pushes three values for the function, or the path of a script, at `index`, with options at `opts`; unless there is such a
+ * policy already, its script is run, in a call that can yield: as lua_pcallk, with k and ctx. Raises. */
+int lub_policy_make(lua_State *L, int index, int opts, lua_KContext ctx, lua_KFunction k);
+/* It was not LUA_OK: raises the error on top, of the script of the option `what`. */
+int lub_policy_unmade(lua_State *L, const char *what);
+/* The policy of the three values from `made` on; the caller gets a reference, and is one more heart that has it, until
+ * lub_policy_leave.
  * `wants`: where what a policy script wants to know goes (its second result), or NULL. Raises. */
-lpolicy *lub_policy_of(lua_State *L, int index, int opts, const char *what, lub_heart_options *wants);
+lpolicy *lub_policy_of(lua_State *L, int made, int opts, const char *what, lub_heart_options *wants);
 void lub_policy_drop(lpolicy *p);
 /* A heart that had it is closed: it asks no more, but for what has begun. Any thread. */
 void lub_policy_leave(lpolicy *p);

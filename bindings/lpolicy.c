@@ -115,27 +115,31 @@ static void make_room(lua_State *L, int cache) {
 
 /* ---- where a heart is opened ------------------------------------------------------------------------------- */
 
-/* As lua_call; an error gets the position of who opens the heart. */
-static void call_script(lua_State *L, int nargs, int nresults, const char *what) {
-  if (lua_pcall(L, nargs, nresults, 0) == LUA_OK) return;
-  if (lua_type(L, -1) == LUA_TSTRING) luaL_error(L, "heart: %s: %s", what, lua_tostring(L, -1));
-  (void)lua_error(L);
+static int check_made(lua_State *L, int s, lua_KContext ctx) {
+  (void)s;
+  (void)ctx;
+  if (lua_type(L, 3) != LUA_TFUNCTION)
+    luaL_error(L, "%s: expected a function of the heart's snapshot, got %s", lua_tostring(L, 1),
+               luaL_typename(L, 3));
+  return 2;
 }
 
-/* Runs the script at `index` with the table at `opts`; pushes the function that it makes and what that wants. */
-static void run_script(lua_State *L, int index, int opts, const char *what) {
-  const char *path = lua_tostring(L, index);
-  if (luaL_loadfilex(L, path, "t")) luaL_error(L, "heart: %s: %s", what, lua_tostring(L, -1));
-  call_script(L, 0, 1, what);
-  if (lua_type(L, -1) != LUA_TFUNCTION)
-    luaL_error(L, "heart: %s: %s: expected a script that returns a function of its options, got %s", what,
-               path, luaL_typename(L, -1));
-  if (lua_isnil(L, opts)) lua_newtable(L);
-  else lua_pushvalue(L, opts);
-  call_script(L, 1, 2, what);
-  if (lua_type(L, -2) != LUA_TFUNCTION)
-    luaL_error(L, "heart: %s: %s: expected a function of the heart's snapshot, got %s", what, path,
-               luaL_typename(L, -2));
+static int call_maker(lua_State *L, int s, lua_KContext ctx) {
+  (void)s;
+  if (lua_type(L, 3) != LUA_TFUNCTION)
+    luaL_error(L, "%s: expected a script that returns a function of its options, got %s", lua_tostring(L, 1),
+               luaL_typename(L, 3));
+  if (lua_isnil(L, 2)) lua_newtable(L);
+  else lua_pushvalue(L, 2);
+  lua_callk(L, 1, 2, ctx, check_made);
+  return check_made(L, LUA_OK, ctx);
+}
+
+/* (path, options or nil) -> the function that the script makes, what that wants. What it does may last. */
+static int run_script(lua_State *L) {
+  if (luaL_loadfilex(L, lua_tostring(L, 1), "t")) return lua_error(L);
+  lua_callk(L, 0, 1, 0, call_maker);
+  return call_maker(L, LUA_OK, 0);
 }
 
 static double wanted(lua_State *L, const char *name) {
@@ -188,23 +192,48 @@ static void push_key(lua_State *L, int index, int opts) {
   lua_remove(L, -2);
 }
 
-lpolicy *lub_policy_of(lua_State *L, int index, int opts, const char *what, lub_heart_options *wants) {
+int lub_policy_make(lua_State *L, int index, int opts, lua_KContext ctx, lua_KFunction k) {
+  luaL_checkstack(L, 12, NULL);
+  push_key(L, index, opts);
+  push_cache(L);
+  lua_pushvalue(L, -2);
+  bool there = lua_rawget(L, -2) != LUA_TNIL;
+  lua_pop(L, 2);
+  if (there || lua_type(L, index) == LUA_TFUNCTION) {
+    lua_pushvalue(L, index);
+    lua_pushnil(L);
+    return LUA_OK;
+  }
+  lua_pushcfunction(L, run_script);
+  lua_pushvalue(L, index);
+  lua_pushvalue(L, opts);
+  return lua_pcallk(L, 2, 2, 0, ctx, k);
+}
+
+int lub_policy_unmade(lua_State *L, const char *what) {
+  if (lua_type(L, -1) != LUA_TSTRING) return lua_error(L);
+  return luaL_error(L, "heart: %s: %s", what, lua_tostring(L, -1));
+}
+
+lpolicy *lub_policy_of(lua_State *L, int made, int opts, const char *what, lub_heart_options *wants) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 12, NULL);
   push_cache(L);
-  push_key(L, index, opts);
-  lua_pushvalue(L, -1);
+  lua_pushvalue(L, made);
   lpolicy *p = lua_rawget(L, top + 1) == LUA_TUSERDATA ? *(lpolicy **)lua_touserdata(L, -1) : NULL;
   if (!p || !take_up(p)) {
-    if (lua_type(L, index) == LUA_TFUNCTION) {
-      lua_pushvalue(L, index);
-      lua_pushnil(L);
-    } else {
-      run_script(L, index, opts, what);
+    lua_pushvalue(L, made + 1);
+    lua_pushvalue(L, made + 2);
+    if (lua_type(L, -2) == LUA_TSTRING) { /* it was there, but others have let go of it meanwhile */
+      lua_settop(L, top + 1);
+      lua_pushcfunction(L, run_script);
+      lua_pushvalue(L, made + 1);
+      lua_pushvalue(L, opts);
+      if (lua_pcall(L, 2, 2, 0)) (void)lub_policy_unmade(L, what);
     }
     p = make_policy(L);
     make_room(L, top + 1);
-    lua_pushvalue(L, top + 2);
+    lua_pushvalue(L, made);
     lua_pushvalue(L, -2);
     lua_rawset(L, top + 1);
   }

@@ -5,7 +5,7 @@
 
 enum {
   PATIENCE_NS = 250000000, /* between two looks */
-  LOOKS = 4,               /* at the same question, before its asker is stuck */
+  LOOKS = 8,               /* at the same question, before its asker is stuck */
 };
 
 /* ---- patience ------------------------------------------------------------------------------------------------ */

@@ -714,6 +714,22 @@ describe("in real time", function()
     assert.matches("the judge's worker has ended", err)
   end)
 
+  -- It was run in a call that could not yield: its worker stood still.
+  it("a script that does not come to an end when it is read holds up nobody, and can be killed", function()
+    for _, text in ipairs { "while true do end", "return function() while true do end end" } do
+      for _, option in ipairs { "policy", "interval" } do
+        local w = lub.spawn(function(options)
+          local inner = require "lubdub"
+          local f = inner.go(function() inner.heart(options) end)
+          inner.sleep(0.02)
+          f:kill()
+          return f:join()
+        end, { [option] = helper.file(text) })
+        assert.same({ nil, "killed" }, { helper.join(w) })
+      end
+    end
+  end)
+
   -- Nobody was judged any more, and nothing said so.
   it("a script that does not return gives its place up, and others are asked by the next judge", function()
     local code, out, err = helper.script [[
