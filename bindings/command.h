@@ -8,6 +8,7 @@
 enum { FINE, SCRIPT_FAILED, USAGE, HEART_DIED, DEADLOCK, TIMED_OUT = 124, SIGNALLED = 128 };
 #define LINGER 2.0 /* seconds that an ending script's workers get for their close handlers */
 #define HEED 2     /* seconds, in which what was cancelled may end by itself */
+#define STUCK 5    /* ... of real time, after which a sim is ended that does not look at its signals */
 
 /* The one script that runs. */
 typedef struct command {

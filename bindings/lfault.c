@@ -395,7 +395,10 @@ void lub_end_faults(lworker *body, lfaults *f) {
   lub_free(f->mem, f);
 }
 
+
 /* ---- invariants ------------------------------------------------------------------------------------------------------ */
+
+enum { INSTRUCTIONS = 100000000 }; /* of all that are checked at one time: a second, or less */
 
 /* always(fn): fn is called whenever nobody can run; what it raises ends the run */
 static int always(lua_State *L) {
@@ -435,15 +438,13 @@ bool lub_invariants_hold(const lfaults *f, lworker *body) {
   if (!lua_checkstack(L, 8)) return true;
   lub_here = body;
   body->running = body->main;
-  body->judging = true;
   lub_go_on_in(body, L);
   lua_pushcfunction(L, keep_error);
   lua_pushcfunction(L, check_all);
-  bool hold = lua_pcall(L, 0, 0, -2) == LUA_OK;
+  bool hold = lub_judged_call(L, body, 0, 0, -2, INSTRUCTIONS) == LUA_OK;
   lua_pop(L, hold ? 1 : 2);
   if (!hold) lub_lworker_fail(body, "always: not enough memory"); /* unless the handler could say more */
   lub_go_on_in(body, innermost);
-  body->judging = false;
   body->running = running;
   lub_here = here;
   return hold;

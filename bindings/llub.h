@@ -119,6 +119,7 @@ typedef struct lworker {
   int64_t closing_ns;     /* when the last close from outside began */
   uint64_t questions;     /* to scripts of hearts that are over */
   uint64_t sliced;        /* the step of its sim in which a fiber was seen computing */
+  int budget;             /* instructions that a policy or an invariant has */
   int depth;              /* of fibers that drive siblings */
   int anchors, handles, fiber_type, chan_type; /* references in the registry */
   int reasons[LUB_STATUSES];                   /* ... of their texts, once they were asked for */
@@ -274,6 +275,8 @@ static inline bool lub_can_yield(lua_State *L, const lworker *lw) {
   return lw->chain_ok && L == lw->innermost && lua_isyieldable(L);
 }
 void lub_arm_kill(lua_State *L, lworker *lw);
+/* lua_pcall of a policy or an invariant, which may not wait, and has so many instructions. */
+int lub_judged_call(lua_State *L, lworker *lw, int nargs, int nresults, int handler, int instructions);
 int lub_open_coroutines(lua_State *L);
 void lub_replace_coroutines(lua_State *L);
 

@@ -270,12 +270,6 @@ void lub_end_policies(lua_State *L) {
 
 /* ---- where it is asked ----------------------------------------------------------------------------------------- */
 
-static void out_of_budget(lua_State *L, lua_Debug *ar) {
-  (void)ar;
-  lua_sethook(L, out_of_budget, LUA_MASKCOUNT, 1); /* again, so that no pcall stops it */
-  luaL_error(L, "it ran for more than %d instructions", INSTRUCTIONS);
-}
-
 static int traceback(lua_State *L) {
   luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
   return 1;
@@ -336,13 +330,9 @@ bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nre
     lua_pushvalue(L, base);
     size_t limit = lw->memory_limit;
     lw->memory_limit = lw->memory + MEMORY;
-    lw->judging = true;
     atomic_store(&p->asked, true);
-    lua_sethook(L, out_of_budget, LUA_MASKCOUNT, INSTRUCTIONS);
-    status = lua_pcall(L, 1, nresults, base + 1);
-    lua_sethook(L, NULL, 0, 0);
+    status = lub_judged_call(L, lw, 1, nresults, base + 1, INSTRUCTIONS);
     atomic_store(&p->asked, false);
-    lw->judging = false;
     lw->memory_limit = limit;
   }
   lub_end_snapshots(lw);

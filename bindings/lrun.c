@@ -159,6 +159,16 @@ static void raise_past_handlers(lua_State *L, lworker *lw) {
   luaL_error(L, "killed");
 }
 
+/* The running fiber is killed, or `ends`, inside a sort or the like: that unwinds as an error, again at every instruction, so
+ * that no pcall stops it, up to where Lua can yield. */
+static void end_inside(lua_State *L, lworker *lw, bool ends) {
+  lfiber *f = lw->running;
+  f->kill = f->kill || ends;
+  if (!f->kill) return;
+  lub_arm_kill(L, lw);
+  raise_past_handlers(L, lw);
+}
+
 static void leave_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   lworker *lw = lub_lworker(L);
@@ -179,11 +189,8 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   bool makes_way = slice == LUB_SLICE_IS_OVER || slice == LUB_SLICE_IS_LENT;
   if (!f->kill && !makes_way) return;
   if (!lub_can_yield(L, lw)) {
-    /* inside a sort or the like. Somebody else serves the others; a kill unwinds as an error, again at every
-     * instruction, so that no pcall stops it, up to where Lua can yield */
-    if (!f->kill) return;
-    lub_arm_kill(L, lw);
-    raise_past_handlers(L, lw);
+    end_inside(L, lw, false); /* else somebody serves the others */
+    return;
   }
   if (!lua_checkstack(L, 2)) return;
   if (!f->kill) lub_fiber_preempted(&f->core); /* a killed one is closed as soon as it is out */
@@ -207,7 +214,12 @@ static void slice_hook(lua_State *L, lua_Debug *ar) {
     lub_arm_kill(L, lw);
     raise_past_handlers(L, lw);
   }
-  if (f->closing || !lub_can_yield(L, lw) || !lua_checkstack(L, 2)) return;
+  if (f->closing) return;
+  if (!lub_can_yield(L, lw)) {
+    end_inside(L, lw, !lub_sim_may_drive(lw) || is_fenced(lw));
+    return;
+  }
+  if (!lua_checkstack(L, 2)) return;
   lub_fiber_preempted(&f->core);
   lw->held = lw->forced = true;
   lua_yield(L, 0);
@@ -262,6 +274,24 @@ static inline void arm_for_request(lworker *lw, lua_State *co) {
   lw->innermost = NULL; /* no signal comes between */
   arm_hook(lw, co);
   lw->innermost = co;
+}
+
+static void out_of_budget(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, out_of_budget, LUA_MASKCOUNT, 1); /* again, so that no pcall stops it */
+  luaL_error(L, "it ran for more than %d instructions", lub_lworker(L)->budget);
+}
+
+int lub_judged_call(lua_State *L, lworker *lw, int nargs, int nresults, int handler, int instructions) {
+  lua_Hook hook = lua_gethook(L);
+  int mask = lua_gethookmask(L), count = lua_gethookcount(L);
+  lw->judging = true;
+  lw->budget = instructions;
+  lua_sethook(L, out_of_budget, LUA_MASKCOUNT, instructions);
+  int status = lua_pcall(L, nargs, nresults, handler);
+  lua_sethook(L, hook, mask, count);
+  lw->judging = false;
+  return status;
 }
 
 static void on_signal(int sig) {

@@ -33,6 +33,15 @@ static void on_signal(int sig) {
   if (sig == SIGQUIT) atomic_store(&lub_command.report_wanted, true);
   else if (!atomic_compare_exchange_strong(&lub_command.interrupt, &none, sig)) _exit(SIGNALLED + sig);
   if (served) (void)sem_post(&signalled);
+  else if (sig != SIGQUIT) (void)alarm(STUCK);
+}
+
+/* Where nobody serves signals, they are looked at between turns. A finalizer or a C function may keep the turn. */
+static void on_alarm(int sig) {
+  static const char text[] = "lubdub: what was interrupted does not stop: it is inside a finalizer, or in C\n";
+  (void)sig;
+  if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(SCRIPT_FAILED);
+  _exit(SIGNALLED + atomic_load(&lub_command.interrupt));
 }
 
 static void cancel(lub_worker *w, void *ud) {
@@ -79,6 +88,8 @@ bool lub_handle_signals(bool serve) {
   if (serve && (sem_init(&signalled, 0, 0) || pthread_create(&server, NULL, serve_signals, NULL)))
     return false;
   for (size_t i = 0; i < sizeof handled / sizeof *handled; i++) sigaction(handled[i], &act, NULL);
+  act.sa_handler = on_alarm;
+  if (!serve) sigaction(SIGALRM, &act, NULL);
   return true;
 }
 

@@ -555,6 +555,13 @@ describe("eventually", function()
 end)
 
 describe("always", function()
+  it("ends the run when it does not come to an end itself", function()
+    fails("error", "it ran for more than 100000000 instructions", function()
+      fault.always(function() while true do pcall(function() while true do end end) end end)
+      lub.sleep(1)
+    end)
+  end)
+
   it("may not wait, and leaves alone what the body waits for", function()
     local refused = 0
     run(function()

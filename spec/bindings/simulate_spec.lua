@@ -169,14 +169,28 @@ describe("lubdub sim", function()
     assert.equals(out, again)
   end)
 
+  -- Inside a comparator and the like it looked at no signal.
   it("kills who does not heed SIGINT", function()
-    local path = helper.file [[
-      io.popen("kill -INT " .. io.open "/proc/self/stat":read "n"):close()
-      while true do pcall(function() while true do end end) end
-    ]]
-    local code = shell(("timeout -s KILL 100 %s sim %s"):format(helper.command, path))
-    os.remove(path)
-    assert.equals(130, code)
+    for _, text in ipairs {
+      "while true do pcall(loop) end",
+      "table.sort({ 1, 2 }, function() while true do pcall(loop) end end)",
+      "print(setmetatable({}, { __tostring = loop }))",
+      "setmetatable({}, { __gc = loop }) collectgarbage()",
+    } do
+      local path = helper.file([[
+        local function loop() while true do end end
+        io.popen("kill -INT " .. io.open "/proc/self/stat":read "n"):close()
+      ]] .. text)
+      local code = shell(("timeout -s KILL 100 %s sim %s"):format(helper.command, path))
+      os.remove(path)
+      assert.equals(130, code, text)
+    end
+  end)
+
+  it("ends a script that computes for too long where Lua cannot yield", function()
+    local code, _, err = sim("table.sort({ 1, 2 }, function() while true do end end)", "--time 1")
+    assert.equals(124, code)
+    assert.matches("still runs after 1 s", err)
   end)
 
   it("heals a stuck ward", function()
