@@ -6,6 +6,7 @@
  * tell the difference (pairs, next, rawget, rawset, getmetatable, setmetatable; package, debug; require) opens the rest
  * first, and the metatables go. Functions that are wrapped here end in Lua's own, called in the same frame: so their
  * errors name them, and the line of their caller. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -359,6 +360,26 @@ static int base_dofile(lua_State *L) {
   return dofile_continue(L, 0, 0);
 }
 
+/* Lua's own, but that a line is written as one: other workers print too. */
+static int base_print(lua_State *L) {
+  int n = lua_gettop(L);
+  for (int i = 1; i <= n; i++) {
+    (void)luaL_tolstring(L, i, NULL);
+    lua_replace(L, i);
+  }
+  flockfile(stdout);
+  for (int i = 1; i <= n; i++) {
+    size_t nbytes;
+    const char *text = lua_tolstring(L, i, &nbytes);
+    if (i > 1) (void)putc_unlocked('\t', stdout);
+    (void)fwrite(text, 1, nbytes, stdout);
+  }
+  (void)putc_unlocked('\n', stdout);
+  (void)fflush(stdout);
+  funlockfile(stdout);
+  return 0;
+}
+
 /* ---- a new state ------------------------------------------------------------------------------------------------- */
 
 /* Puts fn in the place of the function `name` of the table on top, and returns that. */
@@ -385,6 +406,7 @@ static int fill_globals(lua_State *L) {
   lw->base.loadfile = replace(L, "loadfile", base_loadfile);
   (void)replace(L, "pairs", base_pairs);
   (void)replace(L, "dofile", base_dofile);
+  (void)replace(L, "print", base_print);
   lua_pushnil(L);
   lua_pushcclosure(L, base_require, 1);
   lua_pushvalue(L, -1);

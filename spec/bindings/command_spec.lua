@@ -46,6 +46,22 @@ end
 ]]
 
 describe("lubdub run", function()
+  -- Each argument was written by itself.
+  it("prints a line as one, whatever other workers print", function()
+    local _, out = helper.script [[
+      local lub = require "lubdub"
+      local workers = {}
+      for i = 1, 4 do
+        workers[i] = lub.spawn(function() for n = 1, 5000 do print(("x"):rep(20), n, true, nil) end end)
+      end
+      for _, w in ipairs(workers) do w:join() end]]
+    local whole = 0
+    for line in out:gmatch "[^\n]*\n" do
+      if line:find("^x+\t%d+\ttrue\tnil\n$") then whole = whole + 1 end
+    end
+    assert.equals(20000, whole)
+  end)
+
   it("runs a script and ends with 0", function()
     local code, out, err = script "print 'hello'"
     assert.equals(0, code)
