@@ -309,8 +309,8 @@ void lub_policy_give_up(lpolicy *p, lub_heart *h) {
   if (!atomic_load(&p->asked)) return;
   atomic_store(&p->failed, true);
   (void)snprintf(text, sizeof text,
-                 "heart '%s': its script has failed, the built-in policy takes its place: it has been running for a "
-                 "second, perhaps inside a C call",
+                 "heart '%s': its script has failed, the built-in policy takes its place: it has been running for 2 "
+                 "seconds, perhaps inside a C call",
                  lub_heart_name(h));
   lub_judge_log(h->engine->judge, text);
 }

@@ -65,16 +65,16 @@ lub_status lub_duty_serve(lub_judge *j, lub_worker *w, lub_relieve relieve) {
 
 lub_heart *lub_duty_next(lub_judge *j, const lub_worker *w) {
   lub_duty *d = &j->duty;
-  bool begins = false;
+  lub_heart *before = NULL, *h = NULL;
   pthread_mutex_lock(&j->lock);
-  lub_heart *before = d->worker == w ? d->asked : NULL, *h = d->worker == w ? lub_docket_leave(&j->due) : NULL;
-  if (d->worker == w) d->asked = h;
-  if (h) {
-    lub_heart_ref(h);
-    d->questions++;
-    begins = !d->minded && j->engine->threads && j->engine->real_clock;
-    d->minded |= begins;
+  if (d->worker == w) {
+    before = d->asked;
+    h = d->asked = lub_docket_leave(&j->due);
   }
+  bool begins = h && !d->minded && j->engine->threads && j->engine->real_clock;
+  if (h) lub_heart_ref(h);
+  d->questions += h != NULL;
+  d->minded |= begins;
   pthread_mutex_unlock(&j->lock);
   if (before) lub_heart_drop(before);
   if (begins) mind(j);

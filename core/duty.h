@@ -1,6 +1,6 @@
 /* duty.h - the worker that asks the scripts of hearts, the binding's, and its relief. There is one at a time. A script that
  * computes in Lua can be stopped, one that sits in a C call cannot: its asker would be stuck, and all hearts with it. So a
- * timer looks whether it is at the same question for a second (the timer runs only while there are any). Then another is
+ * timer looks whether it is at the same question for 2 seconds (the timer runs only while there are any). Then another is
  * started, which goes on with what the first has left; what it had been about to tell is asked anew.
  * Not in an engine that its host steps, whose only thread is the asker's own, nor in a sim.
  * All are for any thread. Floor 5. Part of judge. */

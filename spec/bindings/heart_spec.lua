@@ -768,7 +768,7 @@ describe("in real time", function()
       os.exit(0)]]
     assert.equals("worn\tdead\ngood\tsleepy\nstuck\tdead\n", out)
     assert.equals(0, code)
-    assert.matches("heart 'stuck': its script has failed, .*running for a second, perhaps inside a C call", err)
+    assert.matches("heart 'stuck': its script has failed, .*running for 2 seconds, perhaps inside a C call", err)
     assert.is_nil(err:match "'good'")
   end)
 
