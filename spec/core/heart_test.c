@@ -435,8 +435,59 @@ static void out_of_memory(void) {
   CHECK("every allocation of a heart that fails is told", told >= 4 && whole);
 }
 
+static void tell_script(lub_heart *h, const lub_verdict *v, bool watched, void *ud) {
+  (void)watched;
+  (void)snprintf(ud, 64, "%s: %s", v->h.name, v->verdict);
+  lub_judge_told(h);
+}
+
+/* A host's heart is judged by who runs the timers: he took what a script had said of another, and told only the host. */
+static void scripts(void) {
+  scene s;
+  char told[64] = "";
+  lub_heart_options o = {.name = "scripted", .interval = 0.5};
+  lub_heart *h;
+  open_scene(&s, true);
+  if (lub_heart_make(s.e, &o, &h)) abort();
+  h->scripted = true;
+  CHECK("a heart that a script judges", lub_heart_start(h, NULL) == LUB_OK);
+  lub_judge *j = lub_judge_of(s.e);
+  lub_worker *w, *other;
+  if (lub_worker_open(s.e, "judge", false, &w) || lub_worker_open(s.e, "other", false, &other)) abort();
+  CHECK("who asks", lub_duty_take(j) && !lub_duty_take(j) && lub_duty_serve(j, w, NULL) == LUB_OK);
+  pass(&s, 1500);
+  lub_heart *host = open_heart(&s, (lub_heart_options){.name = "host", .interval = 0.1, .limit = 0.1});
+  bool misses = !lub_judge_next(j, other);
+  lub_heart *next = lub_judge_next(j, w);
+  CHECK("it is due for the one who serves", misses && next == h);
+  lub_snapshot at;
+  lub_judge_look(h, &at);
+  lub_judge_hear(h, &at, "late", LUB_FOREVER, NAN);
+  pass(&s, 300);
+  CHECK("the host's dies meanwhile", said(&s, "dead@1601 "));
+  lub_judge_settle(j, true, tell_script, told);
+  CHECK("what the script said is told by its asker", !strcmp(told, "scripted: late"));
+  lub_heart_drop(next);
+  CHECK("that was all", !lub_judge_next(j, w));
+  lub_duty_desert(j, other);
+  CHECK("only he can desert", !lub_duty_take(j));
+  lub_duty_desert(j, w);
+  CHECK("then another may serve", lub_duty_take(j) && strstr(s.logged, "judge's worker has ended"));
+  for (int i = 0; i < 2; i++) {
+    lub_worker *one = i ? other : w;
+    atomic_store(&one->joined, true);
+    lub_worker_end(one);
+    lub_worker_drop(one);
+    lub_worker_drop(one);
+  }
+  end_heart(host);
+  end_heart(h);
+  close_scene(&s);
+}
+
 int main(void) {
   fixed();
+  scripts();
   policies();
   beaten_meanwhile();
   names();
