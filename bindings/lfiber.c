@@ -158,7 +158,9 @@ static int fiber_kill(lua_State *L) {
 /* ---- looking at them ---------------------------------------------------------------------------------------------- */
 
 static int fiber_state(lua_State *L) {
-  lua_pushstring(L, lub_fiber_state(lub_lworker(L), lub_check_fiber(L, ":state")));
+  const lfiber *f = lub_check_fiber(L, ":state");
+  lub_check_surplus(L, 1, ":state");
+  lua_pushstring(L, lub_fiber_state(lub_lworker(L), f));
   return 1;
 }
 
@@ -168,12 +170,15 @@ static void push_name(lua_State *L, const lfiber *f) {
 }
 
 static int fiber_name(lua_State *L) {
-  push_name(L, lub_check_fiber(L, ":name"));
+  const lfiber *f = lub_check_fiber(L, ":name");
+  lub_check_surplus(L, 1, ":name");
+  push_name(L, f);
   return 1;
 }
 
 static int fiber_traceback(lua_State *L) {
   lfiber *f = lub_check_fiber(L, ":traceback");
+  lub_check_surplus(L, 1, ":traceback");
   if (!f->co) lua_pushliteral(L, "stack traceback:");
   else luaL_traceback(L, f->ended ? f->co : lub_innermost(f->co), NULL, f == lub_lworker(L)->running ? 1 : 0);
   return 1;

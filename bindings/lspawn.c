@@ -187,18 +187,24 @@ static int worker_kill(lua_State *L) {
 }
 
 static int worker_state(lua_State *L) {
-  lua_pushstring(L, lub_worker_state(lub_check_worker(L, ":state")));
+  lub_worker *w = lub_check_worker(L, ":state");
+  lub_check_surplus(L, 1, ":state");
+  lua_pushstring(L, lub_worker_state(w));
   return 1;
 }
 
 static int worker_name(lua_State *L) {
-  lua_pushstring(L, lub_check_worker(L, ":name")->name);
+  const lub_worker *w = lub_check_worker(L, ":name");
+  lub_check_surplus(L, 1, ":name");
+  lua_pushstring(L, w->name);
   return 1;
 }
 
 /* What its fibers do, as text. */
 static int worker_traceback(lua_State *L) {
-  return lub_worker_traceback(L, lub_check_worker(L, ":traceback"));
+  lub_worker *w = lub_check_worker(L, ":traceback");
+  lub_check_surplus(L, 1, ":traceback");
+  return lub_worker_traceback(L, w);
 }
 
 static int worker_tostring(lua_State *L) {
@@ -276,9 +282,10 @@ static int workers(lua_State *L) {
 /* lub.named(name) -> what the host published under this name, or nil */
 static int named(lua_State *L) {
   lub_value v;
-  const char *name = luaL_checkstring(L, 1);
-  if (lub_engine_lookup(lub_lworker(L)->core->engine, name, &v)) return 0;
-  lub_take(L, &v);
+  if (lua_type(L, 1) != LUA_TSTRING) lub_arg_error(L, "named", 1, "a name (a string)");
+  lub_check_surplus(L, 1, "named");
+  if (lub_engine_lookup(lub_lworker(L)->core->engine, lua_tostring(L, 1), &v)) lua_pushnil(L);
+  else lub_take(L, &v);
   return 1;
 }
 

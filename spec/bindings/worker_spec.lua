@@ -503,6 +503,29 @@ describe("worker handles", function()
   end)
 end)
 
+describe("named", function()
+  everywhere("gives nil for what no host has published", function()
+    same({ nil, n = 1 }, table.pack(lub.named "absent"))
+  end)
+
+  everywhere("refuses what is no name, and surplus arguments", function()
+    refused("named: argument 1: expected a name (a string), got nothing", lub.named)
+    refused("named: argument 1: expected a name (a string), got number 5", lub.named, 5)
+    refused("named: argument 2: expected no more arguments, got number 1", lub.named, "absent", 1)
+  end)
+end)
+
+describe("what looks at a fiber or worker", function()
+  everywhere("refuses surplus arguments", function()
+    for _, x in ipairs { lub.self(), lub.spawn(function() end) } do
+      for _, look in ipairs { "name", "state", "traceback" } do
+        refused(look .. ": argument 1: expected no more arguments, got number 1", x[look], x, 1)
+      end
+      same("string", type(x:name(nil)))
+    end
+  end)
+end)
+
 describe("dump", function()
   everywhere("lists workers and fibers, and what they wait for, in a file", function()
     local ready, path = lub.chan(), os.tmpname()
