@@ -64,7 +64,7 @@ static double check_probability(lua_State *L, int arg, const char *function) {
 
 static int64_t check_span(lua_State *L, int arg, const char *function) {
   double s = lub_check_seconds(L, arg, function);
-  if (!(s >= 0) || s > LONGEST) lub_arg_error(L, function, arg, "seconds (not negative, finite)");
+  if (!(s >= 0) || s > LONGEST) lub_arg_error(L, function, arg, "seconds (from 0 to 3e8)");
   return (int64_t)llround(s * 1e9);
 }
 

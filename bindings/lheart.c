@@ -290,7 +290,7 @@ static int heart_extend(lua_State *L) {
   lub_heart *h = lub_check_heart(L, ":extend");
   double s = lub_check_seconds(L, 2, ":extend"), granted;
   lub_check_surplus(L, 2, ":extend");
-  if (s < 0 || s > LONGEST) lub_arg_error(L, ":extend", 2, "seconds (not negative, finite)");
+  if (s < 0 || s > LONGEST) lub_arg_error(L, ":extend", 2, "seconds (from 0 to 3e8)");
   lub_status status = lub_heart_extend(h, s, &granted);
   if (status != LUB_OK) return push_done(L, status);
   lua_pushnumber(L, granted);
@@ -338,7 +338,7 @@ static double option_span(lua_State *L, const char *name) {
   if (lua_getfield(L, 1, name) != LUA_TNIL) {
     s = lua_tonumber(L, -1);
     if (lua_type(L, -1) != LUA_TNUMBER || !(s > 0) || s > LONGEST)
-      bad_option(L, name, "seconds (above 0, finite)");
+      bad_option(L, name, "seconds (above 0, at most 3e8)");
   }
   lua_pop(L, 1);
   return s;

@@ -64,10 +64,10 @@ static void ask_pulse(lua_State *L, lworker *lw, lub_heart *h, const lub_snapsho
   lub_push_snapshot(L, h, at);
   if (lub_policy_ask(L, lw, own->pulse, h, 1)) {
     double s = lua_tonumber(L, -1);
-    if (lua_type(L, -1) == LUA_TNUMBER && s > 0 && s < 3e8) lub_judge_set_interval(h, s);
+    if (lua_type(L, -1) == LUA_TNUMBER && s > 0 && s <= 3e8) lub_judge_set_interval(h, s);
     else
       lub_policy_refuse(L, lw, own->pulse, h,
-                        lua_pushfstring(L, "expected the seconds to the next pulse (above 0), got %s",
+                        lua_pushfstring(L, "expected the seconds to the next pulse (above 0, at most 3e8), got %s",
                                         plain(L, lua_gettop(L))));
   }
   lua_settop(L, top);

@@ -3,7 +3,7 @@
 
 #include "llub.h"
 
-#define NO_TEXT "spawn: the error of a module that the function needs is not a string"
+#define NO_TEXT "the error of a module that the function needs is not a string"
 
 lub_worker *lub_check_worker(lua_State *L, const char *function) {
   lub_worker **w = luaL_testudata(L, 1, LUB_WORKER_TYPE);
@@ -123,7 +123,7 @@ static int spawn(lua_State *L) {
   if (!lw && why.type == LUB_NIL) return luaL_error(L, "spawn: not enough memory for a worker");
   if (!lw) {
     lub_take(L, &why);
-    return lua_error(L);
+    return luaL_error(L, "spawn: %s", lua_tostring(L, -1));
   }
   lub_worker *w = lw->core;
   lub_value v = lub_of_object(&w->obj, UINT8_MAX);

@@ -36,7 +36,7 @@ static trial *at_time(lua_State *L, const char *function) {
   double s = lub_check_seconds(L, 2, function);
   int64_t ns = (int64_t)llround(s * 1e9) + 1; /* 0 is no time for a heart */
   if (!(s >= 0) || s > LONGEST || ns < t->now_ns)
-    lub_arg_error(L, function, 2, "a time that is not before the last");
+    lub_arg_error(L, function, 2, "a time that is not before the last, at most 3e8");
   t->now_ns = ns;
   return t;
 }

@@ -225,11 +225,12 @@ describe("a heart", function()
       assert.is_false(ok)
       assert.matches(text, why, 1, true)
     end
-    refused("heart: interval: expected seconds (above 0, finite), got 0", { interval = 0 })
-    refused("heart: interval: expected seconds (above 0, finite), got -1", { interval = -1 })
-    refused("heart: interval: expected seconds (above 0, finite), got ", { interval = 0 / 0 })
-    refused("heart: limit: expected seconds (above 0, finite), got inf", { limit = math.huge })
-    refused("heart: startup: expected seconds (above 0, finite), got x", { startup = "x" })
+    refused("heart: interval: expected seconds (above 0, at most 3e8), got 0", { interval = 0 })
+    refused("heart: interval: expected seconds (above 0, at most 3e8), got -1", { interval = -1 })
+    refused("heart: interval: expected seconds (above 0, at most 3e8), got ", { interval = 0 / 0 })
+    refused("heart: interval: expected seconds (above 0, at most 3e8), got 1e+308", { interval = 1e308 })
+    refused("heart: limit: expected seconds (above 0, at most 3e8), got inf", { limit = math.huge })
+    refused("heart: startup: expected seconds (above 0, at most 3e8), got x", { startup = "x" })
     refused("heart: window: expected a number of intervals (an integer from 0 to 2^20), got 1.5", { window = 1.5 })
     refused("heart: policy: expected a function or the path of a script", { policy = true })
     refused("heart: policy: expected a function or the path of a script, got 7", { policy = 7 })
@@ -359,8 +360,10 @@ describe("the judge", function()
     assert.equals(0, h:extend(1))
     h:beat()
     assert.equals(10, h:extend(11))
-    assert.has_error(function() h:extend(-1) end,
-      "extend: argument 1: expected seconds (not negative, finite), got number -1")
+    for _, bad in ipairs { -1, 1e9 } do
+      assert.has_error(function() h:extend(bad) end,
+        "extend: argument 1: expected seconds (from 0 to 3e8), got number " .. bad)
+    end
     h:close()
   end)
 

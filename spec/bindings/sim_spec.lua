@@ -230,7 +230,7 @@ describe("pass", function()
   end)
 
   it("refuses what is no time", function()
-    for _, bad in ipairs { -1, helper.nan, math.huge, -math.huge, "1", {} } do
+    for _, bad in ipairs { -1, helper.nan, math.huge, -math.huge, 1e308, "1", {} } do
       helper.refuses("pass", 1, bad, lub.pass, bad)
       sim.run(function() helper.refuses("pass", 1, bad, lub.pass, bad) end)
     end
@@ -511,9 +511,12 @@ describe("options", function()
       { "sim.run: seed: expected a whole number, not negative, got inf", { seed = math.huge } },
       { "sim.run: seed: expected a whole number, not negative, got 'x'", { seed = "x" } },
       { "sim.run: steps: expected a whole number above 0, got 0", { steps = 0 } },
-      { "sim.run: time: expected a finite number above 0, got inf", { time = math.huge } },
-      { "sim.run: time: expected a finite number above 0, got -1", { time = -1 } },
-      { "sim.run: stall: expected a finite number above 0, got 0", { stall = 0 } },
+      { "sim.run: time: expected seconds above 0, at most 9e9, got inf", { time = math.huge } },
+      { "sim.run: time: expected seconds above 0, at most 9e9, got 1e+20", { time = 1e20 } },
+      { "sim.run: time: expected seconds above 0, at most 9e9, got -1", { time = -1 } },
+      { "sim.run: stall: expected seconds above 0, at most 9e9, got 0", { stall = 0 } },
+      { "sim.run: guard: expected a finite number from 0, got -1", { guard = -1 } },
+      { "sim.run: faults: expected a boolean, got 5", { faults = 5 } },
       { "sim.run: sticky: expected a number between 0 and 1, got 2", { sticky = 2 } },
       { "sim.run: depth: expected a whole number above 0, got 0", { depth = 0 } },
       { "sim.run: depth: expected at most 16, got 17", { depth = 17 } },
@@ -644,7 +647,7 @@ describe("a sim in busted", function()
     local _, a = in_busted(failing, "LUBDUB_SEED=random")
     says(a, "LUBDUB_REPLAY=lub1:random:")
     _, text = in_busted([[it("x", lub.explore(function() end))]], "LUBDUB_RUNS=0")
-    says(text, "LUBDUB_RUNS: expected a whole number above 0, got '0'")
+    says(text, "LUBDUB_RUNS: expected a whole number from 1 to 2^63-1, got '0'")
     _, text = in_busted([[it("x", lub.explore(function() end))]], "LUBDUB_RUNS=7 LUBDUB_VERBOSE=1")
     says(text, "x: 7 runs (portfolio, seed ")
   end)

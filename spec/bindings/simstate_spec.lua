@@ -495,7 +495,7 @@ describe("a test that fails so", function()
 
   it("has options that are checked", function()
     for _, bad in ipairs { -1, "x", helper.nan, {} } do
-      assert.matches("guard: expected a finite number above 0", told({ guard = bad }, print))
+      assert.matches("guard: expected a finite number from 0", told({ guard = bad }, print))
     end
     sim.run({ guard = 0, strict = false }, function() end)
   end)

@@ -212,7 +212,8 @@ describe("lubdub sim", function()
   it("refuses what makes no sense", function()
     local cases = {
       [""] = "no script is named", ["--what x.lua"] = "unknown option '--what'", ["--seed x x.lua"] = "a whole number",
-      ["--seed"] = "a value is missing", ["--runs 0 x.lua"] = "a whole number above 0",
+      ["--seed 9223372036854775808 x.lua"] = "from 0 to 2^63-1, got '9223372036854775808'",
+      ["--seed"] = "a value is missing", ["--runs 0 x.lua"] = "a whole number from 1 to 2^63-1",
       ["--time -1 x.lua"] = "seconds above 0", ["--replay lub2:x x.lua"] = "a token",
       ["--runs 2 --trace t.json x.lua"] = "of one run", ["--runs 2 -"] = "can be read but once",
       ["--seed 1 --replay lub1:random:1:1:00000 x.lua"] = "the token says the seed",

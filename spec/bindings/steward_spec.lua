@@ -537,7 +537,17 @@ describe("a steward refuses", function()
       end
       if type(bad) == "number" then refused("pulse: expected", { start = start, pulse = bad }) end
     end
-    for _, bad in ipairs { -1, math.huge, helper.nan } do refused("grace: expected", { start = start, grace = bad }) end
+    for _, bad in ipairs { -1, math.huge, helper.nan } do
+      refused("grace: expected a finite number from 0, got ", { start = start, grace = bad })
+    end
+    for _, name in ipairs { "pulse", "limit", "startup", "estimate" } do
+      refused(name .. ": expected seconds above 0, at most 3e8, got 1e+308", { start = start, [name] = 1e308 })
+    end
+    refused("window: expected a whole number from 1 to 1048576", { start = start, window = 1 << 21 })
+    refused("capacity: expected a whole number from 0 to 2147483648", { start = start, capacity = -1 })
+    refused("capacity: expected a whole number from 0 to 2147483648", { start = start, capacity = 1 << 32 })
+    refused("events: expected a whole number from 1 to 2147483648", { start = start, events = 1 << 32 })
+    refused("pulse: expected seconds above 0, at most 3e8, got -1", { ward = { start = start }, pulse = -1 })
     refused("restart: type: expected one of permanent, transient, temporary, got 'always'",
       { start = start, restart = "always" })
     refused("restart: backoff: expected one of", { start = start, restart = { backoff = "linear" } })
@@ -600,10 +610,16 @@ describe("a steward refuses", function()
 
   it("a grace that is none", function()
     local s = fast { start = function() end }
-    for _, bad in ipairs { -1, math.huge, helper.nan, "1" } do
-      helper.raises("stop: argument 1: expected seconds", s.stop, s, bad)
-    end
+    for _, bad in ipairs { -1, math.huge, helper.nan, "1" } do helper.refuses("stop", 1, bad, s.stop, s, bad) end
     s:join()
+  end)
+
+  it("to be joined for what is no time", function()
+    local s = fast { start = function() end }
+    helper.refuses_waits("join", 1, function(wait) s:join(wait) end)
+    helper.raises("join: argument 1: expected seconds (a number), got userdata", s.join, s, lub.chan())
+    helper.raises("steward_spec.lua:", function() return (s:join "x") end)
+    assert.is_true(s:join(math.huge))
   end)
 end)
 

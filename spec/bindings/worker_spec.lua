@@ -32,6 +32,15 @@ describe("spawn", function()
     os.remove(path)
   end)
 
+  everywhere("names itself and its caller when the script cannot be run", function()
+    local path = support.file "x ="
+    local function start(script) return lub.spawn(script) and nil end
+    local line = debug.getinfo(start, "S").linedefined
+    refused((":%d: spawn: cannot open no/such.lua"):format(line), start, "no/such.lua")
+    refused("spawn: " .. path .. ":1:", start, path)
+    os.remove(path)
+  end)
+
   everywhere("has globals of its own", function()
     _G.shared = 1
     local w = lub.spawn(function()

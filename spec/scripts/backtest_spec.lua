@@ -337,14 +337,17 @@ describe("check", function()
 
   it("is not used with wrong arguments", function()
     local cases = { { {}, "no policy" }, { { fixed, "--seed", "x" }, 'expected a number, got "x"' },
-      { { fixed, "--seed", "1.5" }, "--seed: expected an integer" },
-      { { fixed, "--interval", "0" }, "--interval: expected a number > 0" } }
+      { { fixed, "--seed", "1.5" }, "--seed: expected an integer" } }
+    for _, bad in ipairs { "0", "-1", "3e8", "1e9" } do -- with the last two a life would not end in time
+      cases[#cases + 1] = { { fixed, "--interval", bad }, "--interval: expected seconds above 0, at most 100000, got " }
+    end
     for _, case in ipairs(cases) do
       local code, _, err = run("check", table.unpack(case[1]))
       assert(err:find(case[2], 1, true), err)
       assert(err:find("usage: lubdub check", 1, true))
       assert.equals(2, code)
     end
+    assert.equals(0, (run("check", fixed, "--interval", "1e5")))
   end)
 end)
 

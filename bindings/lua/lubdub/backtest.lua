@@ -124,6 +124,7 @@ end
 -- lubdub check
 
 local SHOWN = 3 -- verdicts of a life
+local LONGEST = 1e5 -- seconds: a made-up life has some 2,000 intervals, and may last 3e8 s as all that is timed
 
 local function said(result)
   local words = {}
@@ -146,7 +147,9 @@ local function check(words, opts, given)
   local path = words[1] or misuse "no policy"
   local seed, interval = given.seed or 1, given.interval or 0.5
   if not math.tointeger(seed) then misuse("--seed: expected an integer, got %s", seed) end
-  if interval <= 0 then misuse("--interval: expected a number > 0, got %s", interval) end
+  if not (interval > 0 and interval <= LONGEST) then
+    misuse("--interval: expected seconds above 0, at most %d, got %s", LONGEST, interval)
+  end
   local lives = histories.make(math.tointeger(seed), interval)
   for i = 2, #words do
     local more = read(words[i])

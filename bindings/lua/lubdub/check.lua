@@ -21,12 +21,36 @@ function check.positive(v, name, default)
   return v
 end
 
+--- A finite number, not negative, or `default` for nil.
+function check.from_zero(v, name, default)
+  if v == nil then return default end
+  if type(v) ~= "number" or not (v >= 0 and v < math.huge) then check.refuse(name, "a finite number from 0", v) end
+  return v
+end
+
 --- A whole number above 0, or `default` for nil.
 function check.count(v, name, default)
   if v == nil then return default end
   local n = type(v) == "number" and math.tointeger(v)
   if not n or n < 1 then check.refuse(name, "a whole number above 0", v) end
   return n
+end
+
+--- A whole number from `least` to `most`, or `default` for nil.
+function check.whole(v, name, default, least, most)
+  if v == nil then return default end
+  local n = type(v) == "number" and math.tointeger(v)
+  if not n or n < least or n > most then
+    check.refuse(name, ("a whole number from %d to %d"):format(least, most), v)
+  end
+  return n
+end
+
+--- Seconds that a heart takes, or `default` for nil.
+function check.span(v, name, default)
+  if v == nil then return default end
+  if type(v) ~= "number" or not (v > 0 and v <= 3e8) then check.refuse(name, "seconds above 0, at most 3e8", v) end
+  return v
 end
 
 --- A value of one of the types, or `default` for nil.

@@ -63,6 +63,11 @@ function Steward:stats()
   return t
 end
 
+local function refuse(method, expected, v)
+  local got = type(v) == "number" and "number " .. tostring(v) or type(v)
+  error(("%s: argument 1: expected %s, got %s"):format(method, expected, got), 3)
+end
+
 local function ended(self)
   local how, r = outcome(self)
   if how == "finished" then
@@ -75,6 +80,7 @@ end
 --- Waits for the end: what `start` returned, or true | nil, reason ("it was stopped" after stop) | nil, "timeout" |
 --- nil, "cancelled". It comes after the last result was received.
 function Steward:join(wait)
+  if wait ~= nil and (type(wait) ~= "number" or wait ~= wait) then refuse("join", "seconds (a number)", wait) end
   local from, why = lub.select(self.worker:done(), wait)
   if from == nil then return nil, why end
   return ended(self)
@@ -84,7 +90,7 @@ end
 --- true | nil, "did not stop: …" with the names of what is still inside a C call | nil, "cancelled"
 function Steward:stop(grace)
   if grace ~= nil and (type(grace) ~= "number" or not (grace >= 0 and grace < math.huge)) then
-    error(("stop: argument 1: expected seconds (a finite number from 0), got %s"):format(tostring(grace)), 2)
+    refuse("stop", "seconds (a finite number from 0)", grace)
   end
   local done = self.worker:done()
   pcall(lub.prefer, done, self.control << { op = "stop", grace = grace })

@@ -34,15 +34,15 @@ end
 
 local function heart_of(o)
   local startup = o.startup
-  if startup ~= false then startup = check.positive(startup, "startup", 10) end
+  if startup ~= false then startup = check.span(startup, "startup", 10) end
   local pulse = o.pulse
-  if type(pulse) ~= "function" and type(pulse) ~= "string" then pulse = check.positive(pulse, "pulse", 0.5) end
+  if type(pulse) ~= "function" and type(pulse) ~= "string" then pulse = check.span(pulse, "pulse", 0.5) end
   return {
     name = o.name,
     interval = judge_of(pulse, "pulse", "number, function or string", o.pulse_opts), interval_opts = o.pulse_opts,
     policy = judge_of(o.policy, "policy", "function or string", o.policy_opts), policy_opts = o.policy_opts,
-    limit = check.positive(o.limit, "limit"), startup = startup or nil,
-    window = check.count(o.window, "window"), estimate = check.positive(o.estimate, "estimate"),
+    limit = check.span(o.limit, "limit"), startup = startup or nil,
+    window = check.whole(o.window, "window", nil, 1, 1 << 20), estimate = check.span(o.estimate, "estimate"),
   }
 end
 
@@ -109,16 +109,11 @@ end
 
 -- ---- specs --------------------------------------------------------------------------------------------------------
 
-local function grace_of(o)
-  if o.grace == 0 then return 0 end -- at once
-  return check.positive(o.grace, "grace", 5)
-end
-
 local function leaf_of(o, restart, default)
   local leaf = {
-    name = o.name, heart = heart_of(o), restart = restart_of(restart, default), grace = grace_of(o),
-    memory = check.count(o.memory, "memory"), tries = check.count(o.tries, "tries", 3), heal = heal_of(o.heal),
-    results = results_given(o.results),
+    name = o.name, heart = heart_of(o), restart = restart_of(restart, default),
+    grace = check.from_zero(o.grace, "grace", 5), memory = check.count(o.memory, "memory"),
+    tries = check.count(o.tries, "tries", 3), heal = heal_of(o.heal), results = results_given(o.results),
   }
   work_of(o, leaf)
   return leaf
@@ -128,10 +123,10 @@ end
 local function healer_of(o, children)
   local restart = types_of(o.restart)
   return {
-    name = o.name, children = children, grace = grace_of(o),
-    heart = { interval = type(o.pulse) == "number" and o.pulse or 0.5 },
+    name = o.name, children = children, grace = check.from_zero(o.grace, "grace", 5),
+    heart = { interval = type(o.pulse) == "number" and check.span(o.pulse, "pulse") or 0.5 },
     limit = within("restart", limit.check, restart), zombies = check.count(o.zombies, "zombies", 4), seed = o.seed,
-    events = check.count(o.events, "events", 256), heal = { dead = true }, strategy = "one_for_one",
+    events = check.whole(o.events, "events", 256, 1, 1 << 31), heal = { dead = true }, strategy = "one_for_one",
   }
 end
 

@@ -12,7 +12,7 @@ local MONTH = 30 * 24 * 3600
 local function whole(text, least)
   local n = text:match "^%d+$" and math.tointeger(tonumber(text))
   if n and n >= least then return n end
-  return nil, ("a whole number%s"):format(least > 0 and " above 0" or "")
+  return nil, ("a whole number from %d to 2^63-1"):format(least)
 end
 
 local options = {

@@ -28,7 +28,7 @@ local plan = require "lubdub.plan"
 return function(options)
   local spec = check.call("steward", 2, plan.steward, options)
   spec.capacity = check.call("steward", 2, function()
-    return options.capacity == 0 and 0 or check.count(options.capacity, "capacity", 0)
+    return check.whole(options.capacity, "capacity", 0, 0, 1 << 31)
   end)
   local ok, s = pcall(handle.start, spec)
   if not ok then check.raise("steward: " .. tostring(s), 2) end

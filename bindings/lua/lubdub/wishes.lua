@@ -27,6 +27,14 @@ local function share(v, name)
   return v
 end
 
+--- Virtual time is counted in nanoseconds.
+local function span(v, name)
+  if v ~= nil and not (type(v) == "number" and v > 0 and v <= 9e9) then
+    check.refuse(name, "seconds above 0, at most 9e9", v)
+  end
+  return v
+end
+
 local function checked(kind, o)
   check.names(o, "", known[kind])
   local w = {}
@@ -38,10 +46,11 @@ local function checked(kind, o)
   if w.depth and w.depth > 16 then check.refuse("depth", "at most 16", w.depth) end
   w.sticky = share(o.sticky, "sticky")
   w.steps = check.count(o.steps, "steps")
-  w.time = check.positive(o.time, "time")
-  w.stall = check.positive(o.stall, "stall")
+  w.time = span(o.time, "time")
+  w.stall = span(o.stall, "stall")
   w.compute = check.positive(o.compute, "compute")
-  if o.guard ~= 0 then check.positive(o.guard, "guard") end
+  check.from_zero(o.guard, "guard")
+  check.type(o.faults, "faults", "boolean")
   check.type(o.replay, "replay", "string")
   check.type(o.strict, "strict", "boolean")
   if kind == "explore" then
@@ -74,7 +83,7 @@ local function variable_count(name, least)
   local text = variable(name)
   local n = text and text:match "^%d+$" and math.tointeger(tonumber(text))
   if text and (not n or n < least) then
-    error(("%s: expected a whole number%s, got '%s'"):format(name, least > 0 and " above 0" or "", text), 0)
+    error(("%s: expected a whole number from %d to 2^63-1, got '%s'"):format(name, least, text), 0)
   end
   return n
 end
