@@ -441,7 +441,7 @@ bool lub_invariants_hold(const lfaults *f, lworker *body) {
   lub_go_on_in(body, L);
   lua_pushcfunction(L, keep_error);
   lua_pushcfunction(L, check_all);
-  bool hold = lub_judged_call(L, body, 0, 0, -2, INSTRUCTIONS) == LUA_OK;
+  bool hold = lub_judged_call(L, body, "an invariant", INSTRUCTIONS, 0, 0, -2) == LUA_OK;
   lua_pop(L, hold ? 1 : 2);
   if (!hold) lub_lworker_fail(body, "always: not enough memory"); /* unless the handler could say more */
   lub_go_on_in(body, innermost);

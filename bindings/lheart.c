@@ -479,7 +479,7 @@ static int make_scripts(lua_State *L, int status, lua_KContext n) {
     if (n == sizeof script_names / sizeof *script_names) return watch_heart(L);
     int at = lua_gettop(L) + 1;
     bool any = push_script(L, n++);
-    if (any) status = lub_policy_make(L, at, at + 1, n, make_scripts);
+    if (any) status = lub_policy_make(L, at, at + 1, script_names[n - 1][0], n, make_scripts);
     else lua_settop(L, at + PLACES - 1);
   }
   return lub_policy_unmade(L, script_names[n - 1][0]);
@@ -588,7 +588,7 @@ static int make_judged(lua_State *L) {
   lua_replace(L, 2);
   if (!lua_isnil(L, 2) && !lua_istable(L, 2))
     luaL_error(L, "policy_opts: expected a table, got %s", luaL_typename(L, 2));
-  if (lub_policy_make(L, 1, 2, 0, NULL)) (void)lub_policy_unmade(L, "policy");
+  if (lub_policy_make(L, 1, 2, "policy", 0, NULL)) (void)lub_policy_unmade(L, "policy");
   lub_start_judge(L, lw);
   a->own = make_own(L, 0);
   lub_heart_options wants = {0};

@@ -41,13 +41,13 @@ static void ask_policy(lua_State *L, lworker *lw, lub_heart *h, const lub_snapsh
   const char *verdict = NULL, *why;
   if (own && own->policy) {
     lub_push_snapshot(L, h, at);
-    if (lub_policy_ask(L, lw, own->policy, h, 3)) {
+    if (lub_policy_ask(L, lw, own->policy, h, LUB_ROLE_POLICY)) {
       if (is_answer(L, &why)) {
         verdict = lua_tostring(L, -3);
         if (!lua_isnil(L, -2)) again = lua_tonumber(L, -2);
         if (!lua_isnil(L, -1)) score = lua_tonumber(L, -1);
       } else {
-        lub_policy_refuse(L, lw, own->policy, h, why);
+        lub_policy_refuse(L, lw, own->policy, h, LUB_ROLE_POLICY, why);
       }
     }
   }
@@ -62,13 +62,14 @@ static void ask_pulse(lua_State *L, lworker *lw, lub_heart *h, const lub_snapsho
   if (!own || !own->pulse) return;
   int top = lua_gettop(L);
   lub_push_snapshot(L, h, at);
-  if (lub_policy_ask(L, lw, own->pulse, h, 1)) {
+  if (lub_policy_ask(L, lw, own->pulse, h, LUB_ROLE_PULSE)) {
     double s = lua_tonumber(L, -1);
     if (lua_type(L, -1) == LUA_TNUMBER && s > 0 && s <= 3e8) lub_judge_set_interval(h, s);
     else
-      lub_policy_refuse(L, lw, own->pulse, h,
-                        lua_pushfstring(L, "expected the seconds to the next pulse (above 0, at most 3e8), got %s",
-                                        plain(L, lua_gettop(L))));
+      lub_policy_refuse(
+          L, lw, own->pulse, h, LUB_ROLE_PULSE,
+          lua_pushfstring(L, "expected the seconds to the next pulse (above 0, at most 3e8), got %s",
+                          plain(L, lua_gettop(L))));
   }
   lua_settop(L, top);
 }
@@ -378,8 +379,8 @@ static void relieve(lub_judge *j, lub_worker *stuck, lub_heart *asked) {
   lworker *lw = stuck->data;
   const lheart *own = lub_heart_hung(asked);
   const lpaths *paths = lw->paths;
-  if (own && own->policy) lub_policy_give_up(own->policy, asked);
-  if (own && own->pulse) lub_policy_give_up(own->pulse, asked);
+  if (own && own->policy) lub_policy_give_up(own->policy, asked, LUB_ROLE_POLICY);
+  if (own && own->pulse) lub_policy_give_up(own->pulse, asked, LUB_ROLE_PULSE);
   lub_worker_kill(stuck, "a script of a heart did not return");
   if (!start(j, lw, paths ? paths->path : NULL, paths ? paths->cpath : NULL)) return;
   lub_duty_give_back(j);

@@ -102,11 +102,11 @@ typedef struct lworker {
     lua_Hook f;
     int mask, count;
   } saved_hook;
-  bool chain_ok;                /* every coroutine between the fiber and the innermost can yield */
-  bool held;                    /* the yield under way is the engine's, not the script's */
-  bool forced;                  /* ... and came from the hook */
-  bool failed : 1, judging : 1; /* judging: a policy or an invariant runs, it may not wait */
-  bool ending : 1;              /* a kill or cancel of the worker was met */
+  bool chain_ok; /* every coroutine between the fiber and the innermost can yield */
+  bool held;     /* the yield under way is the engine's, not the script's */
+  bool forced;   /* ... and came from the hook */
+  bool failed : 1;
+  bool ending : 1; /* a kill or cancel of the worker was met */
   bool closed;
   bool sim;               /* its engine is a sim's: every operation is a point (lsim.c) */
   bool guest;             /* of a sim, in the state of another worker, which waits meanwhile */
@@ -117,6 +117,7 @@ typedef struct lworker {
   bool collected;         /* for want of memory: finalizers may be due of handles that went */
   bool script;            /* a host started it, and may ask for its first result */
   int64_t closing_ns;     /* when the last close from outside began */
+  const char *judging;    /* what runs and may not wait, as "a policy"; or NULL */
   uint64_t questions;     /* to scripts of hearts that are over */
   uint64_t sliced;        /* the step of its sim in which a fiber was seen computing */
   int budget;             /* instructions that a policy or an invariant has */
@@ -275,8 +276,9 @@ static inline bool lub_can_yield(lua_State *L, const lworker *lw) {
   return lw->chain_ok && L == lw->innermost && lua_isyieldable(L);
 }
 void lub_arm_kill(lua_State *L, lworker *lw);
-/* lua_pcall of a policy or an invariant, which may not wait, and has so many instructions. */
-int lub_judged_call(lua_State *L, lworker *lw, int nargs, int nresults, int handler, int instructions);
+/* lua_pcall of what may not wait (as "a policy"), and has so many instructions. */
+int lub_judged_call(lua_State *L, lworker *lw, const char *what, int instructions, int nargs, int nresults,
+                    int handler);
 int lub_open_coroutines(lua_State *L);
 void lub_replace_coroutines(lua_State *L);
 
@@ -411,9 +413,10 @@ typedef struct lheart { /* what the binding hangs on a heart; owned by it */
   uint32_t nmembers;
   lub_heart *members[]; /* a reference each */
 } lheart;
-/* Pushes three values for the function, or the path of a script, at `index`, with options at `opts`; unless there is such a
+/* Pushes three values for the function, or the path of a script, that the option `what` gives at `index`, with options at
+ * `opts`; unless there is such a
  * policy already, its script is run, in a call that can yield: as lua_pcallk, with k and ctx. Raises. */
-int lub_policy_make(lua_State *L, int index, int opts, lua_KContext ctx, lua_KFunction k);
+int lub_policy_make(lua_State *L, int index, int opts, const char *what, lua_KContext ctx, lua_KFunction k);
 /* It was not LUA_OK: raises the error on top, of the script of the option `what`. */
 int lub_policy_unmade(lua_State *L, const char *what);
 /* The policy of the three values from `made` on; the caller gets a reference, and is one more heart that has it, until
@@ -426,14 +429,15 @@ void lub_policy_leave(lpolicy *p);
 /* From here on policies are made anew, for a sim in this state; and its end, when none of them is in use any more. */
 void lub_begin_policies(lua_State *L);
 void lub_end_policies(lua_State *L);
+typedef enum lub_role { LUB_ROLE_POLICY, LUB_ROLE_PULSE } lub_role; /* as what h has it: one may be both */
 /* In the judge's state, with the snapshot on top, which is replaced by the results (verdict, ask again, score; or
  * seconds). False: it failed, has been reported, and is not to be asked any more, or h is closed; nothing is pushed
  * then. */
-bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nresults);
+bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, lub_role role);
 /* What was on the stack is no answer: reports and gives up the policy. */
-void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, const char *what);
-/* The judge's worker is stuck in a question about h: reports and gives up the policy, if it was that. Any thread. */
-void lub_policy_give_up(lpolicy *p, lub_heart *h);
+void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, lub_role role, const char *why);
+/* The judge's worker is stuck in a question about h: reports and gives up the script, if it was that. Any thread. */
+void lub_policy_give_up(lpolicy *p, lub_heart *h, lub_role role);
 /* Starts the judge's worker of the engine, unless it runs. Raises. */
 void lub_start_judge(lua_State *L, lworker *lw);
 

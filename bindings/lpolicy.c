@@ -150,7 +150,7 @@ static double wanted(lua_State *L, const char *name) {
 }
 
 /* On top: the function, and what it wants. Pushes the box. */
-static lpolicy *make_policy(lua_State *L) {
+static lpolicy *make_policy(lua_State *L, const char *what) {
   const lub_allocator *mem = &lub_lworker(L)->core->engine->mem;
   double window = wanted(L, "window"), estimate = wanted(L, "estimate");
   lua_pop(L, 1);
@@ -168,33 +168,35 @@ static lpolicy *make_policy(lua_State *L) {
   atomic_init(&p->hearts, 1);
   p->obj.free = free_policy;
   *box = p;
-  p->function = lub_pack(L, -2, "policy");
+  p->function = lub_pack(L, -2, what);
   return p;
 }
 
 /* Pushes what tells one script with its options from another: the function itself, or the two packed. */
-static void push_key(lua_State *L, int index, int opts) {
+static void push_key(lua_State *L, int index, int opts, const char *what) {
   if (lua_type(L, index) == LUA_TFUNCTION) {
     lua_pushvalue(L, index);
     return;
   }
+  lua_pushfstring(L, "%s_opts", what);
   lua_createtable(L, 2, 0);
   lua_pushvalue(L, index);
   lua_rawseti(L, -2, 1);
   lua_pushvalue(L, opts);
   lua_rawseti(L, -2, 2);
-  lub_value v = lub_pack(L, -1, "policy_opts");
+  lub_value v = lub_pack(L, -1, lua_tostring(L, -2));
   const lub_block *b = lub_value_block(&v);
   bool plain = b->nobjects == 0;
   if (plain) lua_pushlstring(L, b->bytes, b->nbytes);
   else lua_pushvalue(L, -1); /* a new table: it is like no other */
   lub_value_drop(&v);
-  lua_remove(L, -2);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
 }
 
-int lub_policy_make(lua_State *L, int index, int opts, lua_KContext ctx, lua_KFunction k) {
+int lub_policy_make(lua_State *L, int index, int opts, const char *what, lua_KContext ctx, lua_KFunction k) {
   luaL_checkstack(L, 12, NULL);
-  push_key(L, index, opts);
+  push_key(L, index, opts, what);
   push_cache(L);
   lua_pushvalue(L, -2);
   bool there = lua_rawget(L, -2) != LUA_TNIL;
@@ -231,7 +233,7 @@ lpolicy *lub_policy_of(lua_State *L, int made, int opts, const char *what, lub_h
       lua_pushvalue(L, opts);
       if (lua_pcall(L, 2, 2, 0)) (void)lub_policy_unmade(L, what);
     }
-    p = make_policy(L);
+    p = make_policy(L, what);
     make_room(L, top + 1);
     lua_pushvalue(L, made);
     lua_pushvalue(L, -2);
@@ -295,27 +297,31 @@ static int cross(lua_State *L) {
   return 1;
 }
 
-void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, const char *what) {
+static const struct {
+  const char *name, *failed;
+  int nresults;
+} roles[] = {
+    [LUB_ROLE_POLICY] = {"a policy", "its policy has failed, the built-in one takes its place", 3},
+    [LUB_ROLE_PULSE] = {"a pulse script", "its pulse script has failed, the interval stays as it is", 1},
+};
+
+void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, lub_role role, const char *why) {
   const lub_options *o = &lw->core->engine->opts;
   atomic_store(&p->failed, true);
-  lua_pushfstring(L, "heart '%s': its script has failed, the built-in policy takes its place: %s",
-                  lub_heart_name(h), what);
+  lua_pushfstring(L, "heart '%s': %s: %s", lub_heart_name(h), roles[role].failed, why);
   if (o->log) o->log(o->ud, lua_tostring(L, -1));
   lua_pop(L, 1);
 }
 
-void lub_policy_give_up(lpolicy *p, lub_heart *h) {
+void lub_policy_give_up(lpolicy *p, lub_heart *h, lub_role role) {
   char text[256];
-  if (!atomic_load(&p->asked)) return;
-  atomic_store(&p->failed, true);
-  (void)snprintf(text, sizeof text,
-                 "heart '%s': its script has failed, the built-in policy takes its place: it has been running for 2 "
-                 "seconds, perhaps inside a C call",
-                 lub_heart_name(h));
+  if (!atomic_load(&p->asked) || atomic_exchange(&p->failed, true)) return;
+  (void)snprintf(text, sizeof text, "heart '%s': %s: it has been running for 2 seconds, perhaps inside a C call",
+                 lub_heart_name(h), roles[role].failed);
   lub_judge_log(h->engine->judge, text);
 }
 
-bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nresults) {
+bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, lub_role role) {
   /* closed: the judge may have let go of it since */
   if (atomic_load(&p->failed) || atomic_load(&h->flags) & LUB_HEART_CLOSED) {
     lua_pop(L, 1);
@@ -331,13 +337,13 @@ bool lub_policy_ask(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, int nre
     size_t limit = lw->memory_limit;
     lw->memory_limit = lw->memory + MEMORY;
     atomic_store(&p->asked, true);
-    status = lub_judged_call(L, lw, 1, nresults, base + 1, INSTRUCTIONS);
+    status = lub_judged_call(L, lw, roles[role].name, INSTRUCTIONS, 1, roles[role].nresults, base + 1);
     atomic_store(&p->asked, false);
     lw->memory_limit = limit;
   }
   lub_end_snapshots(lw);
   if (status) {
-    if (!atomic_load(&lw->core->killed)) lub_policy_refuse(L, lw, p, h, lua_tostring(L, -1));
+    if (!atomic_load(&lw->core->killed)) lub_policy_refuse(L, lw, p, h, role, lua_tostring(L, -1));
     lua_settop(L, base - 1);
     return false;
   }

@@ -66,8 +66,7 @@ static void raise_failure(lua_State *L, lworker *lw) {
 lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline) {
   const lfiber *f = lw->running;
   lub_worker *w = lw->core;
-  if (lw->judging)
-    luaL_error(L, "%s cannot wait, start or send anything", lw->guest ? "an invariant" : "a policy");
+  if (lw->judging) luaL_error(L, "%s cannot wait, start or send anything", lw->judging);
   if (f->kill || is_fenced(lw)) {
     if (!f->closing) (void)lub_die(L, lw);
     /* the handlers of a zombie must not be heard */
@@ -282,15 +281,16 @@ static void out_of_budget(lua_State *L, lua_Debug *ar) {
   luaL_error(L, "it ran for more than %d instructions", lub_lworker(L)->budget);
 }
 
-int lub_judged_call(lua_State *L, lworker *lw, int nargs, int nresults, int handler, int instructions) {
+int lub_judged_call(lua_State *L, lworker *lw, const char *what, int instructions, int nargs, int nresults,
+                    int handler) {
   lua_Hook hook = lua_gethook(L);
   int mask = lua_gethookmask(L), count = lua_gethookcount(L);
-  lw->judging = true;
+  lw->judging = what;
   lw->budget = instructions;
   lua_sethook(L, out_of_budget, LUA_MASKCOUNT, instructions);
   int status = lua_pcall(L, nargs, nresults, handler);
   lua_sethook(L, hook, mask, count);
-  lw->judging = false;
+  lw->judging = NULL;
   return status;
 }
 

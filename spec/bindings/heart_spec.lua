@@ -552,6 +552,44 @@ describe("a policy", function()
   end
 end)
 
+describe("what is told of a script that fails", function()
+  -- The log of a sim in which a heart has these options for a while.
+  local function log(options)
+    local out = require "lubdub.simcore".run(function()
+      lub.heart(options):unit(1)
+      lub.sleep(0.1)
+    end, { seed = 1 })
+    return out.log
+  end
+
+  it("is that it was the pulse script, or the policy, and what happens instead", function()
+    local pulse = "heart 'h': its pulse script has failed, the interval stays as it is: "
+    local policy = "heart 'h': its policy has failed, the built-in one takes its place: "
+    for fn, why in pairs {
+      [function() error "oops" end] = ": oops",
+      [function() return "soon", "soon" end] = "expected ",
+      [function() require "lubdub".sleep(1) end] = " cannot wait, start or send anything",
+    } do
+      local told = log { name = "h", interval = fn }
+      assert.equals(1, told:find(pulse, 1, true), told)
+      assert.truthy(told:find(why, 1, true), told)
+      assert.falsy(told:find("policy", 1, true), told)
+      told = log { name = "h", interval = 0.01, policy = fn }
+      assert.equals(1, told:find(policy, 1, true), told)
+      assert.truthy(told:find(why, 1, true), told)
+    end
+  end)
+
+  it("is where it had what cannot cross", function()
+    local co = coroutine.create(print)
+    local function fn() return co end
+    helper.raises("cannot send a coroutine (at interval upvalue 'co')", lub.heart, { interval = fn })
+    helper.raises("cannot send a coroutine (at policy upvalue 'co')", lub.heart, { policy = fn })
+    helper.raises("(at interval_opts ", lub.heart, { interval = "x.lua", interval_opts = { co } })
+    helper.raises("(at policy_opts ", lub.heart, { policy = "x.lua", policy_opts = { co } })
+  end)
+end)
+
 -- The same on threads: who computes is looked at and interrupted from outside, a carrier in a C call is replaced.
 describe("in real time", function()
   it("a loop is told of, with where it is, while it runs, and its recovery", function()
@@ -771,7 +809,7 @@ describe("in real time", function()
       os.exit(0)]]
     assert.equals("worn\tdead\ngood\tsleepy\nstuck\tdead\n", out)
     assert.equals(0, code)
-    assert.matches("heart 'stuck': its script has failed, .*running for 2 seconds, perhaps inside a C call", err)
+    assert.matches("heart 'stuck': its policy has failed, .*running for 2 seconds, perhaps inside a C call", err)
     assert.is_nil(err:match "'good'")
   end)
 
