@@ -35,7 +35,7 @@ int lub_go(lua_State *L) {
   for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
   lua_xmove(L, f->co, n);
   lua_Debug ar;
-  if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "lf", &ar)) { /* where: told when somebody asks */
+  if (lub_find_lua(L, 1, "lf", &ar)) { /* where: told when somebody asks */
     f->line = ar.currentline;
     lua_setiuservalue(L, -2, 1);
   }

@@ -76,7 +76,7 @@ typedef struct lfiber {
   bool drives : 1;   /* it cannot yield: it runs its siblings until `turn` comes */
   bool turn : 1;
   int place;         /* in the worker's anchors, until it ends: of the handle; the coroutine's is the next */
-  int line;          /* of the lub.go that started it */
+  int line;          /* of the lub.go that started it; 0: no Lua did */
   lextra *extra;     /* NULL: see lub_fiber_extra */
   const void *magic; /* LUB_FIBER_MAGIC */
 } lfiber;
@@ -290,6 +290,8 @@ int lub_leave_at_point(lua_State *L, lworker *lw, lua_CFunction operation);
   if (lub_unlikely((lw)->sim) && lub_at_point(L, lw, function)) return lub_leave_at_point(L, lw, operation)
 
 /* Reports (lreport.c). */
+/* The innermost function of Lua from that level on: what lua_getinfo gives of it, and pushes. False: there is none. */
+bool lub_find_lua(lua_State *L, int level, const char *what, lua_Debug *ar);
 const char *lub_fiber_state(const lworker *lw, const lfiber *f);
 const char *lub_worker_state(lub_worker *w);
 /* Sends what each fiber of lw does to whoever asked. In lw's thread. */

@@ -78,14 +78,18 @@ static void describe_wait(FILE *out, const lfiber *f) {
   (void)fprintf(out, " for %.3f s", age > 0 ? age : 0);
 }
 
+bool lub_find_lua(lua_State *L, int level, const char *what, lua_Debug *ar) {
+  for (int top = lua_gettop(L); lua_getstack(L, level, ar); level++) {
+    lua_getinfo(L, what, ar);
+    if (ar->currentline > 0) return true;
+    lua_settop(L, top);
+  }
+  return false;
+}
+
 static void describe_place(FILE *out, lua_State *co) {
   lua_Debug ar;
-  for (int level = 0; lua_getstack(co, level, &ar); level++) {
-    lua_getinfo(co, "Sl", &ar);
-    if (ar.currentline < 0) continue;
-    (void)fprintf(out, " at %s:%d", ar.short_src, ar.currentline);
-    return;
-  }
+  if (lub_find_lua(co, 0, "Sl", &ar)) (void)fprintf(out, " at %s:%d", ar.short_src, ar.currentline);
 }
 
 static void describe_site(FILE *out, lworker *lw, const lfiber *f) {

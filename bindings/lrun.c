@@ -486,6 +486,19 @@ static void close_from_outside(lworker *lw, lfiber *f) {
   lw->running = before;
 }
 
+static void push_site(lua_State *L, lworker *lw, const lfiber *f) {
+  lua_Debug ar = {.short_src = "?"};
+  if (f->line == 0) {
+    lua_pushliteral(L, "[C]");
+    return;
+  }
+  lub_fiber_push(L, lw, f);
+  if (lua_getiuservalue(L, -1, 1) == LUA_TFUNCTION) lua_getinfo(L, ">S", &ar);
+  else lua_pop(L, 1);
+  lua_pop(L, 1);
+  lua_pushfstring(L, "%s:%d", ar.short_src, f->line);
+}
+
 static int describe_error(lua_State *L) {
   lfiber *f = lua_touserdata(L, 1);
   lworker *lw = f->core.worker->data;
@@ -498,12 +511,9 @@ static int describe_error(lua_State *L) {
   if (f->main) {
     lua_pushfstring(L, "fiber 'main', started at %s]", lw->site);
   } else {
-    lua_Debug ar = {.short_src = "?"};
-    lub_fiber_push(L, lw, f);
-    if (lua_getiuservalue(L, -1, 1) == LUA_TFUNCTION) lua_getinfo(L, ">S", &ar);
-    lua_pushfstring(L, "fiber '%I', started at %s:%d]", (LUAI_UACINT)f->core.wait.id, ar.short_src, f->line);
-    lua_replace(L, 4);
-    lua_settop(L, 4);
+    push_site(L, lw, f);
+    lua_pushfstring(L, "fiber '%I', started at %s]", (LUAI_UACINT)f->core.wait.id, lua_tostring(L, -1));
+    lua_remove(L, -2);
   }
   lua_concat(L, 2);
   return 1;

@@ -55,7 +55,8 @@ static lworker *start_worker(lua_State *L, const lworker *parent, const char *na
   lua_Debug ar;
   *why = lub_nil();
   if (lub_lworker_open(parent->core->engine, name, NULL, parent, &lw)) return NULL;
-  if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "Sl", &ar))
+  (void)snprintf(lw->site, sizeof lw->site, "[C]");
+  if (lub_find_lua(L, 1, "Sl", &ar))
     (void)snprintf(lw->site, sizeof lw->site, "%.50s:%d", ar.short_src, ar.currentline);
   lw->memory_limit = memory;
   lub_here = lw;

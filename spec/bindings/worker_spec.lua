@@ -267,6 +267,37 @@ describe("a worker that ends", function()
   end)
 end)
 
+describe("an error of a worker", function()
+  everywhere("says where that was started, also where C did it for Lua", function()
+    local function line_of(fn) return debug.getinfo(fn, "S").linedefined end
+    local function fails() error "boom" end
+    local function protected() return select(2, pcall(lub.spawn, fails)) end
+    local _, why = protected():join()
+    assert(why:find((":%d]"):format(line_of(protected)), 1, true), why)
+    _, why = coroutine.wrap(lub.spawn)(fails):join()
+    assert(why:find("fiber 'main', started at [C]]", 1, true), why)
+  end)
+
+  everywhere("says where its fiber was started, also where C did it for Lua", function()
+    local function line_of(fn) return debug.getinfo(fn, "S").linedefined end
+    local function why_of(start)
+      local _, why = lub.spawn(function()
+        start(function() error "boom" end)
+        require "lubdub".sleep(60)
+      end):join()
+      return why
+    end
+    local function later(fn) return require "lubdub".after(0, fn) end
+    local function protected(fn) return pcall(require "lubdub".go, fn) end
+    for _, start in ipairs { later, protected } do
+      local why = why_of(start)
+      assert(why:find((":%d]"):format(line_of(start)), 1, true), why)
+    end
+    local why = why_of(function(fn) coroutine.wrap(require "lubdub".go)(fn) end)
+    assert(why:find(", started at [C]]", 1, true), why)
+  end)
+end)
+
 describe("an error of a worker that nobody joins", function()
   it("is told on stderr with its name by the command, which ends with 1", function()
     local code, text = support.run(function()
@@ -547,13 +578,16 @@ describe("dump", function()
     end, ready, never)
     ready:recv()
     eventually(function() return w:state() == "idle" end)
-    local f = lub.go(function() never:recv() end)
+    local function start() return select(2, pcall(lub.go, function() never:recv() end)) end
+    local f = start()
     lub.yield()
     local out = assert(io.open(path, "w"))
     lub.dump(out)
     out:close()
     local text = io.open(path):read "a"
-    for _, part in ipairs { "worker 'sitting'", "worker 'main'", "fiber", "never", ":" } do
+    local at = debug.getinfo(start, "S")
+    local started = (", started at %s:%d\n"):format(at.short_src, at.linedefined)
+    for _, part in ipairs { "worker 'sitting'", "worker 'main'", "fiber", "never", ":", started } do
       assert(text:find(part, 1, true), part .. " is not in " .. text)
     end
     os.remove(path)
