@@ -419,7 +419,9 @@ static int keep_error(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lua_settop(L, 1);
   lub_sim_failed(lw, L);
-  lub_lworker_fail(lw, luaL_tolstring(L, 1, NULL));
+  lub_push_error(L, 1);
+  lub_lworker_fail(lw, lua_tostring(L, -1));
+  lua_settop(L, 1);
   return 1;
 }
 

@@ -242,6 +242,8 @@ static inline bool lub_must_raise(lub_status s) {
 }
 /* The status in words. */
 void lub_push_status(lua_State *L, lub_status status);
+/* Pushes what an error says: its text, or, as lua has it, of which type it is. Runs its __tostring. */
+void lub_push_error(lua_State *L, int index);
 /* nil, reason. */
 int lub_push_reason(lua_State *L, lub_status status);
 /* Never returns to the running fiber, which was killed. */

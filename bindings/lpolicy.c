@@ -273,7 +273,8 @@ void lub_end_policies(lua_State *L) {
 /* ---- where it is asked ----------------------------------------------------------------------------------------- */
 
 static int traceback(lua_State *L) {
-  luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
+  lub_push_error(L, 1);
+  luaL_traceback(L, L, lua_tostring(L, -1), 1);
   return 1;
 }
 

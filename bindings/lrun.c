@@ -25,6 +25,18 @@ void lub_push_status(lua_State *L, lub_status status) {
   }
 }
 
+/* Who reads it may be in another state, where an address means nothing. */
+void lub_push_error(lua_State *L, int index) {
+  if (lua_isstring(L, index)) {
+    lua_pushvalue(L, index);
+  } else if (luaL_getmetafield(L, index, "__tostring") != LUA_TNIL) {
+    lua_pop(L, 1);
+    (void)luaL_tolstring(L, index, NULL);
+  } else {
+    lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, index));
+  }
+}
+
 int lub_push_reason(lua_State *L, lub_status status) {
   lua_pushnil(L);
   lub_push_status(L, status);
@@ -504,7 +516,8 @@ static int describe_error(lua_State *L) {
   lworker *lw = f->core.worker->data;
   lua_pushvalue(f->co, -1);
   lua_xmove(f->co, L, 1);
-  luaL_traceback(L, f->co, luaL_tolstring(L, 2, NULL), 0);
+  lub_push_error(L, 2);
+  luaL_traceback(L, f->co, lua_tostring(L, -1), 0);
   lua_replace(L, 2);
   lua_settop(L, 2);
   lua_pushfstring(L, "%s\n[worker '%s', ", lua_tostring(L, -1), lw->core->name);

@@ -567,6 +567,7 @@ describe("what is told of a script that fails", function()
     local policy = "heart 'h': its policy has failed, the built-in one takes its place: "
     for fn, why in pairs {
       [function() error "oops" end] = ": oops",
+      [function() error {} end] = ": (error object is a table value)",
       [function() return "soon", "soon" end] = "expected ",
       [function() require "lubdub".sleep(1) end] = " cannot wait, start or send anything",
     } do

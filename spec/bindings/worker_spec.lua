@@ -268,6 +268,23 @@ describe("a worker that ends", function()
 end)
 
 describe("an error of a worker", function()
+  everywhere("that is no text is told by its type, as Lua does it, unless it says what it is", function()
+    local function told(fn)
+      local ok, why = lub.spawn(fn):join()
+      assert(ok == nil, ok)
+      return why:match "^[^\n]*"
+    end
+    same("(error object is a table value)", told(function() error { code = 1 } end))
+    same("(error object is a function value)", told(function() error(print) end))
+    same("(error object is a nil value)", told(function() error() end))
+    same("7", told(function() error(7) end))
+    same("itself", told(function() error(setmetatable({}, { __tostring = function() return "itself" end })) end))
+    same("(error object is a table value)", told(function()
+      require "lubdub".go(error, {})
+      require "lubdub".sleep(60)
+    end))
+  end)
+
   everywhere("says where that was started, also where C did it for Lua", function()
     local function line_of(fn) return debug.getinfo(fn, "S").linedefined end
     local function fails() error "boom" end
