@@ -9,7 +9,32 @@ typedef struct lcase { /* user values: the channel, the value */
   const void *magic;
 } lcase;
 
-/* channel << value: a send, for select. The value is copied when select runs.   [-0, +1, e] */
+enum { SHOWN = 40 }; /* bytes of a value */
+
+/* Pushes what a message may show of the value at `index`: not all of a long one, no half of a character. */
+static void push_shown(lua_State *L, int index) {
+  size_t n, most = SHOWN;
+  const char *s = luaL_tolstring(L, index, &n), *quote = lua_type(L, index) == LUA_TSTRING ? "'" : "";
+  while (n > SHOWN && most > 0 && (s[most] & 0xC0) == 0x80) most--;
+  if (n > SHOWN) s = lua_pushfstring(L, "%s...", lua_pushlstring(L, s, most));
+  lua_pushfstring(L, "%s%s%s", quote, s, quote);
+}
+
+/* chan 'jobs' (0/1) << 'a letter' */
+static int case_tostring(lua_State *L) {
+  const lcase *c = lua_touserdata(L, 1);
+  if (!c || lua_rawlen(L, 1) != sizeof *c || c->magic != LUB_CASE_MAGIC)
+    lub_arg_error(L, "tostring", 1, "channel << value");
+  lua_settop(L, 1);
+  lua_getiuservalue(L, 1, 1);
+  lua_getiuservalue(L, 1, 2);
+  (void)luaL_tolstring(L, 2, NULL);
+  push_shown(L, 3);
+  lua_pushfstring(L, "%s << %s", lua_tostring(L, 4), lua_tostring(L, -1));
+  return 1;
+}
+
+/* channel << value: a send, for select. The value is copied when select runs. Upvalue: their metatable.   [-0, +1, e] */
 static int chan_case(lua_State *L) {
   lchan *box = lub_test_chan(L, 1);
   if (!box) lub_arg_error(L, "<<", 1, "a channel");
@@ -22,6 +47,8 @@ static int chan_case(lua_State *L) {
   lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, 2);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_setmetatable(L, -2);
   return 1;
 }
 
@@ -202,7 +229,12 @@ static int select_first(lua_State *L) {
 
 /* Adds << to the channels' metatable at the top. */
 void lub_open_select(lua_State *L) {
-  lua_pushcfunction(L, chan_case);
+  lua_createtable(L, 0, 2);
+  lua_pushcfunction(L, case_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_pushstring(L, LUB_CASE_MAGIC);
+  lua_setfield(L, -2, "__metatable");
+  lua_pushcclosure(L, chan_case, 1);
   lua_setfield(L, -2, "__shl");
 }
 

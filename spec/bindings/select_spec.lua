@@ -454,6 +454,25 @@ for name, choose in pairs { select = lub.select, prefer = lub.prefer } do
 end
 
 describe("channel << value", function()
+  it("reads as what it is, in a message", function()
+    local jobs = lub.chan(1, "jobs")
+    assert.equals("chan 'jobs' (0/1) << 5", tostring(jobs << 5))
+    assert.equals("sender 'jobs' (0/1) << 'a letter'", tostring(jobs:sender() << "a letter"))
+    assert.equals("chan 'jobs' (0/1) << true", tostring(jobs << true))
+    assert.matches("^chan 'jobs' %(0/1%) << table: ", tostring(jobs << {}))
+    local named = setmetatable({}, { __tostring = function() return "an order" end })
+    assert.equals("chan 'jobs' (0/1) << an order", tostring(jobs << named))
+  end)
+
+  it("shows no more than the beginning of a long value, in whole characters", function()
+    local ch = lub.chan(0, "c")
+    local function shown(text) return tostring(ch << text):match "<< (.*)$" end
+    assert.equals("'" .. ("x"):rep(40) .. "'", shown(("x"):rep(40)))
+    assert.equals("'" .. ("x"):rep(40) .. "...'", shown(("x"):rep(1e6)))
+    assert.equals("'" .. ("x"):rep(39) .. "...'", shown(("x"):rep(39) .. "éé"))
+    assert.equals("'...'", shown(("\x80"):rep(50)))
+  end)
+
   it("of a select that is refused is dropped by the next, which may have more cases", function()
     local ch = lub.chan(8)
     local long = ("x"):rep(1000) -- the address sanitizer tells of one that is lost
