@@ -1,5 +1,6 @@
 /* lreport.c - who does what: states, the dump of all workers, the deadlock with its cycle of waits.
  * A worker is described by its own thread, at a safe point; while everything is parked, by any. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -239,11 +240,30 @@ void lub_report_all(lub_engine *e, FILE *out) {
 
 static int dump_more(lua_State *L, int status, lua_KContext left);
 
+/* Where dump writes to; another fiber may have closed it while this one waited. */
+static FILE *dump_file(lua_State *L) {
+  const luaL_Stream *file = lua_touserdata(L, 1);
+  if (!file->closef) luaL_error(L, "dump: the file was closed meanwhile");
+  return file->f;
+}
+
+/* Writes v, which it takes. False: it cannot, errno says why. */
+static bool dump_value(lua_State *L, lub_value *v) {
+  size_t n;
+  const luaL_Stream *file = lua_touserdata(L, 1);
+  const char *text = lub_text(v, &n);
+  bool written = file->closef && fwrite(text, 1, n, file->f) == n;
+  int why = errno;
+  lub_value_drop(v);
+  (void)dump_file(L);
+  errno = why;
+  return written;
+}
+
 /* At index 1 the file, at 2 the channel, at 3 the time to end at; writes what has come, or waits for more. */
 static int dump_wait(lua_State *L, lua_KContext left) {
   lworker *lw = lub_lworker(L);
   lub_chan *ch = lub_test_chan(L, 2)->ch;
-  FILE *out = ((luaL_Stream *)lua_touserdata(L, 1))->f;
   while (left > 0) {
     int64_t deadline = lua_tointeger(L, 3);
     (void)lub_may_wait(L, lw, &deadline);
@@ -252,35 +272,29 @@ static int dump_wait(lua_State *L, lua_KContext left) {
     lub_status status = lub_wait_recv(&f->wait, &f->one, ch, &v, deadline);
     if (status == LUB_PARK) return lub_park(L, lw, left, dump_more);
     if (status != LUB_OK) break;
-    size_t n;
-    const char *text = lub_text(&v, &n);
-    (void)fwrite(text, 1, n, out);
-    lub_value_drop(&v);
+    if (!dump_value(L, &v)) return luaL_fileresult(L, false, NULL);
     left--;
   }
+  FILE *out = dump_file(L);
   if (left > 0) lub_workers_each(lw->core->engine, describe_silent, out);
-  (void)fflush(out);
-  return 0;
+  return luaL_fileresult(L, !fflush(out), NULL);
 }
 
 static int dump_more(lua_State *L, int s, lua_KContext left) {
   (void)s;
   lworker *lw = lub_lworker(L);
   lub_status status = lub_finish(L, lw);
-  lub_value *v = &lw->running->core.one.value;
   if (status != LUB_OK) {
     lua_pushinteger(L, 0); /* too late, or cancelled: what is missing is described from outside */
     lua_replace(L, 3);
     return dump_wait(L, left);
   }
-  size_t n;
-  const char *text = lub_text(v, &n);
-  (void)fwrite(text, 1, n, ((luaL_Stream *)lua_touserdata(L, 1))->f);
-  lub_value_drop(v);
+  lub_value v = lw->running->core.one.value;
+  if (!dump_value(L, &v)) return luaL_fileresult(L, false, NULL);
   return dump_wait(L, left - 1);
 }
 
-/* lub.dump([file]): what every worker and fiber does, to an open file (stderr). */
+/* lub.dump([file]) -> true | nil, why, errno: what every worker and fiber does, to an open file (stderr). */
 int lub_dump(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lub_engine *e = lw->core->engine;

@@ -599,7 +599,7 @@ describe("dump", function()
     local f = start()
     lub.yield()
     local out = assert(io.open(path, "w"))
-    lub.dump(out)
+    same({ true, n = 1 }, table.pack(lub.dump(out)))
     out:close()
     local text = io.open(path):read "a"
     local at = debug.getinfo(start, "S")
@@ -610,6 +610,29 @@ describe("dump", function()
     os.remove(path)
     f:kill()
     w:kill()
+  end)
+
+  everywhere("says why a file cannot be written, as io does", function()
+    local full = assert(io.open("/dev/full", "w"))
+    for _, mode in ipairs { "full", "no" } do
+      full:setvbuf(mode)
+      local ok, why, number = lub.dump(full)
+      same({ nil, "No space left on device", "integer" }, { ok, why, math.type(number) })
+    end
+  end)
+
+  everywhere("does not write to a file that is closed while it waits", function()
+    local path = os.tmpname()
+    local out = assert(io.open(path, "w"))
+    local w = lub.spawn(function() while true do end end) -- does not answer at once
+    eventually(function() return w:state() ~= "starting" end)
+    local f = lub.go(function() return pcall(lub.dump, out) end)
+    lub.yield()
+    out:close()
+    local ok, why = f:join()
+    os.remove(path)
+    w:kill()
+    assert(ok == true or why:find("dump: the file was closed meanwhile", 1, true), why)
   end)
 
   everywhere("refuses what is no file", function()
