@@ -187,14 +187,14 @@ static int send_all(lua_State *L) {
   push_telling(L);
   lua_rawgetp(L, 3, h);
   for (lua_Integer i = 0; i <= (lua_Integer)lua_rawlen(L, 4); i++) {
-    lua_pushcfunction(L, send_verdict);
-    lua_pushvalue(L, 1);
     if (i == 0) lua_pushvalue(L, 2);
     else lua_rawgeti(L, 4, i);
-    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
-      not_told(L, h, "");
-      lua_pop(L, 1);
-    }
+    lua_getfield(L, 5, "verdict");
+    lua_pushcfunction(L, send_verdict);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 5);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) not_told(L, h, lua_tostring(L, 6));
+    lua_settop(L, 4);
     lub_judge_told(h);
   }
   lua_pushnil(L);

@@ -507,6 +507,28 @@ describe("an allocation", function()
     assert(why:find "not enough memory", why)
   end)
 
+  it("of the judge is told with the verdict that it keeps from being told", function()
+    local kept = 0
+    for n = 1, 60 do -- from when the policy answers to when the death, with a traceback, is told
+      local out = core.run(function()
+        local armed
+        lub.spawn(function(policy)
+          require "lubdub".heart { name = "h", interval = 0.01, policy = policy }
+          for _ = 1, 2e5 do end
+        end, function(h)
+          if h.age <= 0.05 then return "alive", 0.01 end
+          armed = armed or require "lubdub.fault".alloc(n)
+          return "dead"
+        end):join()
+      end, { seed = 1, compute = 1e6 })
+      for verdict in out.log:gmatch "verdict '(.-)' was not told: not enough memory" do
+        assert.equals("dead", verdict, n)
+        kept = kept + 1
+      end
+    end
+    assert.is_true(kept > 1)
+  end)
+
   it("of the host's state does not fail after the sim", function()
     run(function() fault.alloc(20) end)
     make(100)
