@@ -360,13 +360,14 @@ int lub_worker_traceback(lua_State *L, lub_worker *w) {
 
 /* ---- the deadlock ----------------------------------------------------------------------------------------------------- */
 
-/* The graph of waits. A fiber waits for another if that one's end, or what it may do with the channel, would wake
- * it: it is the one whose `done` that is, or a function on its stack has the channel in a local or an upvalue. */
+/* The graph of waits. A fiber waits for another if that one's end would wake it, or if no other is known that may do
+ * with the channel what would: who has it, in a local or an upvalue of a function on its stack, and waits for something
+ * on channels, though not for the same. Who waits for an end expects others to go on without him. */
 typedef struct node {
   lworker *lw;
   lfiber *f;
-  uint32_t from; /* the search's: who led here */
-  uint8_t seen;  /* 0 not yet, 1 on the path, 2 done with */
+  uint32_t next; /* whom it waits for, or graph.n; known when it is seen */
+  uint32_t seen; /* by the search that began at the node before this number; 0: not yet */
 } node;
 
 typedef struct graph {
@@ -403,52 +404,58 @@ static bool knows(lua_State *co, const lub_chan *ch, bool send) {
   return false;
 }
 
-static bool waits_for(const node *a, const node *b) {
-  const lub_wait *w = &a->f->core.wait;
+/* Whether it may turn to the other operation, once it goes on. */
+static bool may_oppose(const lub_wait *w, const lub_chan *ch, bool send) {
+  bool may = false;
   for (uint32_t i = 0; i < w->count; i++) {
-    const lub_chan *ch = w->waiters[i].ch;
-    uint64_t joins = joined_by(&w->waiters[i]);
-    if (joins) {
-      if (joins == b->f->core.wait.id) return true;
-    } else if (!ch) {
-      continue;
-    } else if (ch->of_worker) {
-      if (ch == b->lw->core->done && b->f->main) return true;
-    } else if (a->f != b->f &&
-               (knows(lub_innermost(b->f->co), ch, w->waiters[i].send) ||
-                (b->f->co != lub_innermost(b->f->co) && knows(b->f->co, ch, w->waiters[i].send)))) {
-      return true;
-    }
+    const lub_chan *its = w->waiters[i].ch;
+    if (its == ch && w->waiters[i].send == send) return false;
+    may |= its && !its->whose && !its->of_worker;
   }
+  return may;
+}
+
+static bool has(const lfiber *f, const lub_chan *ch, bool send) {
+  lua_State *innermost = lub_innermost(f->co);
+  return knows(innermost, ch, send) || (f->co != innermost && knows(f->co, ch, send));
+}
+
+/* Whether n may end what `one` waits for. */
+static bool may_serve(const node *n, const lub_waiter *one) {
+  const lub_chan *ch = one->ch;
+  uint64_t joins = joined_by(one);
+  if (joins) return joins == n->f->core.wait.id;
+  if (!ch) return false;
+  if (ch->of_worker) return ch == n->lw->core->done && n->f->main;
+  return may_oppose(&n->f->core.wait, ch, one->send) && has(n->f, ch, one->send);
+}
+
+static bool may_wake(const node *n, const lub_wait *w) {
+  for (uint32_t i = 0; i < w->count; i++)
+    if (may_serve(n, &w->waiters[i])) return true;
   return false;
 }
 
-/* Depth first, without recursion. The node at which a cycle closes, or g->n; its `from`s lead around. */
+/* The only one that may wake it, or g->n. */
+static uint32_t waits_for(const graph *g, const node *n) {
+  uint32_t only = g->n;
+  for (uint32_t i = 0; i < g->n; i++) {
+    if (!may_wake(&g->all[i], &n->f->core.wait)) continue;
+    if (only < g->n) return g->n;
+    only = i;
+  }
+  return only;
+}
+
+/* A node of a cycle, or g->n; its `next`s lead around. */
 static uint32_t find_cycle(graph *g) {
   for (uint32_t start = 0; start < g->n; start++) {
-    if (g->all[start].seen) continue;
-    uint32_t at = start, next = 0;
-    g->all[at].seen = 1;
-    g->all[at].from = g->n;
-    for (;;) {
-      while (next < g->n && (g->all[next].seen == 2 || !waits_for(&g->all[at], &g->all[next]))) next++;
-      if (next < g->n && g->all[next].seen == 1) {
-        g->all[next].from = at;
-        return next;
-      }
-      if (next < g->n) {
-        g->all[next].from = at;
-        g->all[next].seen = 1;
-        at = next;
-        next = 0;
-      } else {
-        uint32_t up = g->all[at].from;
-        g->all[at].seen = 2;
-        if (up == g->n) break;
-        next = at + 1;
-        at = up;
-      }
+    uint32_t at = start;
+    while (at < g->n && !g->all[at].seen) {
+      g->all[at].seen = start + 1;
+      at = g->all[at].next = waits_for(g, &g->all[at]);
     }
+    if (at < g->n && g->all[at].seen == start + 1) return at;
   }
   return g->n;
 }
@@ -462,17 +469,15 @@ static void report_cycle(lub_engine *e, FILE *out) {
   graph *g = calloc(1, sizeof *g);
   if (!g) return;
   lub_workers_each(e, add_nodes, g);
-  uint32_t first = find_cycle(g), path[GRAPH], n = 0;
+  uint32_t first = find_cycle(g), at = first;
   if (first < g->n) {
-    uint32_t at = first;
-    do path[n++] = at;
-    while ((at = g->all[at].from) != first && n < GRAPH);
     (void)fprintf(out, "cycle: ");
     name_node(out, &g->all[first]);
-    while (n > 0) { /* `from` leads backwards */
+    do {
+      at = g->all[at].next;
       (void)fprintf(out, " -> ");
-      name_node(out, &g->all[path[--n]]);
-    }
+      name_node(out, &g->all[at]);
+    } while (at != first);
     (void)fprintf(out, "\n");
   }
   free(g);

@@ -516,9 +516,39 @@ f:join()]]
     assert.matches("cycle", err)
   end)
 
+  it("shows the cycle of two locks taken in two orders, not one through who joins", function()
+    local _, _, err = script [[
+local lub = require "lubdub"
+local a, b = lub.chan(1, "a"), lub.chan(1, "b")
+local function transfer(from, to)
+  from:send "taken"
+  lub.yield()
+  to:send "taken"
+  to:recv()
+  from:recv()
+end
+local one, two = lub.go(transfer, a, b), lub.go(transfer, b, a)
+one:join()
+two:join()]]
+    assert.matches("\ncycle: fiber '2' %-> fiber '3' %-> fiber '2'\n", err)
+  end)
+
   it("shows no cycle where there is none", function()
-    local _, _, err = script "require 'lubdub'.chan(0, 'never'):recv()"
-    assert.is_nil(err:find "cycle")
+    for _, body in ipairs {
+      "lub.chan(0, 'never'):recv()",
+      "lub.go(function() a:recv() end) a:recv()", -- who waits for the same does not help
+      "lub.go(function() a:send(1) end) a:send(2)",
+      "lub.go(function() a:recv() end) lub.go(function() a:recv() end) b:send(1)",
+      "lub.go(function() a:recv() end):join()", -- who waits for the end will not bring it about
+      "lub.go(function() a:recv() b:recv() end) lub.go(function() b:recv() a:recv() end) c:recv()",
+      "local function take(a) a:recv() end lub.go(take, a, b) lub.go(take, a, b) " ..
+        "lub.go(function(a, b) b:send(a and 1) end, a, b) c:recv()",
+    } do
+      local code, _, err = script("local lub = require 'lubdub' " ..
+        "local a, b, c = lub.chan(0, 'a'), lub.chan(0, 'b'), lub.chan(0, 'c') " .. body)
+      assert.equals(4, code)
+      assert.is_nil(err:find "cycle", body .. "\n" .. err)
+    end
   end)
 
   it("names the worker that cannot go on", function()
