@@ -109,11 +109,14 @@ bool lub_guard_interrupts(const lworker *lw) {
 /* ---- in the hook ------------------------------------------------------------------------------------------------------ */
 
 static void keep_report(lguard *g, lua_State *L, const lworker *lw) {
-  lua_pushfstring(L, "hog: fiber '%I' of worker '%s' did nothing for %f s of real time but run",
-                  (LUAI_UACINT)lw->running->core.wait.id, lw->core->name, (LUAI_UACNUMBER)g->limit);
+  const lfiber *f = lw->running;
+  if (f->main) lua_pushliteral(L, "main");
+  else lua_pushfstring(L, "%I", (LUAI_UACINT)f->core.wait.id);
+  lua_pushfstring(L, "hog: fiber '%s' of worker '%s' did nothing for %f s of real time but run",
+                  lua_tostring(L, -1), lw->core->name, (LUAI_UACNUMBER)g->limit);
   luaL_traceback(L, L, lua_tostring(L, -1), 0);
   g->report = strdup(lua_tostring(L, -1));
-  lua_pop(L, 2);
+  lua_pop(L, 3);
 }
 
 bool lub_guard_is_over(lua_State *L, const lworker *lw) {

@@ -61,6 +61,14 @@ static uint64_t joined_by(const lub_waiter *one) {
   return lub_link_queued(&one->link) ? (uint64_t)one->value.as.i : 0;
 }
 
+/* f waits for the end of the fiber with that number. */
+static void describe_join(FILE *out, const lfiber *f, uint64_t joins, const lub_chan *done) {
+  const lworker *lw = f->core.worker->data;
+  if (joins == lw->main->core.wait.id) (void)fprintf(out, "join of fiber 'main'");
+  else if (done && *done->name) (void)fprintf(out, "join of main of '%s'", done->name);
+  else (void)fprintf(out, "join of fiber '%llu'", (unsigned long long)joins);
+}
+
 static void describe_wait(FILE *out, const lfiber *f) {
   const lub_wait *w = &f->core.wait;
   if (!w->parked) return;
@@ -70,10 +78,11 @@ static void describe_wait(FILE *out, const lfiber *f) {
   for (uint32_t i = 0; i < w->count; i++) {
     const lub_waiter *one = &w->waiters[i];
     uint64_t joins = joined_by(one);
-    if (joins) (void)fprintf(out, "%sjoin of fiber '%llu'", before, (unsigned long long)joins);
-    else if (!one->ch) continue;
-    else if (one->ch->of_worker) (void)fprintf(out, "%sjoin of worker '%s'", before, one->ch->name);
-    else (void)fprintf(out, "%s%s '%s'", before, one->send ? "send on" : "recv on", one->ch->name);
+    if (!joins && !one->ch) continue;
+    (void)fputs(before, out);
+    if (joins) describe_join(out, f, joins, one->ch);
+    else if (one->ch->of_worker) (void)fprintf(out, "join of worker '%s'", one->ch->name);
+    else (void)fprintf(out, "%s '%s'", one->send ? "send on" : "recv on", one->ch->name);
     before = " or ";
   }
   (void)fprintf(out, " for %.3f s", age > 0 ? age : 0);

@@ -533,6 +533,22 @@ two:join()]]
     assert.matches("\ncycle: fiber '2' %-> fiber '3' %-> fiber '2'\n", err)
   end)
 
+  it("calls a main fiber so also where others join it", function()
+    local code, _, err = script [[
+local lub = require "lubdub"
+local me = lub.self()
+local done = me:done()
+lub.go(function() me:join() end)
+lub.go(function() done:recv() end)
+local w = lub.spawn({ name = "other" }, function(done) done:recv() end, done)
+w:join()]]
+    assert.equals(4, code)
+    local _, own = err:gsub("waits: join of fiber 'main' for", "")
+    assert.equals(2, own)
+    assert.matches("worker 'other'[^\n]*\n  fiber 'main' idle, waits: join of main of 'main' for", err)
+    assert.matches("cycle: main of 'main' %-> main of 'other' %-> main of 'main'\n", err)
+  end)
+
   it("shows no cycle where there is none", function()
     for _, body in ipairs {
       "lub.chan(0, 'never'):recv()",
