@@ -209,7 +209,8 @@ static int captured(lua_State *L, int s, lua_KContext ctx) {
   (void)ctx;
   bool shown = !lua_isnil(L, -1);
   if (!shown && atomic_load(&h->flags) & LUB_HEART_CLOSED) return 0; /* its fiber is gone */
-  if (!shown) lua_pushliteral(L, "no traceback: it did not stop, so it is inside a C call");
+  if (!shown && h->worker->pinned) lua_pushliteral(L, "no traceback: nobody interrupts a host's own Lua");
+  else if (!shown) lua_pushliteral(L, "no traceback: it did not stop, so it is inside a C call");
   lua_setfield(L, 2, "traceback");
   if (shown && lua_getfield(L, 2, "state") == LUA_TSTRING && !strcmp(lua_tostring(L, -1), "in_c")) {
     lua_pushliteral(L, "busy");

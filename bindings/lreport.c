@@ -17,7 +17,7 @@ const char *lub_fiber_state(const lworker *lw, const lfiber *f) {
   const lub_wait *w = &f->core.wait;
   if (f->ended) return "dead";
   if (f->closing) return "stopping";
-  if (f == lw->running) return "busy";
+  if (f == lw->running && !w->parked) return "busy"; /* who drives siblings may be parked meanwhile */
   if (f->kill) return f->drives ? "zombie" : "stopping";
   if (!w->parked) return f->begun ? "runnable" : "starting";
   if (!atomic_load(&f->core.wait.open)) return "runnable";
@@ -216,12 +216,16 @@ void lub_report_answer(lworker *lw) {
   while ((ask = lub_worker_asked(lw->core, NULL))) hand_in(lw, ask, answer(lw, ask->about, &v), &v);
 }
 
-/* A worker that has not answered: it is inside a C call, or its thread has no CPU. */
+/* A worker that has not answered: it is inside a C call, or its thread has no CPU. A host's, which nobody interrupts, may
+ * as well be computing. */
 static void describe_silent(lub_worker *w, void *ud) {
   lub_ask *ask = lub_worker_asked(w, NULL);
   if (!ask) return;
   lub_ask_drop(w, ask);
-  (void)fprintf(ud, "worker '%s' [%s] no answer: in a C call\n", w->name, lub_worker_state(w));
+  const char *state = lub_worker_state(w);
+  bool computes = w->pinned && strcmp(state, "in_c") != 0;
+  (void)fprintf(ud, "worker '%s' [%s] no answer: %s\n", w->name, state,
+                computes ? "it computes" : "in a C call");
 }
 
 void lub_report_all(lub_engine *e, FILE *out) {

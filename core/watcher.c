@@ -198,6 +198,7 @@ static bool watch_all_locked(lub_engine *e) {
 bool lub_watcher_sees_in_c(lub_engine *e, lub_worker *w) {
   bool in_c = w->in_call;
   pthread_mutex_lock(&e->lock);
+  long tid = w->tid;
   for (int i = 0; i < e->threads && !in_c; i++) {
     lub_carrier *c = &e->carriers[i];
     /* one that lost its place was asked to leave, and did not */
@@ -205,7 +206,7 @@ bool lub_watcher_sees_in_c(lub_engine *e, lub_worker *w) {
            (!atomic_load(&c->place) || (c->blocked && sleeps(c->tid)));
   }
   pthread_mutex_unlock(&e->lock);
-  return in_c;
+  return in_c || (w->pinned && sleeps(tid)); /* without the lock, for which that thread may sleep */
 }
 
 /* ---- between two looks, while hogs run --------------------------------------------------------------------- */

@@ -21,7 +21,7 @@ void lub_watcher_rouse(lub_engine *e);
 void lub_watcher_mind_hog(lub_engine *e, int64_t due_ns);
 /* Somebody was woken while every place is taken: a hog that has had a while leaves, or will. Any thread. */
 void lub_watcher_make_way(lub_engine *e);
-/* Whether w, which runs, is inside a C call that has lasted for 10 ms. Any thread. */
+/* Whether w, which runs, is inside a C call that has lasted for 10 ms; of a pinned one, in a call that sleeps. Any thread. */
 bool lub_watcher_sees_in_c(lub_engine *e, lub_worker *w);
 
 #endif

@@ -86,6 +86,7 @@ lub_status lub_worker_open(lub_engine *e, const char *name, bool pinned, lub_wor
     atomic_store(&w->requested, true);
   }
   if (pinned) {
+    w->tid = lub_thread_id();
     lub_list_push(&e->pinned, &w->pin);
     lub_engine_awake_locked(e);
   }

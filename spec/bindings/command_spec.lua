@@ -809,6 +809,44 @@ lub.chan(0, "never"):recv()]]
     assert.matches(path .. ":2:", err)
   end)
 
+  it("is said to compute, to sleep in a C call or to wait, as the case may be", function()
+    local look = [[
+      local lub = require "lubdub"
+      local function look(name, state)
+        while lub.workers()[1]:state() ~= state do lub.yield() end
+        lub.dump()
+        os.exit(0)
+      end
+      local function goes_on(state) return lub.spawn(look, "main", state) end
+    ]]
+    local fifo = helper.file()
+    os.remove(fifo)
+    assert(os.execute("mkfifo " .. fifo))
+    for text, body in pairs {
+      ["%[busy%] no answer: it computes\n"] = "goes_on 'busy' while true do end",
+      ["%[in_c%] no answer: in a C call\n"] = ("goes_on 'in_c' io.open '%s'"):format(fifo),
+      ["%[idle%] fibers=1 [^\n]*\n  fiber 'main' idle, waits: join"] = "goes_on 'idle':join()",
+    } do
+      local code, _, err = stock(look .. body)
+      assert.equals(0, code)
+      assert.matches("worker 'main' " .. text, err)
+    end
+    os.remove(fifo)
+  end)
+
+  it("with a heart that dies while it computes is not said to be inside a C call", function()
+    local code, out = stock [[
+      local lub = require "lubdub"
+      local h = lub.heart { limit = 0.05 }
+      lub.spawn(function(h)
+        print(h:verdicts():recv().traceback)
+        os.exit(0)
+      end, h)
+      while true do end
+    ]]
+    assert.same({ 0, "no traceback: nobody interrupts a host's own Lua\n" }, { code, out })
+  end)
+
   it("may catch that error and go on", function()
     local code, out = stock [[
       local lub = require "lubdub"
