@@ -125,18 +125,22 @@ static void tell_host(lua_State *L, lub_heart *h, int table) {
   lua_pop(L, 4);
 }
 
+/* The silence of one whose fiber has ended is no news. */
+static void push_silence(lua_State *L, int table) {
+  const char *state = field(L, table, "state");
+  lua_getfield(L, table, "age");
+  if (!strcmp(state, lub_state_name(LUB_STATE_DEAD))) lua_pushliteral(L, "");
+  else lua_pushfstring(L, ": %s for %f s without a sign of life", state, lua_tonumber(L, -1));
+}
+
 static void log_death(lua_State *L, lworker *lw, int table) {
   const lub_options *o = &lw->core->engine->opts;
-  lua_getfield(L, table, "verdict");
-  if (!o->log || strcmp(lua_tostring(L, -1), "dead") != 0) return;
-  lua_getfield(L, table, "heart");
-  lua_getfield(L, table, "state");
-  lua_getfield(L, table, "age");
-  lua_getfield(L, table, "reason");
-  lua_getfield(L, table, "traceback");
-  lua_pushfstring(L, "heart '%s' died: %s for %f s without a sign of life%s%s%s%s", lua_tostring(L, -5),
-                  lua_tostring(L, -4), lua_tonumber(L, -3), lua_isnil(L, -2) ? "" : ": ",
-                  luaL_optstring(L, -2, ""), lua_isnil(L, -1) ? "" : "\n", luaL_optstring(L, -1, ""));
+  if (!o->log || strcmp(field(L, table, "verdict"), "dead") != 0) return;
+  const char *heart = field(L, table, "heart"), *reason = field(L, table, "reason"),
+             *traceback = field(L, table, "traceback");
+  push_silence(L, table);
+  lua_pushfstring(L, "heart '%s' died%s%s%s%s%s", heart, lua_tostring(L, -1), *reason ? ": " : "", reason,
+                  *traceback ? "\n" : "", traceback);
   o->log(o->ud, lua_tostring(L, -1));
 }
 

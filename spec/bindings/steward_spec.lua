@@ -681,7 +681,8 @@ describe("in real time a steward", function()
     local dying = "{ name = 'x', restart = { max = 1, backoff = 'none' }, start = function() error 'hopeless' end }"
     local code, err = exit_code("lub.steward" .. dying .. ":join()")
     assert.equals(3, code)
-    assert.matches("hopeless", err)
+    assert.matches("heart 'x' died: .*hopeless", err)
+    assert.is_nil(err:find("for 0.0 s", 1, true)) -- the silence of one whose fiber has ended
     code, err = exit_code([[
       local s = lub.steward { name = 'above', restart = { backoff = 'none' }, ward = {
         name = 'below', restart = { max = 1, backoff = 'none' }, start = function(ward)
