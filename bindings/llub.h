@@ -118,6 +118,7 @@ typedef struct lworker {
   bool script;            /* a host started it, and may ask for its first result */
   int64_t closing_ns;     /* when the last close from outside began */
   const char *judging;    /* what runs and may not wait, as "a policy"; or NULL */
+  char *waits;            /* who waited for what when a fiber last learned of a deadlock; owned, or NULL */
   uint64_t questions;     /* to scripts of hearts that are over */
   uint64_t sliced;        /* the step of its sim in which a fiber was seen computing */
   int budget;             /* instructions that a policy or an invariant has */
@@ -303,6 +304,8 @@ void lub_report_all(lub_engine *e, FILE *out);
 int lub_dump(lua_State *L);
 /* What every fiber does, and a cycle of waits if there is one; no worker of e may run. */
 void lub_report_waits(lub_engine *e, FILE *out);
+/* The same as a text, to be freed; NULL without memory. */
+char *lub_report_text(lub_engine *e);
 /* Waits for what a worker was asked for on ch (lub_worker_ask), whose reference is taken; goes on in k with the text on
  * top, or nil: it did not answer within so many seconds. */
 int lub_await_report(lua_State *L, lub_chan *ch, double within, lua_KFunction k);

@@ -20,7 +20,8 @@ const char *lub_fiber_state(const lworker *lw, const lfiber *f) {
   if (f == lw->running && !w->parked) return "busy"; /* who drives siblings may be parked meanwhile */
   if (f->kill) return f->drives ? "zombie" : "stopping";
   if (!w->parked) return f->begun ? "runnable" : "starting";
-  if (!atomic_load(&f->core.wait.open)) return "runnable";
+  bool learns = f->turn && w->status == LUB_DEADLOCK; /* nothing has woken it */
+  if (!atomic_load(&f->core.wait.open) && !learns) return "runnable";
   return w->count == 1 && w->waiters[0].send ? "blocked_send" : "idle";
 }
 
@@ -501,6 +502,17 @@ static void report_parked(lub_worker *w, void *ud) { describe_worker(ud, w->data
 void lub_report_waits(lub_engine *e, FILE *out) {
   lub_workers_each(e, report_parked, out);
   report_cycle(e, out);
+}
+
+char *lub_report_text(lub_engine *e) {
+  char *text = NULL;
+  size_t n;
+  FILE *out = open_memstream(&text, &n);
+  if (!out) return NULL;
+  lub_report_waits(e, out);
+  (void)fclose(out);
+  if (text && n) text[n - 1] = 0; /* without the last line's end */
+  return text;
 }
 
 void lub_report_deadlock(lub_engine *e, FILE *out) {

@@ -1,6 +1,7 @@
 /* lrun.c - how a worker runs its fibers: parking by lua_yieldk, driving siblings where Lua cannot yield, yields forced
  * by a hook, kills from outside. */
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "llub.h"
@@ -93,7 +94,9 @@ lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline) {
 }
 
 lub_status lub_outcome(lua_State *L, lworker *lw, lub_status status) {
-  if (status == LUB_DEADLOCK) luaL_error(L, "deadlock: every fiber waits, and nothing can wake one");
+  if (status == LUB_DEADLOCK)
+    luaL_error(L, "deadlock: every fiber waits, and nothing can wake one%s%s", lw->waits ? "\n" : "",
+               lw->waits ? lw->waits : "");
   if (status == LUB_KILLED && !lw->running->closing) (void)lub_die(L, lw);
   if (status == LUB_FAILED) raise_failure(L, lw);
   return status;
@@ -651,6 +654,10 @@ static void drive(lua_State *L, lworker *lw, lfiber *f) {
     if (!next) lub_worker_sleep(lw->core, &f->core.wait);
     else if (next->drives) next->turn = true;
     else run_fiber(L, lw, next);
+  }
+  if (f->core.wait.status == LUB_DEADLOCK && !lw->sim) { /* whose own report says it */
+    free(lw->waits);
+    lw->waits = lub_report_text(lw->core->engine); /* while f still waits */
   }
   arm_for_request(lw, L);
   f->drives = f->turn = false;

@@ -46,6 +46,7 @@ static void free_lworker(lub_worker *w) {
   lub_value_drop(&lw->first);
   lub_value_drop(&lw->taken);
   lub_drop_paths(lw);
+  free(lw->waits);
   lub_arena_close(&lw->arena); /* of a state that could not be made */
   lub_free(&w->engine->mem, lw);
 }

@@ -809,6 +809,29 @@ lub.chan(0, "never"):recv()]]
     assert.matches(path .. ":2:", err)
   end)
 
+  it("finds in that error who waits for what, where, and the circle", function()
+    local code, _, err, path = stock [[
+local lub = require "lubdub"
+local a, b = lub.chan(0, "a"), lub.chan(0, "b")
+lub.go(function() a:send(b:recv()) end)
+lub.spawn({ name = "other" }, function(c) c:recv() end, lub.chan(0, "c"))
+b:send(a:recv())]]
+    assert.equals(1, code)
+    local _, from = err:find(path .. ":5: deadlock: every fiber waits, and nothing can wake one\n", 1, true)
+    assert.is_number(from, err)
+    local waits = err:sub(from + 1, err:find("\nstack traceback", 1, true)):gsub("%d%.%d+ s", "T")
+      :gsub("memory=%d+", "memory=N"):gsub(path, "X")
+    local main, other, cycle = waits:match "^(.-)(worker 'other'.-\n  .-\n)(.*)$"
+    assert.same({ [[
+worker 'main' [idle] fibers=2 memory=N KiB
+  fiber 'main' idle, waits: recv on 'a' for T at X:5
+  fiber '2' idle, waits: recv on 'b' for T at X:3, started at X:3
+]], [[
+worker 'other' [idle] fibers=1 memory=N KiB
+  fiber 'main' idle, waits: recv on 'c' for T at X:4
+]], "cycle: main of 'main' -> fiber '2' -> main of 'main'\n" }, { main, other, cycle })
+  end)
+
   it("is said to compute, to sleep in a C call or to wait, as the case may be", function()
     local look = [[
       local lub = require "lubdub"
