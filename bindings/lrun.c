@@ -635,6 +635,11 @@ static void drive_in_sim(lua_State *L, lworker *lw, lfiber *f) {
   }
 }
 
+/* Whether what is left of it only has to be closed. A sim whose body has returned sees who can still end. */
+static bool is_over(const lworker *lw) {
+  return !lw->core->pinned && !lw->guest && (lw->main->ended || lw->failed);
+}
+
 /* Where Lua cannot yield: runs the worker's other fibers until f's turn comes. */
 static void drive(lua_State *L, lworker *lw, lfiber *f) {
   lub_worker *before = lub_worker_current();
@@ -646,6 +651,8 @@ static void drive(lua_State *L, lworker *lw, lfiber *f) {
   f->turn = false;
   while (!f->turn) {
     lub_look_at_requests(lw);
+    bool over = is_over(lw);
+    if (over) lub_fiber_kill(lw, f, "");
     if (lw->sim) {
       drive_in_sim(L, lw, f);
       continue;
@@ -653,7 +660,7 @@ static void drive(lua_State *L, lworker *lw, lfiber *f) {
     lfiber *next = (lfiber *)(void *)lub_worker_next(lw->core);
     if (!next) lub_worker_sleep(lw->core, &f->core.wait);
     else if (next->drives) next->turn = true;
-    else run_fiber(L, lw, next);
+    else if (!over) run_fiber(L, lw, next);
   }
   if (f->core.wait.status == LUB_DEADLOCK && !lw->sim) { /* whose own report says it */
     free(lw->waits);

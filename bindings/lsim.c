@@ -40,7 +40,7 @@ typedef struct lsim {
   int64_t instant_ns; /* of the last point */
   uint64_t points;    /* at that instant, of at most points_max */
   const char *why;    /* the run ended, or may not go on */
-  bool returned;      /* the body has */
+  char *left;         /* what leaked, where it waited for what Lua cannot yield for; or NULL */
   lfaults *faults;
   lsimstate state;
   lguard guard;
@@ -215,9 +215,22 @@ static void engine_log(void *ud, const char *message) {
   if (s->log) (void)fprintf(s->log, "%s\n", message);
 }
 
+/* The body has returned: the clock stands, what can still run does, and who is frozen would be for ever. */
+static void begin_rest(lsim *s) {
+  lub_sim_heal(s->sim);
+  lub_sim_stop_clock(s->sim, true);
+}
+
 bool lub_sim_idle(lworker *lw) {
-  const lsim *s = sim_of(lw);
-  return lub_sim_go_on(s->sim) && !(s->body && s->body->failed);
+  lsim *s = sim_of(lw);
+  bool returned = s->body && s->body->main->ended;
+  if (returned) begin_rest(s);
+  if (s->body && s->body->failed) return false;
+  if (lub_sim_go_on(s->sim)) return true;
+  if (!returned) return false;
+  s->why = "leaked"; /* who drives is killed for it */
+  s->left = lub_report_text(s->engine);
+  return true;
 }
 
 lfaults **lub_sim_faults(const lworker *lw) { return &sim_of(lw)->faults; }
@@ -357,13 +370,11 @@ static const char *run_body(lsim *s) {
   return s->why;
 }
 
-/* The clock stands: what can still run does. */
 static const char *run_rest(lsim *s) {
-  lub_sim_heal(s->sim); /* who is frozen would be for ever */
-  lub_sim_stop_clock(s->sim, true);
+  begin_rest(s);
   for (uint64_t i = 0; i < LIVELOCK; i++)
     if (s->points > s->points_max) break;
-    else if (lub_sim_step(s->sim) != LUB_OK) return NULL;
+    else if (lub_sim_step(s->sim) != LUB_OK) return s->why;
   return "livelock";
 }
 
@@ -397,7 +408,8 @@ static void set_report(lua_State *L, lsim *s) {
     (void)fprintf(out, "foreign: thread '%s' used what belongs to this sim, from outside\n",
                   lub_sim_foreign(s->sim));
   if (s->guard.report) (void)fprintf(out, "%s\n", s->guard.report);
-  lub_report_waits(s->engine, out);
+  if (s->left) (void)fprintf(out, "%s\n", s->left);
+  else lub_report_waits(s->engine, out);
   (void)fclose(out);
   lua_pushlstring(L, text, n);
   free(text);
@@ -507,7 +519,7 @@ static int run_protected(lua_State *L) {
   lub_here = s->body;
   failed = failed || s->body->failed;
   (void)lub_engine_complain(s->engine, true);
-  if (!s->why && !failed && lub_engine_failures(s->engine)) s->why = "failed";
+  if ((!s->why || s->left) && !failed && lub_engine_failures(s->engine)) s->why = "failed";
   if (!s->why && !failed && count_left(s)) s->why = "leaked";
   if (!s->why && !failed && lub_sim_foreign(s->sim)) s->why = "foreign";
   if (!s->why && !failed && s->body->main->killed) s->why = "killed";
@@ -548,6 +560,7 @@ static bool end_sim(lsim *s) {
   if (s->sim) closed = lub_sim_close(s->sim) == LUB_OK;
   if (s->log) (void)fclose(s->log);
   if (s->trace) (void)fclose(s->trace);
+  free(s->left);
   free(s->log_text);
   free(s->trace_text);
   free(s->fibers);

@@ -108,7 +108,7 @@ static int told_why(int code, const char *format, double n) {
   return code;
 }
 
-/* After each turn, also of those that a fiber drives where Lua cannot yield. */
+/* After each turn. */
 static bool may_go_on(void) {
   double now = lub_sim_now(it.sim);
   if (it.over) return false;
@@ -122,10 +122,13 @@ static bool may_go_on(void) {
   return !it.over;
 }
 
+/* ... also of those that a fiber drives where Lua cannot yield: it would wait on though the script has ended. */
+static bool may_drive(void) { return may_go_on() && script_runs(); }
+
 /* Steps until the main function has ended. */
 static int drive(void) {
   it.cancelled = -1;
-  lub_sim_limit(lub_command.engine, may_go_on);
+  lub_sim_limit(lub_command.engine, may_drive);
   while (script_runs()) {
     lub_status status = lub_sim_step(it.sim);
     if (it.over || !script_runs()) break;

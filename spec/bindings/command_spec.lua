@@ -197,6 +197,33 @@ describe("lubdub run", function()
   end)
 end)
 
+describe("what a script leaves behind where Lua cannot yield", function()
+  local function ends(text)
+    local path = helper.file("local lub = require 'lubdub' " .. text)
+    for _, word in ipairs { "run", "sim" } do assert.same({ 0, "end\n", "" }, { helper.run(word .. " " .. path) }) end
+    os.remove(path)
+  end
+
+  it("ends with it: a fiber", function()
+    ends [[
+      lub.go(function() string.gsub("x", ".", function() lub.chan():recv() end) end)
+      lub.go(function() table.sort({ 1, 2 }, function() lub.sleep(0.1) print "later" end) end)
+      lub.yield()
+      print "end"]]
+  end)
+
+  it("ends with it: a worker, and what that left behind", function()
+    ends [[
+      local function wait() string.gsub("x", ".", function() lub.chan():recv() end) end
+      lub.spawn(wait)
+      lub.spawn(function()
+        lub.go(wait)
+        lub.yield()
+      end):join()
+      print "end"]]
+  end)
+end)
+
 describe("a script that fails", function()
   it("ends with 1 and names the error, where it was raised, and a traceback on stderr", function()
     local code, out, err, path = script "print 'before'\nlocal function f() error 'boom' end\nf()"
@@ -227,6 +254,25 @@ lub.sleep(1000)]]
     assert.matches(path .. ":4", err)
     assert.matches("traceback", err)
     assert.matches(path .. ":3:", err)
+  end)
+
+  -- That fiber sits below the others on the stack, where they could not end before it did.
+  it("in a fiber that nobody joins ends the script though another waits where Lua cannot yield", function()
+    local path = helper.file [[
+local lub = require "lubdub"
+lub.go(function() string.gsub("x", ".", function() lub.chan(0, "never"):recv() end) end)
+lub.go(function()
+  lub.yield()
+  error "boom"
+end)
+lub.chan():recv()]]
+    for _, word in ipairs { "run", "sim" } do
+      local code, _, err = helper.run(word .. " " .. path)
+      assert.equals(1, code)
+      assert.matches(path .. ":5: boom", err)
+      assert.is_nil(err:find "deadlock")
+    end
+    os.remove(path)
   end)
 
   it("in a worker that nobody joins is told as well, and is no success", function()

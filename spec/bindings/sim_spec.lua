@@ -421,6 +421,25 @@ describe("a failing sim", function()
     says(failure(function() lub.spawn(function() require "lubdub".chan():recv() end) end), "leaked fibers")
   end)
 
+  -- They learned of a deadlock, and that was an error which nobody had joined.
+  it("leaked: who waits where Lua cannot yield, in the body's worker or another", function()
+    local function wait() string.gsub("x", ".", function() lub.chan(0, "never"):recv() end) end
+    for _, start in ipairs { lub.go, lub.spawn } do
+      local why = failure(function()
+        start(wait)
+        lub.sleep(1)
+        start(wait)
+      end)
+      says(why, "leaked fibers at t=+1.000000000s (virtual): the body has returned, and 2 fibers did not end",
+        "recv on 'never' for 1.000 s", "recv on 'never' for 0.000 s", "hint: join, cancel or kill")
+      assert.is_nil(why:find "deadlock")
+    end
+    says(failure(function()
+      lub.spawn(function() error "in a worker" end)
+      lub.go(wait)
+    end), "failed: an error that nobody joined", "in a worker")
+  end)
+
   it("livelock: who does what, how often", function()
     local why = failure(function()
       lub.go(function() while true do lub.yield() end end)
