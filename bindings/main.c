@@ -180,13 +180,18 @@ static void on_event(void *ud, const lub_event *event) {
 
 /* ---- run ---------------------------------------------------------------------------------------------------------- */
 
+/* What a script has failed with: without a text, there was no memory for it. */
+static const char *failure(lub_status status, const lub_value *error) {
+  const char *text = status == LUB_FAILED ? lub_text(error, NULL) : NULL;
+  return text ? text : lub_strerror(status == LUB_FAILED ? LUB_NOMEM : status);
+}
+
 int lub_tell_result(void) {
   lub_value v = {0};
   lub_status status = lub_script_result(lub_command.main, &v);
-  const char *text = status == LUB_FAILED ? lub_text(&v, NULL) : NULL;
   bool told =
       atomic_load(&lub_command.interrupt) || (status == LUB_KILLED && lub_engine_deaths(lub_command.engine));
-  if (status != LUB_OK && !told) (void)lub_complain(0, text ? text : lub_strerror(status));
+  if (status != LUB_OK && !told) (void)lub_complain(0, failure(status, &v));
   lub_value_drop(&v);
   return status == LUB_OK ? FINE : SCRIPT_FAILED;
 }
@@ -255,8 +260,7 @@ int lub_start_script(lub_script s, int argc, char **argv) {
   lub_value error = {0};
   lub_status status = start_with(s, (size_t)argc, argv, &error);
   if (!status) return FINE;
-  const char *text = lub_text(&error, NULL);
-  (void)lub_complain(0, text ? text : lub_strerror(status));
+  (void)lub_complain(0, failure(status, &error));
   lub_value_drop(&error);
   return SCRIPT_FAILED;
 }

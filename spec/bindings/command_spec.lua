@@ -275,6 +275,17 @@ lub.chan():recv()]]
     os.remove(path)
   end)
 
+  it("for want of memory says so, also when its error finds none", function()
+    if (os.getenv "SAN" or "") ~= "" then return pending "a sanitizer needs more address space than that" end
+    local path = helper.file [[local t = {} for i = 1, 1e8 do t[i] = ("x"):rep(1000) .. i end]]
+    for limit = 60000, 100000, 8000 do
+      local code, _, err = helper.shell(("ulimit -v %d; %s run %s"):format(limit, helper.command, path))
+      assert.equals(1, code)
+      assert.matches("^lubdub: not enough memory\n", err)
+    end
+    os.remove(path)
+  end)
+
   it("in a worker that nobody joins is told as well, and is no success", function()
     local code, _, err, path = script [[
 local lub = require "lubdub"
