@@ -417,6 +417,16 @@ static lub_status start_thread_locked(lub_engine *e, lub_place *p) {
   return LUB_OK;
 }
 
+static void tell_bound_locked(lub_engine *e) {
+  static const char reached[] = "every carrier is inside a C call and the bound on threads (max_carriers) is "
+                                "reached: workers wait until a call returns";
+  static const char refused[] = "a carrier is inside a C call and no thread can be started in its place: "
+                                "workers may have to wait until the call returns";
+  if (!e->bound_told && e->opts.log)
+    e->opts.log(e->opts.ud, e->threads == e->max_threads ? reached : refused);
+  e->bound_told = true;
+}
+
 void lub_carriers_replace_locked(lub_engine *e, lub_carrier *c) {
   lub_place *p = atomic_load(&c->place);
   lub_link *k = lub_list_pop(&e->spares);
@@ -427,10 +437,7 @@ void lub_carriers_replace_locked(lub_engine *e, lub_carrier *c) {
     lub_engine_awake_locked(e);
     lub_sleeper_wake_locked(s);
   } else if (e->threads == e->max_threads || start_thread_locked(e, p) != LUB_OK) {
-    if (!e->bound_told && e->opts.log)
-      e->opts.log(e->opts.ud, "every carrier is inside a C call and the bound on threads (max_carriers) is "
-                              "reached: workers wait until a call returns");
-    e->bound_told = true;
+    tell_bound_locked(e);
     return;
   }
   atomic_store(&c->place, NULL);

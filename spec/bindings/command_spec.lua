@@ -286,6 +286,29 @@ lub.chan():recv()]]
     os.remove(path)
   end)
 
+  it("is told that no thread takes over its C call, if there is no memory for one", function()
+    if (os.getenv "SAN" or "") ~= "" then return pending "a sanitizer needs more address space than that" end
+    local fifo, err, path = helper.file(), helper.file(), helper.file [[
+      local lub = require "lubdub"
+      local held = {}
+      while pcall(function() held[#held + 1] = ("x"):rep(1 << 20) end) do end
+      held[#held] = nil
+      collectgarbage()
+      lub.sleep(0.001) -- it begins a slice
+      local other = lub.spawn(function() return "other" end)
+      io.open(arg[1]):close()
+      print(other:join())
+    ]]
+    os.remove(fifo)
+    local code, out = helper.shell(("mkfifo %s; ulimit -v 100000; LUBDUB_CARRIERS=1 %s run %s %s 2>%s & " ..
+      "for _ in $(seq 2000); do grep -q . %s && break; sleep 0.01; done; : >%s; wait $!"):format(fifo, helper.command,
+      path, fifo, err, err, fifo))
+    assert.same({ 0, "other\n" }, { code, out })
+    assert.equals("lubdub: a carrier is inside a C call and no thread can be started in its place: " ..
+      "workers may have to wait until the call returns\n", helper.read(err))
+    for _, name in ipairs { fifo, err, path } do os.remove(name) end
+  end)
+
   it("in a worker that nobody joins is told as well, and is no success", function()
     local code, _, err, path = script [[
 local lub = require "lubdub"
