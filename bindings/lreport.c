@@ -205,9 +205,11 @@ static lub_status answer(lworker *lw, const lub_object *about, lub_value *out) {
   return status;
 }
 
-/* Gives v, if there was memory for it, to who has asked. */
+/* Gives v, or, if there was no memory for it, a text that needs none, to who has asked. */
 static void hand_in(lworker *lw, lub_ask *ask, lub_status status, lub_value *v) {
-  if (status == LUB_OK && lub_chan_send(ask->to, v, 0) != LUB_OK) lub_value_drop(v);
+  static const char none[] = "(no memory)\n";
+  if (status != LUB_OK) (void)lub_string(lw->core->engine, none, sizeof none - 1, v);
+  if (lub_chan_send(ask->to, v, 0) != LUB_OK) lub_value_drop(v);
   lub_ask_drop(lw->core, ask);
 }
 

@@ -615,18 +615,25 @@ lub_status lub_worker_ask(lub_worker *w, lub_object *about, lub_chan **out) {
 typedef struct asked {
   lub_chan *ch;
   size_t n;
+  bool scarce; /* there was no memory to ask one */
 } asked;
 
 static void ask_each(lub_worker *w, void *ud) {
   asked *a = ud;
   if (a->n == a->ch->cap) return; /* started since they were counted */
-  a->n += ask_one(w, NULL, a->ch) == LUB_OK;
+  lub_status status = ask_one(w, NULL, a->ch);
+  a->n += status == LUB_OK;
+  a->scarce |= status == LUB_NOMEM;
 }
 
 lub_status lub_workers_report(lub_engine *e, lub_chan **out, size_t *n) {
   asked a = {.n = 0};
   if (lub_chan_open(e, lub_workers_count(e) + 1, "report", &a.ch)) return LUB_NOMEM;
   lub_workers_each(e, ask_each, &a);
+  if (a.scarce) { /* a report that leaves some out would be false */
+    lub_chan_drop(a.ch);
+    return LUB_NOMEM;
+  }
   *out = a.ch;
   *n = a.n;
   return LUB_OK;

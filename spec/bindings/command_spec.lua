@@ -286,6 +286,25 @@ lub.chan():recv()]]
     os.remove(path)
   end)
 
+  it("for want of memory finds in a dump at least that", function()
+    if (os.getenv "SAN" or "") ~= "" then return pending "a sanitizer needs more address space than that" end
+    local path = helper.file [[
+      local lub = require "lubdub"
+      local held, n = { table.unpack({}, 1, 1 << 17) }, 0
+      for _, size in ipairs { 1 << 20, 1 << 10 } do
+        while pcall(function() held[n + 1] = ("x"):rep(size) end) do n = n + 1 end
+      end
+      repeat
+        held[n], n = nil, n - 1
+        collectgarbage()
+      until pcall(lub.dump)
+      os.exit(0)
+    ]]
+    local code, _, err = helper.shell(("ulimit -v 100000; %s run %s"):format(helper.command, path))
+    os.remove(path)
+    assert.same({ 0, "(no memory)\n" }, { code, err })
+  end)
+
   it("is told that no thread takes over its C call, if there is no memory for one", function()
     if (os.getenv "SAN" or "") ~= "" then return pending "a sanitizer needs more address space than that" end
     local fifo, err, path = helper.file(), helper.file(), helper.file [[
