@@ -395,7 +395,6 @@ void lub_end_faults(lworker *body, lfaults *f) {
   lub_free(f->mem, f);
 }
 
-
 /* ---- invariants ------------------------------------------------------------------------------------------------------ */
 
 enum { INSTRUCTIONS = 100000000 }; /* of all that are checked at one time: a second, or less */

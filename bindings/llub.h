@@ -216,8 +216,6 @@ void lub_meet_requests(lworker *lw);
 static inline void lub_look_at_requests(lworker *lw) {
   if (lub_unlikely(atomic_load_explicit(&lw->core->requested, memory_order_relaxed))) lub_meet_requests(lw);
 }
-void lub_worker_interrupt(lub_worker *w);
-void lub_set_signal(void);
 /* Before an operation: raises in a killed fiber, otherwise tells how long it may wait (deadline, or 0 when it is
  * cancelled or closes) and why not for longer. */
 lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline);
@@ -278,12 +276,32 @@ void lub_close_chain(lworker *lw, lua_State *co);
 static inline bool lub_can_yield(lua_State *L, const lworker *lw) {
   return lw->chain_ok && L == lw->innermost && lua_isyieldable(L);
 }
+int lub_open_coroutines(lua_State *L);
+void lub_replace_coroutines(lua_State *L);
+
+/* Hooks (lhook.c). */
+/* In a signal handler, on the thread that runs w, whose lua_sethook may be called there (as lua.c does). */
+void lub_worker_interrupt(lub_worker *w);
+/* Has the signal that interrupts, SIGURG, handled, unless the host handles it. */
+void lub_set_signal(void);
+/* The running fiber, which is killed, is told so at the next instruction of L; no longer. */
 void lub_arm_kill(lua_State *L, lworker *lw);
+void lub_disarm_kill(lua_State *L, const lworker *lw);
+static inline bool lub_is_fenced(const lworker *lw) {
+  return atomic_load_explicit(&lw->core->killed, memory_order_relaxed) && !lw->running->closing;
+}
+/* Before co runs: something may have been asked of the worker when no coroutine did, whose hook the signal could have armed;
+ * there may be no second signal. */
+void lub_arm_hook_for_request(lworker *lw, lua_State *co);
+static inline void lub_arm_for_request(lworker *lw, lua_State *co) {
+  if (lub_unlikely(atomic_load_explicit(&lw->core->requested, memory_order_relaxed)))
+    lub_arm_hook_for_request(lw, co);
+}
+/* In a sim that counts instructions: those of L are. */
+void lub_slice(lua_State *L, const lworker *lw);
 /* lua_pcall of what may not wait (as "a policy"), and has so many instructions. */
 int lub_judged_call(lua_State *L, lworker *lw, const char *what, int instructions, int nargs, int nresults,
                     int handler);
-int lub_open_coroutines(lua_State *L);
-void lub_replace_coroutines(lua_State *L);
 
 /* In a sim, before an operation that others may see, with its arguments on the stack: whether another fiber is to run
  * first; then the operation must be left with lub_leave_at_point, and begins anew later. */

@@ -20,9 +20,9 @@ struct lpolicy {
   lub_value function; /* packed */
   atomic_uint
       hearts; /* that are open and have it; GONE: a state has let go of it, nobody may take it up again */
-  atomic_bool asked;  /* it runs now */
+  atomic_bool asked; /* it runs now */
   atomic_bool failed;
-  uint32_t window;      /* what its script wants to know */
+  uint32_t window; /* what its script wants to know */
   double estimate;
 };
 
@@ -317,7 +317,8 @@ void lub_policy_refuse(lua_State *L, lworker *lw, lpolicy *p, lub_heart *h, lub_
 void lub_policy_give_up(lpolicy *p, lub_heart *h, lub_role role) {
   char text[256];
   if (!atomic_load(&p->asked) || atomic_exchange(&p->failed, true)) return;
-  (void)snprintf(text, sizeof text, "heart '%s': %s: it has been running for 2 seconds, perhaps inside a C call",
+  (void)snprintf(text, sizeof text,
+                 "heart '%s': %s: it has been running for 2 seconds, perhaps inside a C call",
                  lub_heart_name(h), roles[role].failed);
   lub_judge_log(h->engine->judge, text);
 }

@@ -1,16 +1,11 @@
-/* lrun.c - how a worker runs its fibers: parking by lua_yieldk, driving siblings where Lua cannot yield, yields forced
- * by a hook, kills from outside. */
-#include <signal.h>
+/* lrun.c - how a worker runs its fibers: parking by lua_yieldk, driving siblings where Lua cannot yield, kills from outside. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "llub.h"
 #include "sim.h"
 
-enum {
-  MAX_DRIVES = 100,
-  CLOSING_NS = 100000000, /* what the close handlers of a killed fiber get */
-};
+enum { MAX_DRIVES = 100 };
 
 /* ---- before and after a wait ------------------------------------------------------------------------------ */
 
@@ -42,10 +37,6 @@ int lub_push_reason(lua_State *L, lub_status status) {
   lua_pushnil(L);
   lub_push_status(L, status);
   return 2;
-}
-
-static bool is_fenced(const lworker *lw) {
-  return atomic_load_explicit(&lw->core->killed, memory_order_relaxed) && !lw->running->closing;
 }
 
 static int die_again(lua_State *L, int status, lua_KContext ctx) {
@@ -80,7 +71,7 @@ lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline) {
   const lfiber *f = lw->running;
   lub_worker *w = lw->core;
   if (lw->judging) luaL_error(L, "%s cannot wait, start or send anything", lw->judging);
-  if (f->kill || is_fenced(lw)) {
+  if (f->kill || lub_is_fenced(lw)) {
     if (!f->closing) (void)lub_die(L, lw);
     /* the handlers of a zombie must not be heard */
     if (atomic_load(&w->fate) == LUB_FATE_KILLED) luaL_error(L, "killed");
@@ -154,175 +145,6 @@ int lub_leave_at_point(lua_State *L, lworker *lw, lua_CFunction operation) {
   return lua_yieldk(L, lub_hold(L, lw), (lua_KContext)operation, come_back);
 }
 
-/* ---- preemption and kills in the midst of Lua ----------------------------------------------------------------- */
-
-static void leave_hook(lua_State *L, lua_Debug *ar);
-
-static bool has_hook(lua_State *L) { return lua_gethook(L) == leave_hook; }
-
-void lub_arm_kill(lua_State *L, lworker *lw) {
-  if (lw->hooked == L && has_hook(L)) return;
-  lua_sethook(L, leave_hook, LUA_MASKCOUNT, 1);
-}
-
-/* An error raised in a hook calls the message handler of an xpcall with hooks switched off: one that loops could not be
- * stopped any more. Lua's own way past handlers is the error for memory: so ask for more than there can be. */
-static void raise_past_handlers(lua_State *L, lworker *lw) {
-  lw->collected = true;
-  (void)lua_newuserdatauv(L, LUB_TOO_MUCH, 0);
-  luaL_error(L, "killed");
-}
-
-/* The running fiber is killed, or `ends`, inside a sort or the like: that unwinds as an error, again at every instruction, so
- * that no pcall stops it, up to where Lua can yield. */
-static void end_inside(lua_State *L, lworker *lw, bool ends) {
-  lfiber *f = lw->running;
-  f->kill = f->kill || ends;
-  if (!f->kill) return;
-  lub_arm_kill(L, lw);
-  raise_past_handlers(L, lw);
-}
-
-static void leave_hook(lua_State *L, lua_Debug *ar) {
-  (void)ar;
-  lworker *lw = lub_lworker(L);
-  lfiber *f = lw->running;
-  if (lw->hooked == L) lua_sethook(L, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
-  else lua_sethook(L, NULL, 0, 0);
-  lw->hooked = NULL;
-  lub_look_at_requests(lw); /* here: nobody has to make way for a question */
-  bool over = lub_guard_is_over(L, lw);
-  if (over) f->kill = true;
-  if (f->closing) { /* its handlers have had their time */
-    if (!over && lub_engine_now_ns(lw->core->engine) - lw->closing_ns < CLOSING_NS) return;
-    lub_arm_kill(L, lw);
-    raise_past_handlers(L, lw);
-  }
-  if (is_fenced(lw)) f->kill = true;
-  int slice = lub_carriers_slice();
-  bool makes_way = slice == LUB_SLICE_IS_OVER || slice == LUB_SLICE_IS_LENT;
-  if (!f->kill && !makes_way) return;
-  if (!lub_can_yield(L, lw)) {
-    end_inside(L, lw, false); /* else somebody serves the others */
-    return;
-  }
-  if (!lua_checkstack(L, 2)) return;
-  if (!f->kill) lub_fiber_preempted(&f->core); /* a killed one is closed as soon as it is out */
-  lw->held = lw->forced = true;
-  lua_yield(L, 0);
-}
-
-/* There is no watcher in a sim, nor may its time be that of a machine: instructions are counted. Who has run a whole count
- * in this turn computes, and has spent LUB_SLICE_NS. */
-static void slice_hook(lua_State *L, lua_Debug *ar) {
-  (void)ar;
-  lworker *lw = lub_lworker(L);
-  lfiber *f = lw->running;
-  lub_sim *s = lw->core->engine->sim;
-  uint64_t step = lub_sim_steps(s) + 1; /* never 0 */
-  bool computes = lw->sliced == step;
-  lw->sliced = step;
-  if (!computes) return;
-  lub_sim_spend(s, LUB_SLICE_NS);
-  if (f->closing && lub_sim_now_ns(s) - lw->closing_ns >= CLOSING_NS) {
-    lub_arm_kill(L, lw);
-    raise_past_handlers(L, lw);
-  }
-  if (f->closing) return;
-  if (!lub_can_yield(L, lw)) {
-    end_inside(L, lw, !lub_sim_may_drive(lw) || is_fenced(lw));
-    return;
-  }
-  if (!lua_checkstack(L, 2)) return;
-  lub_fiber_preempted(&f->core);
-  lw->held = lw->forced = true;
-  lua_yield(L, 0);
-}
-
-static void slice(lua_State *L, const lworker *lw) {
-  int count = lub_sim_slice(lw);
-  if (count) lua_sethook(L, slice_hook, LUA_MASKCOUNT, count);
-}
-
-/* What counts is the hook that L has: debug.sethook may have replaced ours, or, when the signal came inside it, half
- * of ours. */
-static void arm_hook(lworker *lw, lua_State *L) {
-  if (!has_hook(L)) {
-    lw->saved_hook.f = lua_gethook(L);
-    lw->saved_hook.mask = lua_gethookmask(L);
-    lw->saved_hook.count = lua_gethookcount(L);
-  } else if (lw->hooked != L) { /* a kill has armed it */
-    lw->saved_hook.f = NULL;
-  }
-  /* anew, if it is there: Lua may have read that nothing is to be counted, and then counted */
-  lua_sethook(L, leave_hook, LUA_MASKCOUNT, 1);
-  lw->hooked = L;
-}
-
-/* Whoever runs may go on for now. A policy has a count of instructions of its own, which our hook would begin anew. */
-static bool goes_on(const lworker *lw) {
-  return lw->sim ? !lub_guard_interrupts(lw) : lw->judging && !atomic_load(&lw->core->killed);
-}
-
-/* In a signal handler, on the thread that runs w. lua_sethook may be called there (as lua.c does). */
-void lub_worker_interrupt(lub_worker *w) {
-  lworker *lw = w->data;
-  lua_State *L = lw->innermost;
-  if (goes_on(lw)) return;
-  if (L && (!lw->hooked || lw->hooked == L)) arm_hook(lw, L); /* otherwise lub_hook_follows does, at once */
-}
-
-/* A hook that was armed on a coroutine which then went on in another, or was left by it, before the hook came to run,
- * follows: left behind, it would be waited for while the other runs for ever. */
-void lub_hook_follows(lworker *lw, lua_State *co) {
-  lua_State *before = lw->hooked;
-  if (has_hook(before)) lua_sethook(before, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
-  if (co) arm_hook(lw, co);
-  else lw->hooked = NULL;
-}
-
-/* Before co runs: something may have been asked of the worker when no coroutine did, whose hook the signal could have armed;
- * there may be no second signal. */
-static inline void arm_for_request(lworker *lw, lua_State *co) {
-  if (lub_likely(!atomic_load_explicit(&lw->core->requested, memory_order_relaxed))) return;
-  lw->innermost = NULL; /* no signal comes between */
-  arm_hook(lw, co);
-  lw->innermost = co;
-}
-
-static void out_of_budget(lua_State *L, lua_Debug *ar) {
-  (void)ar;
-  lua_sethook(L, out_of_budget, LUA_MASKCOUNT, 1); /* again, so that no pcall stops it */
-  luaL_error(L, "it ran for more than %d instructions", lub_lworker(L)->budget);
-}
-
-int lub_judged_call(lua_State *L, lworker *lw, const char *what, int instructions, int nargs, int nresults,
-                    int handler) {
-  lua_Hook hook = lua_gethook(L);
-  int mask = lua_gethookmask(L), count = lua_gethookcount(L);
-  lw->judging = what;
-  lw->budget = instructions;
-  lua_sethook(L, out_of_budget, LUA_MASKCOUNT, instructions);
-  int status = lua_pcall(L, nargs, nresults, handler);
-  lua_sethook(L, hook, mask, count);
-  lw->judging = NULL;
-  return status;
-}
-
-static void on_signal(int sig) {
-  (void)sig;
-  lub_interrupted();
-}
-
-void lub_set_signal(void) {
-  struct sigaction old, act;
-  memset(&act, 0, sizeof act);
-  act.sa_handler = on_signal;
-  act.sa_flags = SA_RESTART;
-  if (!sigaction(SIGURG, NULL, &old) && old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN) return;
-  sigaction(SIGURG, &act, NULL);
-}
-
 /* ---- fibers -------------------------------------------------------------------------------------------- */
 
 /* With the anchors on top: pushes a coroutine with room for n values; true: the pool's first. */
@@ -373,7 +195,7 @@ lfiber *lub_fiber_new(lua_State *L, lworker *lw, lua_State *co, int nargs) {
     pooled = push_coroutine(L, lw, nargs + 4);
   }
   anchor(L, lw, f, pooled);
-  slice(f->co, lw);
+  lub_slice(f->co, lw);
   f->nvalues = nargs;
   lub_fiber_init(&f->core, lw->core);
   f->ended = false;
@@ -396,7 +218,7 @@ static bool call_for(lworker *lw, lfiber *f, lua_CFunction fn) {
   lua_pushlightuserdata(L, f);
   bool ok = lua_pcall(L, 1, 1, 0) == LUA_OK;
   lub_go_on_in(lw, innermost);
-  if (has_hook(L) && lw->hooked != L) lua_sethook(L, NULL, 0, 0); /* of a kill that came meanwhile */
+  lub_disarm_kill(L, lw); /* one that came meanwhile */
   return ok;
 }
 
@@ -588,7 +410,7 @@ static inline void run_fiber(lua_State *from, lworker *lw, lfiber *f) {
   if (outer) lub_go_on_in(lw, NULL); /* a hook that was armed is not for this fiber: who had it has parked */
   lw->innermost = f->co;
   atomic_signal_fence(memory_order_seq_cst);
-  arm_for_request(lw, f->co);
+  lub_arm_for_request(lw, f->co);
   int status = lua_resume(f->co, from, nargs, &f->nvalues);
   lub_go_on_in(lw, NULL);
   lw->innermost = outer;
@@ -666,7 +488,7 @@ static void drive(lua_State *L, lworker *lw, lfiber *f) {
     free(lw->waits);
     lw->waits = lub_report_text(lw->core->engine); /* while f still waits */
   }
-  arm_for_request(lw, L);
+  lub_arm_for_request(lw, L);
   f->drives = f->turn = false;
   if (--lw->depth == 0) lub_worker_drive(lw->core, false);
   lub_worker_set_current(before);

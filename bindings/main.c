@@ -38,7 +38,8 @@ static void on_signal(int sig) {
 
 /* Where nobody serves signals, they are looked at between turns. A finalizer or a C function may keep the turn. */
 static void on_alarm(int sig) {
-  static const char text[] = "lubdub: what was interrupted does not stop: it is inside a finalizer, or in C\n";
+  static const char text[] =
+      "lubdub: what was interrupted does not stop: it is inside a finalizer, or in C\n";
   (void)sig;
   if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(SCRIPT_FAILED);
   _exit(SIGNALLED + atomic_load(&lub_command.interrupt));

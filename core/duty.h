@@ -24,10 +24,10 @@ lub_heart *lub_docket_leave(lub_docket *d);
 typedef void (*lub_relieve)(struct lub_judge *j, lub_worker *stuck, lub_heart *asked);
 
 typedef struct lub_duty { /* judge.lock */
-  bool taken;         /* somebody starts, or has started, the worker */
-  lub_worker *worker; /* with a reference; NULL: it does not serve yet */
+  bool taken;             /* somebody starts, or has started, the worker */
+  lub_worker *worker;     /* with a reference; NULL: it does not serve yet */
   lub_relieve relieve;
-  lub_heart *asked; /* whose script is being asked, with a reference; or NULL */
+  lub_heart *asked;         /* whose script is being asked, with a reference; or NULL */
   uint32_t questions, seen; /* counts them; when it was last looked */
   int looks;                /* that found the same question, one after the other */
   bool minded;              /* the timer runs */

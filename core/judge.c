@@ -522,8 +522,8 @@ static bool retract(lub_heart *h) {
 void lub_judge_lose(lub_judge *j, bool anew) {
   for (lub_heart *h; (h = first_that(j, is_untold)); lub_heart_drop(h)) {
     char text[256];
-    (void)snprintf(text, sizeof text, "heart '%s': verdict '%s' was not told: the judge's worker is gone", h->name,
-                   j->names[h->verdict]);
+    (void)snprintf(text, sizeof text, "heart '%s': verdict '%s' was not told: the judge's worker is gone",
+                   h->name, j->names[h->verdict]);
     if (!anew || !retract(h)) lub_judge_log(j, text);
     lub_judge_told(h);
   }

@@ -798,8 +798,9 @@ describe("in real time", function()
         h:fail "worn out"
         os.execute "sleep 0.1" -- in which it shows no traceback, and no verdict is told
       end)
-      local _, of_good, sleep = open("good", function(s) return s.unit and s.unit_age > 0.1 and verdict or "alive", 0.01 end,
-        function(h) h:unit(2) require "lubdub".sleep(1000) end)
+      local _, of_good, sleep = open("good", function(s)
+        return s.unit and s.unit_age > 0.1 and verdict or "alive", 0.01
+      end, function(h) h:unit(2) require "lubdub".sleep(1000) end)
       fail:send(true)
       begin:send(true)
       sleep:send(true)
