@@ -174,23 +174,6 @@ describe("a steward's stream", function()
     assert.same({ 1, 2, 3 }, all(s))
   end)
 
-  -- It was preempted, so the steward was well, and nothing came.
-  it_sims("fails upward when the generator computes for ever", function()
-    local s = fast { patience = 0.1, generator = function() return function() while true do end end end,
-      work = function(u) return u end }
-    local ok, why = s:join(helper.long)
-    assert.is_nil(ok)
-    assert.matches("the generator has computed for 0%.%d+ s and given no unit.*steward_spec.lua", why)
-  end)
-
-  it_sims("lets a generator wait for longer than its patience", function()
-    local s = fast { patience = 0.1, generator = function()
-      local n = 0
-      return function() n = n + 1 return require "lubdub".sleep(1) and n < 3 and n or nil end
-    end, work = function(u) return u end }
-    assert.same({ 1, 2 }, all(s))
-  end)
-
   it_sims("fails upward when the generator does", function()
     local s = fast { generator = function() return function() error "the well is dry" end end,
       work = function(u) return u end }

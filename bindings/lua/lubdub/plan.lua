@@ -8,8 +8,8 @@ local limit = require "lubdub.limit"
 
 local plan = {}
 
-local LEAF = "name start work ward generator generator_opts patience pulse pulse_opts policy policy_opts limit startup "
-  .. "window estimate restart grace memory tries heal results"
+local LEAF = "name start work ward generator generator_opts pulse pulse_opts policy policy_opts limit startup window "
+  .. "estimate restart grace memory tries heal results"
 local STEWARD = LEAF .. " zombies events capacity seed"
 local ABOVE = "name ward restart pulse grace zombies events seed results capacity" -- of a steward of a steward
 local SUPERVISOR = "name children strategy auto_shutdown restart pulse grace zombies events seed"
@@ -101,7 +101,6 @@ local function work_of(o, leaf)
   leaf.start = script_or(o.start, "start", "function or string")
   leaf.work = script_or(o.work, "work", "function or string")
   leaf.generator, leaf.generator_opts = generator_of(o.generator), o.generator_opts
-  if o.patience ~= false then leaf.patience = check.positive(o.patience, "patience", 10) end
   if (leaf.work == nil) ~= (leaf.generator == nil) then
     error({ option = "work and generator go together" }, 0)
   end

@@ -4,7 +4,6 @@
 ---   work, generator     work(unit, ward) for each unit; generator: a function of generator_opts or a script (both give
 ---                       an iterator), a list, or a channel. Units outlive the ward: one that was in flight at a death
 ---                       is tried again, and skipped as poison after `tries` (3)
----   patience            seconds that the generator may compute for a unit before the steward fails: 10; false: any
 ---   start               or start(ward), or a script that returns such a function: full control
 ---   ward                or the options of a steward or supervisor below: stewards nest
 ---   pulse, policy, policy_opts, limit, window, estimate

@@ -29,30 +29,11 @@ end
 
 -- ---- units --------------------------------------------------------------------------------------------------------
 
---- The heart of a generator: it may wait for as long as it likes, also inside C (for a line, say), but not compute.
---- When it does, the worker fails, and the steward with it.
-local function watch(name, patience)
-  local heart = lub.heart { name = name, interval = math.min(patience, 1), limit = patience, policy = function(h)
-    if h.state == "in_c" or h.age <= h.limit then return "alive", h.limit end
-    return "dead"
-  end }
-  lub.go(function()
-    for v in heart:verdicts() do
-      if v.verdict == "dead" then
-        error(("the generator has computed for %.3g s and given no unit\n%s"):format(v.age, v.traceback or ""), 0)
-      end
-    end
-  end)
-  return heart
-end
-
 --- The main function of a generator's worker: units are sent one at a time, a blocked generator blocks nobody.
-function stream.generate(generator, opts, out, name, patience)
-  local heart = patience and type(generator) ~= "table" and watch(name, patience)
+function stream.generate(generator, opts, out)
   local function each(...)
     for unit in ... do
       if not out:send(unit) then return end
-      if heart then heart:beat() end
     end
   end
   if type(generator) == "string" then
@@ -71,10 +52,9 @@ end
 
 local function start_generator(self)
   local source = lub.chan(0, self.name .. ".source")
-  local name = self.name .. ".generator"
-  self.generator = lub.spawn({ name = name }, function(...)
+  self.generator = lub.spawn({ name = self.name .. ".generator" }, function(...)
     return require("lubdub.stream").generate(...)
-  end, self.spec.generator, self.spec.generator_opts, source, name, self.spec.patience)
+  end, self.spec.generator, self.spec.generator_opts, source)
   self.source, self.source_done = source, self.generator:done()
 end
 
