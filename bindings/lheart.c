@@ -306,6 +306,12 @@ static int heart_close(lua_State *L) {
   return push_done(L, lub_heart_close(h));
 }
 
+/* local heart <close> = lub.heart{…} */
+static int heart_leave(lua_State *L) {
+  (void)lub_heart_close(lub_check_heart(L, "__close"));
+  return 0;
+}
+
 /* Pushes the hearts' metatable. */
 static void open_heart(lua_State *L) {
   static const luaL_Reg methods[] = {
@@ -319,6 +325,8 @@ static void open_heart(lua_State *L) {
   lua_setfield(L, -2, "__index");
   lua_pushcfunction(L, heart_gc);
   lua_setfield(L, -2, "__gc");
+  lua_pushcfunction(L, heart_leave);
+  lua_setfield(L, -2, "__close");
   lua_pushliteral(L, "lub.heart");
   lua_setfield(L, -2, "__metatable");
   lua_pushcfunction(L, heart_tostring);

@@ -315,9 +315,9 @@ static int judge_on(lua_State *L, int s, lua_KContext ctx) {
     do {
       if (!(h = lub_judge_next(j, lw->core))) break; /* no more are due */
       ask(L, lw, h);
-      lub_heart_drop(h);
+      lub_duty_answered(j, lw->core, h);
     } while (++n < BATCH && !is_long(lw, began_ns));
-    if (n > 0 && !atomic_load(&lw->core->killed)) lub_judge_settle(j, true, tell, L); /* else the next does */
+    if (!atomic_load(&lw->core->killed)) lub_judge_settle(j, lw->core, tell, L); /* else the next does */
     lub_value v;
     int64_t deadline = LUB_NEVER;
     if (lub_may_wait(L, lw, &deadline)) return 0;

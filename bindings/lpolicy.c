@@ -17,7 +17,7 @@ enum {
 struct lpolicy {
   lub_object obj;
   const lub_allocator *mem;
-  lub_value function; /* packed */
+  lub_value function; /* packed; nil: it has crossed for good */
   atomic_uint
       hearts; /* that are open and have it; GONE: a state has let go of it, nobody may take it up again */
   atomic_bool asked; /* it runs now */
@@ -199,7 +199,8 @@ int lub_policy_make(lua_State *L, int index, int opts, const char *what, lua_KCo
   push_key(L, index, opts, what);
   push_cache(L);
   lua_pushvalue(L, -2);
-  bool there = lua_rawget(L, -2) != LUA_TNIL;
+  lpolicy *const *box = lua_rawget(L, -2) == LUA_TUSERDATA ? lua_touserdata(L, -1) : NULL;
+  bool there = box && atomic_load(&(*box)->hearts) != GONE;
   lua_pop(L, 2);
   if (there || lua_type(L, index) == LUA_TFUNCTION) {
     lua_pushvalue(L, index);
@@ -278,16 +279,29 @@ static int traceback(lua_State *L) {
   return 1;
 }
 
+/* What p->function is to be made of: a copy, for a judge that may come after this one; but what refers to others, which may be
+ * a heart that has p, crosses for good. LUB_CLOSED: it has. */
+static lub_status give_function(lpolicy *p, lub_value *out) {
+  if (p->function.type == LUB_NIL) return LUB_CLOSED;
+  if (p->function.type == LUB_PACKED && lub_value_block(&p->function)->nobjects == 0)
+    return lub_value_copy(&p->function, out);
+  *out = p->function;
+  p->function = lub_nil();
+  return LUB_OK;
+}
+
 /* Pushes the function, which crosses when this state's judge first asks it. */
 static int cross(lua_State *L) {
   lpolicy *p = lua_touserdata(L, 1);
   push_cache(L);
   if (lua_rawgetp(L, 2, p) == LUA_TNIL) {
-    lub_value copy;
+    lub_value function;
     make_room(L, 2);
     lpolicy **box = push_box(L);
-    if (lub_value_copy(&p->function, &copy)) luaL_error(L, "not enough memory");
-    lub_take(L, &copy);
+    lub_status status = give_function(p, &function);
+    if (status == LUB_CLOSED) luaL_error(L, "it went with the judge's worker, which has ended");
+    if (status) luaL_error(L, "not enough memory");
+    lub_take(L, &function);
     lua_setiuservalue(L, 4, 1);
     lua_pushvalue(L, 4);
     lua_rawsetp(L, 2, p);

@@ -98,7 +98,7 @@ static int suspect(lua_State *L) {
   lub_snapshot at;
   lub_judge_look(t->heart, &at);
   lub_judge_hear(t->heart, &at, verdict, LUB_FOREVER, NAN);
-  lub_judge_settle(t->engine->judge, t->heart->scripted, tell_nobody, NULL);
+  lub_judge_settle(t->engine->judge, NULL, tell_nobody, NULL);
   return 0;
 }
 

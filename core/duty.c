@@ -65,20 +65,29 @@ lub_status lub_duty_serve(lub_judge *j, lub_worker *w, lub_relieve relieve) {
 
 lub_heart *lub_duty_next(lub_judge *j, const lub_worker *w) {
   lub_duty *d = &j->duty;
-  lub_heart *before = NULL, *h = NULL;
+  lub_heart *h = NULL;
   pthread_mutex_lock(&j->lock);
-  if (d->worker == w) {
-    before = d->asked;
-    h = d->asked = lub_docket_leave(&j->due);
-  }
+  if (d->worker == w) h = d->asked = lub_docket_leave(&j->due);
   bool begins = h && !d->minded && j->engine->threads && j->engine->real_clock;
   if (h) lub_heart_ref(h);
   d->questions += h != NULL;
   d->minded |= begins;
   pthread_mutex_unlock(&j->lock);
-  if (before) lub_heart_drop(before);
   if (begins) mind(j);
   return h;
+}
+
+void lub_duty_answered(lub_judge *j, const lub_worker *w, lub_heart *h) {
+  lub_duty *d = &j->duty;
+  pthread_mutex_lock(&j->lock);
+  bool serves = d->worker == w && !atomic_load(&w->killed); /* one that is killed has heard nothing */
+  if (serves) {
+    d->asked = NULL;
+    d->stuck = false; /* it seemed so */
+  }
+  pthread_mutex_unlock(&j->lock);
+  if (serves) lub_heart_drop(h);
+  lub_heart_drop(h);
 }
 
 /* ---- relief -------------------------------------------------------------------------------------------------- */
@@ -100,11 +109,19 @@ static lub_worker *dismiss(lub_judge *j, const lub_worker *w, lub_heart **asked)
   return served;
 }
 
+/* Takes the reference. */
+static void ask_again(lub_judge *j, lub_heart *asked) {
+  pthread_mutex_lock(&j->lock);
+  if (!asked->due_next) lub_docket_enter(&j->due, asked);
+  pthread_mutex_unlock(&j->lock);
+  lub_heart_drop(asked);
+}
+
 void lub_duty_desert(lub_judge *j, const lub_worker *w) {
   lub_heart *asked = NULL;
   lub_worker *served = dismiss(j, w, &asked);
   if (!served) return;
-  if (asked) lub_heart_drop(asked);
+  if (asked) ask_again(j, asked);
   lub_judge_lose(j, false);
   lub_judge_log(j, "the judge's worker has ended: hearts are not judged until another is opened");
   lub_worker_drop(served);
@@ -115,9 +132,8 @@ void lub_duty_look(lub_judge *j) {
   lub_heart *asked = NULL;
   lub_worker *stuck = dismiss(j, NULL, &asked);
   if (!stuck) return;
-  pthread_mutex_lock(&j->lock);
-  if (!asked->due_next) lub_docket_enter(&j->due, asked);
-  pthread_mutex_unlock(&j->lock);
+  lub_heart_ref(asked);
+  ask_again(j, asked);
   lub_judge_lose(j, true);
   j->duty.relieve(j, stuck, asked);
   lub_heart_drop(asked);

@@ -40,9 +40,10 @@ bool lub_duty_take(struct lub_judge *j);
 void lub_duty_give_back(struct lub_judge *j);
 /* w, which does not run yet, is the worker. LUB_NOMEM. */
 lub_status lub_duty_serve(struct lub_judge *j, lub_worker *w, lub_relieve relieve);
-/* For w: the next heart whose script is to be asked, with a reference; the question before is answered. NULL: none is due, or
- * w was relieved. */
+/* For w: the next heart whose script is to be asked, with a reference. NULL: none is due, or w was relieved. */
 lub_heart *lub_duty_next(struct lub_judge *j, const lub_worker *w);
+/* The answer has come, unless w was killed; gives the reference back. */
+void lub_duty_answered(struct lub_judge *j, const lub_worker *w, lub_heart *h);
 /* w has ended. If it was the worker, what it was about to tell is lost, and the duty is anybody's. */
 void lub_duty_desert(struct lub_judge *j, const lub_worker *w);
 /* After timers have run, with no lock: relieves a worker that is stuck. */

@@ -315,7 +315,7 @@ static lub_heart *take(lub_judge *j, lub_docket *from) {
 
 lub_heart *lub_judge_next(lub_judge *j, const lub_worker *w) {
   lub_heart *h;
-  while ((h = lub_duty_next(j, w)) && is_closed(h)) lub_heart_drop(h);
+  while ((h = lub_duty_next(j, w)) && is_closed(h)) lub_duty_answered(j, w, h);
   return h;
 }
 
@@ -457,23 +457,34 @@ static bool announce_locked(lub_judge *j, lub_heart *h, uint32_t silent) {
       h->counted = true;
     }
   }
-  h->failing = h->failed;
+  h->failing |= h->failed;
   h->failed = false;
   h->telling++;
   j->figures.announced++;
   return true;
 }
 
-void lub_judge_settle(lub_judge *j, bool scripts,
+/* As long as it is not told: see retract. */
+static void keep_reason(lub_heart *h, char *reason) {
+  lub_judge *j = h->engine->judge;
+  lub_extras *x = lub_heart_extras(h);
+  pthread_mutex_lock(&j->lock);
+  bool keeps = h->telling && !x->reason;
+  if (keeps) x->reason = reason;
+  pthread_mutex_unlock(&j->lock);
+  if (!keeps) lub_free(&j->engine->mem, reason);
+}
+
+void lub_judge_settle(lub_judge *j, const lub_worker *w,
                       void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud), void *ud) {
-  lub_docket *heard = &j->heard[scripts];
+  lub_docket *heard = &j->heard[w != NULL];
   pthread_mutex_lock(&j->lock);
   uint32_t silent = heard->first ? count_silent_locked(j, heard) : 0;
-  for (lub_heart *h; (h = lub_docket_leave(heard));) {
+  for (lub_heart *h; (!w || w == j->duty.worker) && (h = lub_docket_leave(heard));) {
     lub_extras *x = lub_heart_extras(h);
-    bool told = announce_locked(j, h, silent), watched = h->watched;
+    bool fails = h->failed, told = announce_locked(j, h, silent), watched = h->watched;
     lub_verdict v = {.heart = h, .verdict = j->names[h->verdict], .reason = "", .traceback = ""};
-    char *reason = told && x ? x->reason : NULL;
+    char *reason = told && fails && x ? x->reason : NULL;
     if (reason) x->reason = NULL;
     v.score = x ? x->score : NAN;
     int64_t now = lub_engine_now_ns(j->engine), when = next_tick(h);
@@ -487,7 +498,7 @@ void lub_judge_settle(lub_judge *j, bool scripts,
       lub_heart_tell(h, "verdict", v.verdict, now);
       tell(h, &v, watched, ud);
     }
-    lub_free(&j->engine->mem, reason);
+    if (reason) keep_reason(h, reason);
     arm(h, when);
     lub_heart_drop(h);
     pthread_mutex_lock(&j->lock);
@@ -498,12 +509,17 @@ void lub_judge_settle(lub_judge *j, bool scripts,
 void lub_judge_told(lub_heart *h) {
   lub_judge *j = h->engine->judge;
   pthread_mutex_lock(&j->lock);
-  bool last = h->telling && --h->telling == 0 && !h->failed && atomic_load(&h->flags) & LUB_HEART_CLOSED;
+  bool all = h->telling && --h->telling == 0, last = all && !h->failed && atomic_load(&h->flags) & LUB_HEART_CLOSED;
+  lub_extras *x = lub_heart_extras(h);
+  char *reason = all && x && !h->failed ? x->reason : NULL;
+  if (reason) x->reason = NULL;
+  if (all) h->failing = false;
   pthread_mutex_unlock(&j->lock);
+  lub_free(&j->engine->mem, reason);
   if (last) lub_heart_finish(h);
 }
 
-static bool is_untold(const lub_heart *h) { return !h->forgotten && h->telling; }
+static bool is_untold(const lub_heart *h) { return h->scripted && !h->forgotten && h->telling; }
 
 /* h, of which something is untold, is asked as if nothing had been said. False: it has closed. */
 static bool retract(lub_heart *h) {
@@ -574,12 +590,14 @@ static void ask(lub_heart *h) {
 /* After timers have run, on the thread that ran them, with no lock. */
 static void ask_called(lub_engine *e) {
   lub_judge *j = e->judge;
-  while (atomic_exchange(&e->judge_is_due, false) && !atomic_exchange(&j->asking, true)) {
+  /* who finds another at it leaves it to him, who looks again when he is done */
+  while (atomic_load(&e->judge_is_due) && !atomic_exchange(&j->asking, true)) {
+    atomic_store(&e->judge_is_due, false);
     for (lub_heart *h; (h = take(j, &j->called));) {
       ask(h);
       lub_heart_drop(h);
     }
-    lub_judge_settle(j, false, tell_host, NULL);
+    lub_judge_settle(j, NULL, tell_host, NULL);
     lub_duty_look(j);
     atomic_store(&j->asking, false);
   }

@@ -79,13 +79,13 @@ void lub_judge_look(lub_heart *h, lub_snapshot *out);
 /* The policy's answer to that look. */
 void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, double ask_again,
                     double score);
-/* Has `tell` tell what is to be announced of what scripts, or C policies, were heard to say: to the host's callback, to who
- * watches the heart; a death that nobody watches goes to the log. When that is done, now or later, it calls lub_judge_told:
- * until then the channels of a heart that closes meanwhile stay open. */
-void lub_judge_settle(lub_judge *j, bool scripts,
+/* Has `tell` tell what is to be announced of what scripts were heard to say, as long as w is who asks them, or, if w is NULL,
+ * C policies: to the host's callback, to who watches the heart; a death that nobody watches goes to the log. When that is
+ * done, now or later, it calls lub_judge_told: until then the channels of a heart that closes meanwhile stay open. */
+void lub_judge_settle(lub_judge *j, const lub_worker *w,
                       void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud), void *ud);
 void lub_judge_told(lub_heart *h);
-/* What was announced of hearts, and is not told yet, will not be: who is open is asked anew, if there is somebody to ask
+/* What scripts have said, and was announced, but is not told yet, will not be: who is open is asked anew, if there is somebody to ask
  * (`anew`); of others the log says it. */
 void lub_judge_lose(lub_judge *j, bool anew);
 /* To the host's log, unless the engine ends. */

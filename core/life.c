@@ -47,6 +47,8 @@ lub_look lub_life_look(lub_life *l, int64_t now_ns) {
     int64_t age = 0;
     if (state == LUB_STATE_BUSY) age = now_ns - sign;
     else if (state == LUB_STATE_RUNNABLE) age = since - sign;
+    /* preempted at this very instant, as in a sim each time: it has computed until now, and not waited for a CPU */
+    if (state == LUB_STATE_RUNNABLE && since == now_ns && age > 0) state = LUB_STATE_BUSY;
     return (lub_look){state, age > 0 ? age : 0, now_ns > since ? now_ns - since : 0, signs};
   }
 }

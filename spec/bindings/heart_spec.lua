@@ -42,6 +42,29 @@ describe("a heart", function()
     assert.same({ nil, "closed" }, { h:close() })
   end)
 
+  it_sims("ends with a to-be-closed variable", function()
+    local kept
+    do
+      local h <close> = lub.heart { name = "brief" }
+      kept = h
+      assert.equals("alive", h:stats().verdict)
+    end
+    assert.same({ nil, "closed" }, { kept:beat() })
+    lub.heart { name = "next" }:close()
+  end)
+
+  -- Preempted at each look, it was said to wait for a CPU, and a policy that spares such never found it.
+  it_sims("computes, in a sim too, until it is looked at", function()
+    local w, _, go, verdicts = ward({ name = "hog", interval = 0.02, policy = function(s)
+      if s.state == "runnable" then return "alive", 0.02 end
+      return s.age > 0.1 and "dead" or "alive", 0.02
+    end }, stuck)
+    go:send(true)
+    local v = verdicts:recv()
+    assert.same({ "dead", "busy" }, { v.verdict, v.state })
+    w:kill()
+  end)
+
   it_sims("begins a unit at the very beginning of a sim, where the clock is 0", function()
     local h = lub.heart { name = "db" }
     h:unit "first"
@@ -806,13 +829,63 @@ describe("in real time", function()
       sleep:send(true)
       for _, verdicts in ipairs { of_worn, of_good, of_stuck } do
         local v = verdicts:recv(20)
-        print(v.heart, v.verdict)
+        print(v.heart, v.verdict, v.reason)
       end
       os.exit(0)]]
-    assert.equals("worn\tdead\ngood\tsleepy\nstuck\tdead\n", out)
+    assert.equals("worn\tdead\tworn out\ngood\tsleepy\tnil\nstuck\tdead\tnil\n", out)
     assert.equals(0, code)
     assert.matches("heart 'stuck': its policy has failed, .*running for 2 seconds, perhaps inside a C call", err)
     assert.is_nil(err:match "'good'")
+  end)
+
+  -- The next judge asked nobody, and so settled nothing.
+  it("what was heard of others is told, though the one whose script is stuck closes meanwhile", function()
+    local code, out = helper.script [[
+      local lub = require "lubdub"
+      local member = lub.heart { name = "member", interval = 1 }
+      local t = lub.now() + 0.1
+      local function group(name, policy)
+        return lub.heart { name = name, interval = 0.1, members = { member }, policy = policy }
+      end
+      local function never_ends() return ("a"):rep(40):find(("a?"):rep(40) .. ("a"):rep(40)) end
+      local a = group("a", function(h) return h.now >= t and never_ends() and "odd" or "alive" end)
+      local b = group("b", function(h) return h.now >= t and "odd" or "alive" end)
+      local verdicts = b:verdicts()
+      member:close()
+      lub.after(0.5, function() a:close() end)
+      print(verdicts:recv(20).verdict)
+      os.exit(0)]]
+    assert.equals("odd\n", out)
+    assert.equals(0, code)
+  end)
+
+  it("one that was asked when the judge was killed is asked by the next", function()
+    local code, out = helper.script [[
+      local lub = require "lubdub"
+      local hearts = lub.chan()
+      lub.spawn(function(hearts)
+        hearts:send(require "lubdub".heart { interval = 0.01, policy = function(h)
+          if h.age > 0.1 then return "dead" end
+          if h.age > 0.01 then os.execute "sleep 0.2" end -- the judge is killed in here
+          return "alive", 0.01
+        end })
+        while true do end
+      end, hearts)
+      local h = hearts:recv()
+      local verdicts = h:verdicts()
+      local judge
+      repeat
+        for _, w in ipairs(lub.workers()) do
+          if w:name() == "judge" then judge = w end
+        end
+      until judge and judge:state() == "in_c"
+      judge:kill()
+      judge:join()
+      repeat lub.go(function() lub.heart { name = "next" } end):join() until verdicts:recv(0.01)
+      print(h:stats().verdict)
+      os.exit(0)]]
+    assert.equals("dead\n", out)
+    assert.equals(0, code)
   end)
 
   -- Its traceback was still awaited when the script ended, so that the command did not say who had died.

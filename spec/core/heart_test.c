@@ -465,9 +465,9 @@ static void scripts(void) {
   lub_judge_hear(h, &at, "late", LUB_FOREVER, NAN);
   pass(&s, 300);
   CHECK("the host's dies meanwhile", said(&s, "dead@1601 "));
-  lub_judge_settle(j, true, tell_script, told);
+  lub_judge_settle(j, w, tell_script, told);
   CHECK("what the script said is told by its asker", !strcmp(told, "scripted: late"));
-  lub_heart_drop(next);
+  lub_duty_answered(j, w, next);
   CHECK("that was all", !lub_judge_next(j, w));
   lub_duty_desert(j, other);
   CHECK("only he can desert", !lub_duty_take(j));
