@@ -231,8 +231,8 @@ static int new_chan(lua_State *L) {
     if (!exact || lua_type(L, 1) != LUA_TNUMBER || capacity < 0 || capacity > (lua_Integer)LUB_CHAN_MAX)
       lub_arg_error(L, "chan", 1, "a capacity (an integer from 0 to 2^31)");
   }
-  if (!lua_isnoneornil(L, 2) && lua_type(L, 2) != LUA_TSTRING)
-    lub_arg_error(L, "chan", 2, "a name (a string)");
+  bool is_name = lua_type(L, 2) == LUA_TSTRING && strlen(lua_tostring(L, 2)) == lua_rawlen(L, 2);
+  if (!lua_isnoneornil(L, 2) && !is_name) lub_arg_error(L, "chan", 2, "a name (a string without zeros)");
   lub_check_surplus(L, 2, "chan");
   lworker *lw = lub_lworker(L);
   lchan *box = lub_push_new_chan(L, LUB_VIEW_BOTH);

@@ -75,7 +75,7 @@ static void describe_wait(FILE *out, const lfiber *f) {
   if (!w->parked) return;
   double age = (double)(lub_engine_now_ns(f->core.worker->engine) - w->since_ns) / 1e9;
   const char *before = ", waits: ";
-  if (w->count == 0) (void)fprintf(out, ", sleeps");
+  if (w->count == 0) (void)fputs(w->armed ? ", sleeps" : ", waits for ever", out);
   for (uint32_t i = 0; i < w->count; i++) {
     const lub_waiter *one = &w->waiters[i];
     uint64_t joins = joined_by(one);

@@ -25,12 +25,14 @@ void lub_push_status(lua_State *L, lub_status status) {
 void lub_push_error(lua_State *L, int index) {
   if (lua_isstring(L, index)) {
     lua_pushvalue(L, index);
-  } else if (luaL_getmetafield(L, index, "__tostring") != LUA_TNIL) {
-    lua_pop(L, 1);
-    (void)luaL_tolstring(L, index, NULL);
-  } else {
-    lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, index));
+    return;
   }
+  if (luaL_getmetafield(L, index, "__tostring") != LUA_TNIL) {
+    lua_pushvalue(L, index);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING) return;
+    lua_pop(L, 1);
+  }
+  lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, index));
 }
 
 int lub_push_reason(lua_State *L, lub_status status) {

@@ -15,8 +15,9 @@ static const char usage_text[] =
     "usage: lubdub [run] [--record beats.jsonl] script.lua [args]   (-: the script is on standard input)\n"
     "       lubdub sim [--seed N] [--runs N] [--time SECONDS] [--trace FILE.json] script.lua [args]\n"
     "       lubdub sim --replay TOKEN [--trace FILE.json] script.lua [args]\n"
-    "       lubdub check policy.lua [beats.jsonl] [name=value ...]\n"
-    "       lubdub replay beats.jsonl policy.lua [--sweep name=1..12] [name=value ...]\n"
+    "       lubdub check policy.lua [beats.jsonl ...] [name=value ...] [--seed N] [--interval SECONDS]\n"
+    "       lubdub replay beats.jsonl policy.lua [--sweep name=FROM..TO[..STEP]] [--heart NAME] [--verdict NAME]\n"
+    "                     [name=value ...]\n"
     "       lubdub version\n"
     "       lubdub help\n";
 
@@ -204,6 +205,7 @@ static int wait_for_script(void) {
   lub_engine_hold(e);
   if (status != LUB_DEADLOCK) return lub_tell_result();
   (void)fflush(stdout);
+  (void)lub_engine_complain(e, true); /* what has failed may be why */
   lub_report_deadlock(e, stderr);
   return DEADLOCK;
 }

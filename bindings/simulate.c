@@ -134,6 +134,7 @@ static int drive(void) {
     if (it.over || !script_runs()) break;
     if (status == LUB_DEADLOCK) {
       (void)fflush(stdout);
+      (void)lub_engine_complain(lub_command.engine, true);
       lub_report_deadlock(lub_command.engine, stderr);
       return DEADLOCK;
     }

@@ -598,6 +598,21 @@ lub.select(lub.chan(0, "apple"), nil, lub.chan(0, "berry") << 1)]]
     assert.equals(4, (script "require 'lubdub'.select(nil, nil)"))
   end)
 
+  it("is told behind what has failed, which may be why", function()
+    local code, _, err = script [[
+      local lub = require "lubdub"
+      local answers = lub.chan()
+      lub.spawn(function() error "boom" end, answers)
+      answers:recv()]]
+    assert.equals(4, code)
+    assert.matches("boom.*deadlock", err)
+  end)
+
+  it("says of a select without cases that it waits for ever", function()
+    local _, _, err = script "require 'lubdub'.select()"
+    assert.matches("fiber 'main' idle, waits for ever for %d", err)
+  end)
+
   it("shows the cycle of those who wait for each other", function()
     local code, _, err, path = script [[
 local lub = require "lubdub"

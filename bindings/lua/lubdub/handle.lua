@@ -18,6 +18,7 @@ function Steward:name() return self.id end
 --- child with this name.
 function Steward:results(name)
   local ch = self.streams[name or self.lone]
+  if not ch and name == nil then error("results: argument 1: expected the name of a child, got nil", 2) end
   if not ch then error(("results: no child is named '%s'"):format(tostring(name)), 2) end
   return ch:receiver()
 end

@@ -66,7 +66,7 @@ end
 
 local function start(self, child)
   child.status, child.ready, child.attempt = "up", false, child.attempt + 1
-  child.halt = lub.chan(4)
+  child.halt = lub.chan(4, child.spec.name .. ".halt")
   local env = {
     events = self.events,
     emit = function(event) emit_of(self, child, event) end,
@@ -126,8 +126,8 @@ local function halt_next(self)
     if c.status == "up" or c.status == "stopping" then
       if not c.halting then
         c.halting = true
-        c.halt:send({ reason = self.ending and self.ending.why or "restarted with its siblings",
-          grace = self.grace or c.spec.grace }, 0)
+        local why = self.ending and (self.ending.why or "its siblings have ended") or "restarted with its siblings"
+        c.halt:send({ reason = why, grace = self.grace or c.spec.grace }, 0)
       end
       return true
     end
@@ -154,11 +154,11 @@ end
 
 -- ---- healing ------------------------------------------------------------------------------------------------------
 
-local function exhaust(self, child, reason)
+local function exhaust(self, child, attempt, reason)
   local r = self.spec.limit
   local why = ("shutdown: %d restart%s within %g s; last: %s"):format(r.max, r.max == 1 and "" or "s", r.within,
     reason)
-  emit_of(self, child, { event = "exhausted", attempt = child.attempt, reason = why })
+  emit_of(self, child, { event = "exhausted", attempt = attempt, reason = why })
   fail(self, why)
 end
 
@@ -169,7 +169,7 @@ local function is_wanted(child, outcome)
 end
 
 local function restart(self, child, outcome)
-  if not self.limit:restart(clock(self)) then return exhaust(self, child, outcome.reason) end
+  if not self.limit:restart(clock(self)) then return exhaust(self, child, outcome.attempt, outcome.reason) end
   self.restarts, child.restarts = self.restarts + 1, child.restarts + 1
   if outcome.lived >= child.spec.restart.reset then child.backoff:reset() end
   local delay = child.backoff:next()

@@ -205,6 +205,7 @@ function plan.supervisor(o, is_child)
   if o.seed ~= nil and math.type(o.seed) ~= "integer" then check.refuse("seed", "an integer", o.seed) end
   o = setmetatable({ name = check.type(o.name, "name", "string", "supervisor") }, { __index = o })
   check.names(types_of(o.restart), "restart", NAMES)
+  restart_of(types_of(o.restart), "permanent") -- what a steward of it would make of the rest
   local healer = healer_of(o, children_of(o))
   healer.strategy = check.word(o.strategy, "strategy", { "one_for_one", "one_for_all", "rest_for_one" }, "one_for_one")
   healer.auto_shutdown = check.word(o.auto_shutdown, "auto_shutdown",
