@@ -16,8 +16,8 @@ local s = lub.steward {
 local got = {}
 for v in s:results() do got[#got + 1] = v end
 for e in s:events() do
-  local unit = e.unit and (" unit %s after %d tries:"):format(e.unit, e.tries) or ""
-  print(("attempt %d: %s%s %s"):format(e.attempt, e.event, unit, e.reason or ""))
+  local unit = e.unit and (" unit %s after %d tries"):format(e.unit, e.tries) or ""
+  print(("attempt %d: %s%s%s"):format(e.attempt, e.event, unit, e.reason and ": " .. e.reason or ""))
 end
 print("stream: " .. table.concat(got, " "))
 print(("%d restarts, %d unit set aside"):format(s:stats().restarts, s:stats().poisoned))

@@ -3,7 +3,7 @@
 local lub = require "lubdub"
 
 local began = lub.now()
-local function say(...) print(("%5.2f s "):format(lub.now() - began), ...) end
+local function say(text) print(("%5.2f s  %s"):format(lub.now() - began, text)) end
 
 local s = lub.steward {
   name = "squares",
@@ -21,9 +21,9 @@ local s = lub.steward {
 
 local watcher = lub.go(function()
   for e in s:events() do
-    say(e.event, e.reason or "")
-    if e.traceback then print((e.traceback:gsub("(\n[^\n]*\n[^\n]*)\n.*", "%1"):gsub("\n", "\n          "))) end
+    say(e.event .. (e.reason and ": " .. e.reason or ""))
+    if e.traceback then print("         " .. e.traceback:match "\t([^\n]*%.lua:[^\n]*)") end
   end
 end)
-for v in s:results() do say("result", v) end
+for v in s:results() do say("result " .. v) end
 watcher:join()

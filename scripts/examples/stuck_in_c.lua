@@ -16,7 +16,7 @@ local s = lub.steward {
 }
 
 for v in s:results() do print(("%.1f s: result %s"):format(lub.now() - began, v)) end
-for e in s:events() do print(("attempt %d: %s %s"):format(e.attempt, e.event, e.reason or "")) end
+for e in s:events() do print(("attempt %d: %s%s"):format(e.attempt, e.event, e.reason and ": " .. e.reason or "")) end
 print(("%d zombie, still inside its C call"):format(s:stats().zombies))
 while s:stats().zombies > 0 and lub.now() - began < 5 do
   lub.sleep(0.1)
