@@ -68,7 +68,7 @@ lub_heart *lub_duty_next(lub_judge *j, const lub_worker *w) {
   lub_heart *h = NULL;
   pthread_mutex_lock(&j->lock);
   if (d->worker == w) h = d->asked = lub_docket_leave(&j->due);
-  bool begins = h && !d->minded && j->engine->threads && j->engine->real_clock;
+  bool begins = h && !d->minded && j->engine->opts.carriers > 0 && j->engine->real_clock;
   if (h) lub_heart_ref(h);
   d->questions += h != NULL;
   d->minded |= begins;

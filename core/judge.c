@@ -160,7 +160,7 @@ static void stall_locked(lub_judge *j, int64_t from_ns, int64_t to_ns) {
 }
 
 /* A lent clock, and a host that steps, go at a pace of their own. */
-static bool has_own_pace(const lub_engine *e) { return !e->real_clock || !e->threads; }
+static bool has_own_pace(const lub_engine *e) { return !e->real_clock || e->opts.carriers <= 0; }
 
 /* Whether everything stood between when the timer of h was due and now. */
 static void doubt_locked(lub_judge *j, const lub_heart *h, int64_t when_ns, int64_t now_ns) {
@@ -509,7 +509,8 @@ void lub_judge_settle(lub_judge *j, const lub_worker *w,
 void lub_judge_told(lub_heart *h) {
   lub_judge *j = h->engine->judge;
   pthread_mutex_lock(&j->lock);
-  bool all = h->telling && --h->telling == 0, last = all && !h->failed && atomic_load(&h->flags) & LUB_HEART_CLOSED;
+  bool all = h->telling && --h->telling == 0,
+       last = all && !h->failed && atomic_load(&h->flags) & LUB_HEART_CLOSED;
   lub_extras *x = lub_heart_extras(h);
   char *reason = all && x && !h->failed ? x->reason : NULL;
   if (reason) x->reason = NULL;

@@ -143,7 +143,8 @@ static void grace_is_over(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   if (atomic_load(&w->fate) != LUB_ALIVE) return;
   bool closing = atomic_load(&w->closing) && now_ns - due_ns < CLOSING_NS;
   bool runs = state == LUB_RUNNING || state == LUB_NOTIFIED || w->in_call;
-  bool starves = runs && w->engine->threads && w->graces++ < GRACES && !lub_watcher_sees_in_c(w->engine, w);
+  bool starves =
+      runs && w->engine->opts.carriers > 0 && w->graces++ < GRACES && !lub_watcher_sees_in_c(w->engine, w);
   if (closing || !runs || starves) {
     lub_timer_again(&w->engine->timers, t, now_ns + (closing ? CLOSING_NS : GRACE_NS));
     return;
