@@ -552,6 +552,7 @@ int lub_cpus(void) {
 static lub_status make_places(lub_engine *e) {
   e->nplaces = e->opts.carriers > 0 ? e->opts.carriers : 1;
   e->cpus = lub_cpus();
+  atomic_store(&e->crowded, e->nplaces > e->cpus); /* until it is seen that they leave some */
   if (e->opts.max_carriers < e->nplaces) e->opts.max_carriers = e->nplaces;
   e->max_threads = e->opts.max_carriers;
   if (!(e->places = lub_alloc(&e->mem, (size_t)e->nplaces * sizeof *e->places))) return LUB_NOMEM;

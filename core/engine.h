@@ -51,7 +51,7 @@ struct lub_engine {
   atomic_int idle;       /* carriers in `idlers`: pairs with the queues' lengths (carrier.c, IDLE) */
   atomic_int searching;  /* carriers that look for work */
   atomic_bool watching;  /* the watcher sleeps and wants to be told of a slice */
-  atomic_bool crowded;   /* more carriers than CPUs used all of these, when the watcher looked last */
+  atomic_bool crowded;   /* more carriers than CPUs use all of these, as far as the watcher knows */
   atomic_llong tick_ns;  /* when the watcher, which is awake, looked last; 0: it sleeps */
   atomic_llong watch_ns; /* when it will look at the timers and at who waits for hogs; 0: it is about to */
   atomic_bool stopping;
@@ -81,6 +81,7 @@ struct lub_engine {
   lub_list spares;      /* lub_sleeper.link: carriers without a place */
   int64_t keeper_ns; /* what the sleeper that waits for the next timer waits for; LUB_NEVER: there is none */
   int64_t shared_ns; /* when it was last seen whether it is crowded; the watcher's */
+  bool full;         /* ... then as many carriers ran as there are CPUs */
   lub_name *names;
   int awake, holds;
   uint32_t changes;         /* counts threads that went to sleep */

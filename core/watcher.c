@@ -174,7 +174,8 @@ static bool watch_carrier_locked(lub_engine *e, lub_carrier *c) {
   return true;
 }
 
-/* Whether carriers that are more than the CPUs used all of these since the last look. One that sleeps in a call does not. */
+/* Whether carriers that are more than the CPUs used all of these since the last look. One that sleeps in a call does not. It is
+ * seen when as many as CPUs ran at both looks; else it stays as it was. */
 static void watch_crowd_locked(lub_engine *e) {
   if (e->nplaces <= e->cpus) return;
   int64_t now_ns = lub_clock_ns(CLOCK_MONOTONIC), ns = now_ns - e->shared_ns, used_ns = 0;
@@ -182,8 +183,10 @@ static void watch_crowd_locked(lub_engine *e) {
     lub_carrier *c = &e->carriers[i];
     if (c->lives) used_ns += used_cpu_ns(c->cpu, &c->shared_cpu_ns);
   }
+  bool full = e->nplaces - atomic_load(&e->idle) >= e->cpus;
+  if (full && e->full) lub_carriers_crowd_locked(e, used_ns / 7 > ns / 8 * e->cpus);
+  e->full = full;
   e->shared_ns = now_ns;
-  lub_carriers_crowd_locked(e, used_ns / 7 > ns / 8 * e->cpus);
 }
 
 static bool watch_all_locked(lub_engine *e) {
