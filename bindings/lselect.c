@@ -34,7 +34,20 @@ static int case_tostring(lua_State *L) {
   return 1;
 }
 
-/* channel << value: a send, for select. The value is copied when select runs. Upvalue: their metatable.   [-0, +1, e] */
+/* Made when it is first needed, and kept in the upvalue of the function that runs: few workers have any. */
+static void push_case_type(lua_State *L) {
+  if (lua_isnil(L, lua_upvalueindex(1))) {
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, case_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushstring(L, LUB_CASE_MAGIC);
+    lua_setfield(L, -2, "__metatable");
+    lua_replace(L, lua_upvalueindex(1));
+  }
+  lua_pushvalue(L, lua_upvalueindex(1));
+}
+
+/* channel << value: a send, for select. The value is copied when select runs.   [-0, +1, e] */
 static int chan_case(lua_State *L) {
   lchan *box = lub_test_chan(L, 1);
   if (!box) lub_arg_error(L, "<<", 1, "a channel");
@@ -47,7 +60,7 @@ static int chan_case(lua_State *L) {
   lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, 2);
-  lua_pushvalue(L, lua_upvalueindex(1));
+  push_case_type(L);
   lua_setmetatable(L, -2);
   return 1;
 }
@@ -229,11 +242,7 @@ static int select_first(lua_State *L) {
 
 /* Adds << to the channels' metatable at the top. */
 void lub_open_select(lua_State *L) {
-  lua_createtable(L, 0, 2);
-  lua_pushcfunction(L, case_tostring);
-  lua_setfield(L, -2, "__tostring");
-  lua_pushstring(L, LUB_CASE_MAGIC);
-  lua_setfield(L, -2, "__metatable");
+  lua_pushnil(L);
   lua_pushcclosure(L, chan_case, 1);
   lua_setfield(L, -2, "__shl");
 }
