@@ -63,11 +63,16 @@ lub_status lub_duty_serve(lub_judge *j, lub_worker *w, lub_relieve relieve) {
   return LUB_OK;
 }
 
+/* One that is killed hears nothing more: what it was at stays `asked` until it has ended. */
+static bool serves_locked(const lub_judge *j, const lub_worker *w) {
+  return j->duty.worker == w && !atomic_load(&w->killed);
+}
+
 lub_heart *lub_duty_next(lub_judge *j, const lub_worker *w) {
   lub_duty *d = &j->duty;
   lub_heart *h = NULL;
   pthread_mutex_lock(&j->lock);
-  if (d->worker == w) h = d->asked = lub_docket_leave(&j->due);
+  if (serves_locked(j, w)) h = d->asked = lub_docket_leave(&j->due);
   bool begins = h && !d->minded && j->engine->opts.carriers > 0 && j->engine->real_clock;
   if (h) lub_heart_ref(h);
   d->questions += h != NULL;
@@ -80,7 +85,7 @@ lub_heart *lub_duty_next(lub_judge *j, const lub_worker *w) {
 void lub_duty_answered(lub_judge *j, const lub_worker *w, lub_heart *h) {
   lub_duty *d = &j->duty;
   pthread_mutex_lock(&j->lock);
-  bool serves = d->worker == w && !atomic_load(&w->killed); /* one that is killed has heard nothing */
+  bool serves = serves_locked(j, w);
   if (serves) {
     d->asked = NULL;
     d->stuck = false; /* it seemed so */

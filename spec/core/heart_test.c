@@ -468,7 +468,15 @@ static void scripts(void) {
   lub_judge_settle(j, w, tell_script, told);
   CHECK("what the script said is told by its asker", !strcmp(told, "scripted: late"));
   lub_duty_answered(j, w, next);
-  CHECK("that was all", !lub_judge_next(j, w));
+  lub_judge_stir(h);
+  pass(&s, 1);
+  CHECK("it is due again", (next = lub_judge_next(j, w)) == h);
+  lub_judge_stir(h);
+  pass(&s, 1);
+  CHECK("and meanwhile", h->due_next != NULL);
+  atomic_store(&w->killed, true);
+  lub_duty_answered(j, w, next);
+  CHECK("one that was killed asks nothing more", !lub_judge_next(j, w));
   lub_duty_desert(j, other);
   CHECK("only he can desert", !lub_duty_take(j));
   lub_duty_desert(j, w);
