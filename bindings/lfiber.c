@@ -116,10 +116,9 @@ static int fiber_done(lua_State *L) {
   lub_push_weak(L, &DONES);
   if (push_known_done(L, f)) return 1;
   lchan *box = lub_push_new_chan(L, LUB_VIEW_RECV);
-  lub_worker *w = f->core.worker;
-  if (lub_chan_open(w->engine, 0, f->main ? w->name : NULL,
-                    &box->ch)) /* reports of others have but the channel */
-    return luaL_error(L, "done: not enough memory");
+  const lub_worker *w = f->core.worker;
+  const char *name = f->main ? w->name : NULL; /* reports of others have but the channel */
+  if (lub_chan_open(w->engine, 0, name, &box->ch)) return luaL_error(L, "done: not enough memory");
   box->ch->whose = f->core.wait.id;
   lub_own_chan(L, box);
   if (push_known_done(L, f))

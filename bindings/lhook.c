@@ -23,20 +23,25 @@ void lub_disarm_kill(lua_State *L, const lworker *lw) {
 
 /* An error raised in a hook calls the message handler of an xpcall with hooks switched off: one that loops could not be
  * stopped any more. Lua's own way past handlers is the error for memory: so ask for more than there can be. */
-static void raise_past_handlers(lua_State *L, lworker *lw) {
+static void unwind(lua_State *L, lworker *lw) {
+  lub_arm_kill(L, lw); /* again at every instruction, so that no pcall stops it */
   lw->collected = true;
   (void)lua_newuserdatauv(L, LUB_TOO_MUCH, 0);
   luaL_error(L, "killed");
 }
 
-/* The running fiber is killed, or `ends`, inside a sort or the like: that unwinds as an error, again at every instruction, so
- * that no pcall stops it, up to where Lua can yield. */
-static void end_inside(lua_State *L, lworker *lw, bool ends) {
+/* The running fiber makes way, or, if it is killed, is closed as soon as it is out. Inside a sort or the like somebody else
+ * serves the others; a kill unwinds as an error, up to where Lua can yield. */
+static void leave(lua_State *L, lworker *lw) {
   lfiber *f = lw->running;
-  f->kill = f->kill || ends;
-  if (!f->kill) return;
-  lub_arm_kill(L, lw);
-  raise_past_handlers(L, lw);
+  if (!lub_can_yield(L, lw)) {
+    if (f->kill) unwind(L, lw);
+    return;
+  }
+  if (!lua_checkstack(L, 2)) return;
+  if (!f->kill) lub_fiber_preempted(&f->core);
+  lw->held = lw->forced = true;
+  lua_yield(L, 0);
 }
 
 static void leave_hook(lua_State *L, lua_Debug *ar) {
@@ -51,21 +56,12 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   if (over) f->kill = true;
   if (f->closing) { /* its handlers have had their time */
     if (!over && lub_engine_now_ns(lw->core->engine) - lw->closing_ns < CLOSING_NS) return;
-    lub_arm_kill(L, lw);
-    raise_past_handlers(L, lw);
+    unwind(L, lw);
   }
   if (lub_is_fenced(lw)) f->kill = true;
   int slice = lub_carriers_slice();
   bool makes_way = slice == LUB_SLICE_IS_OVER || slice == LUB_SLICE_IS_LENT;
-  if (!f->kill && !makes_way) return;
-  if (!lub_can_yield(L, lw)) {
-    end_inside(L, lw, false); /* else somebody serves the others */
-    return;
-  }
-  if (!lua_checkstack(L, 2)) return;
-  if (!f->kill) lub_fiber_preempted(&f->core); /* a killed one is closed as soon as it is out */
-  lw->held = lw->forced = true;
-  lua_yield(L, 0);
+  if (f->kill || makes_way) leave(L, lw);
 }
 
 /* ---- sims ------------------------------------------------------------------------------------------------------ */
@@ -82,19 +78,10 @@ static void slice_hook(lua_State *L, lua_Debug *ar) {
   lw->sliced = step;
   if (!computes) return;
   lub_sim_spend(s, LUB_SLICE_NS);
-  if (f->closing && lub_sim_now_ns(s) - lw->closing_ns >= CLOSING_NS) {
-    lub_arm_kill(L, lw);
-    raise_past_handlers(L, lw);
-  }
+  if (f->closing && lub_sim_now_ns(s) - lw->closing_ns >= CLOSING_NS) unwind(L, lw);
   if (f->closing) return;
-  if (!lub_can_yield(L, lw)) {
-    end_inside(L, lw, !lub_sim_may_drive(lw) || lub_is_fenced(lw));
-    return;
-  }
-  if (!lua_checkstack(L, 2)) return;
-  lub_fiber_preempted(&f->core);
-  lw->held = lw->forced = true;
-  lua_yield(L, 0);
+  if (!lub_can_yield(L, lw) && (!lub_sim_may_drive(lw) || lub_is_fenced(lw))) f->kill = true;
+  leave(L, lw);
 }
 
 void lub_slice(lua_State *L, const lworker *lw) {

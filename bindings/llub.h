@@ -439,8 +439,8 @@ typedef struct lheart { /* what the binding hangs on a heart; owned by it */
   lub_heart *members[]; /* a reference each */
 } lheart;
 /* Pushes three values for the function, or the path of a script, that the option `what` gives at `index`, with options at
- * `opts`; unless there is such a
- * policy already, its script is run, in a call that can yield: as lua_pcallk, with k and ctx. Raises. */
+ * `opts`; unless there is such a policy already, its script is run, in a call that can yield: as lua_pcallk, with k and ctx.
+ * Raises. */
 int lub_policy_make(lua_State *L, int index, int opts, const char *what, lua_KContext ctx, lua_KFunction k);
 /* It was not LUA_OK: raises the error on top, of the script of the option `what`. */
 int lub_policy_unmade(lua_State *L, const char *what);

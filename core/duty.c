@@ -18,9 +18,8 @@ static void look(lub_timer *t, int64_t due_ns, int64_t now_ns) {
   bool same = d->asked && d->questions == d->seen;
   d->looks = same ? d->looks + (now_ns - due_ns < PATIENCE_NS / 2) : 0;
   d->seen = d->questions;
-  d->stuck = d->looks == LOOKS;
-  d->minded = d->asked && !d->stuck;
-  if (d->stuck) atomic_store(&j->engine->judge_is_due, true);
+  d->minded = d->asked && d->looks < LOOKS;
+  if (d->looks == LOOKS) atomic_store(&j->engine->judge_is_due, true);
   if (d->minded) lub_timer_again(&j->engine->timers, t, now_ns + PATIENCE_NS);
   pthread_mutex_unlock(&j->lock);
 }
@@ -88,7 +87,7 @@ void lub_duty_answered(lub_judge *j, const lub_worker *w, lub_heart *h) {
   bool serves = serves_locked(j, w);
   if (serves) {
     d->asked = NULL;
-    d->stuck = false; /* it seemed so */
+    d->looks = 0; /* it only seemed stuck */
   }
   pthread_mutex_unlock(&j->lock);
   if (serves) lub_heart_drop(h);
@@ -103,30 +102,31 @@ static lub_worker *dismiss(lub_judge *j, const lub_worker *w, lub_heart **asked)
   lub_duty *d = &j->duty;
   lub_worker *served = NULL;
   pthread_mutex_lock(&j->lock);
-  if (w ? d->worker == w : d->stuck) {
+  if (w ? d->worker == w : d->looks == LOOKS) {
     served = d->worker;
     *asked = d->asked;
     d->worker = NULL;
     d->asked = NULL;
   }
-  d->stuck = false;
+  d->looks = 0;
   pthread_mutex_unlock(&j->lock);
   return served;
 }
 
-/* Takes the reference. */
 static void ask_again(lub_judge *j, lub_heart *asked) {
   pthread_mutex_lock(&j->lock);
   if (!asked->due_next) lub_docket_enter(&j->due, asked);
   pthread_mutex_unlock(&j->lock);
-  lub_heart_drop(asked);
 }
 
 void lub_duty_desert(lub_judge *j, const lub_worker *w) {
   lub_heart *asked = NULL;
   lub_worker *served = dismiss(j, w, &asked);
   if (!served) return;
-  if (asked) ask_again(j, asked);
+  if (asked) {
+    ask_again(j, asked);
+    lub_heart_drop(asked);
+  }
   lub_judge_lose(j, false);
   lub_judge_log(j, "the judge's worker has ended: hearts are not judged until another is opened");
   lub_worker_drop(served);
@@ -137,7 +137,6 @@ void lub_duty_look(lub_judge *j) {
   lub_heart *asked = NULL;
   lub_worker *stuck = dismiss(j, NULL, &asked);
   if (!stuck) return;
-  lub_heart_ref(asked);
   ask_again(j, asked);
   lub_judge_lose(j, true);
   j->duty.relieve(j, stuck, asked);

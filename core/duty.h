@@ -29,9 +29,8 @@ typedef struct lub_duty { /* judge.lock */
   lub_relieve relieve;
   lub_heart *asked;         /* whose script is being asked, with a reference; or NULL */
   uint32_t questions, seen; /* counts them; when it was last looked */
-  int looks;                /* that found the same question, one after the other */
-  bool minded;              /* the timer runs */
-  bool stuck;               /* the worker is to be relieved */
+  int looks;   /* that found the same question, one after the other; LOOKS: it is stuck in that */
+  bool minded; /* the timer runs */
   lub_timer patience;
 } lub_duty;
 

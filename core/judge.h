@@ -85,8 +85,8 @@ void lub_judge_hear(lub_heart *h, const lub_snapshot *at, const char *verdict, d
 void lub_judge_settle(lub_judge *j, const lub_worker *w,
                       void (*tell)(lub_heart *h, const lub_verdict *v, bool watched, void *ud), void *ud);
 void lub_judge_told(lub_heart *h);
-/* What scripts have said, and was announced, but is not told yet, will not be: who is open is asked anew, if there is somebody to ask
- * (`anew`); of others the log says it. */
+/* What scripts have said, and was announced, but is not told yet, will not be: who is open is asked anew, if there is
+ * somebody to ask (`anew`); of others the log says it. */
 void lub_judge_lose(lub_judge *j, bool anew);
 /* To the host's log, unless the engine ends. */
 void lub_judge_log(lub_judge *j, const char *text);
