@@ -7,7 +7,7 @@
 --   floor     the entry of floor.lua measured beside it, if one is comparable
 --   target    per number of carriers: { value = in the unit, floor = ratio, go = ratio }, each an upper bound
 --   kernel    true: it waits for the kernel's clock, so threads in C show the floor
---   serial    true: one thing after the other, so one thread shows the floor for any number of carriers
+--   serial    true: one thread shows the floor for any number of carriers
 --   mailbox   true: in Erlang a message into an unbounded mailbox, which need not be beaten
 --   run(n)    -> amount, operations
 --   program   true: not run(n), but the C program NAME.c beside this file, which prints what peers print

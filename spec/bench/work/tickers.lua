@@ -32,7 +32,7 @@ local function run(n)
 end
 
 return {
-  n = 100000, fixed = true, cold = true, carriers = { 2 },
+  n = 100000, fixed = true, cold = true, serial = true, carriers = { 2 },
   figures = {
     { key = "cpu", name = "CPU of 100,000 tickers of 1 s", unit = "%", target = { [2] = { go = 0.4 } } },
     { key = "p50", name = "their lateness, p50", unit = "us" },

@@ -30,6 +30,15 @@ void make_ready(lua_State *co, int n) {
   queue[(first + count++) & (room - 1)] = (ready){co, n};
 }
 
+void open_type(lua_State *L, const void *key, const luaL_Reg *methods, const luaL_Reg *events) {
+  lua_newtable(L);
+  luaL_setfuncs(L, events, 0);
+  lua_newtable(L);
+  luaL_setfuncs(L, methods, 0);
+  lua_setfield(L, -2, "__index");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
 /* ---- fibers: a coroutine is its own handle; without a state it has ended, with its result on top ---------------------- */
 
 /* go(fn, ...) */
@@ -80,9 +89,6 @@ static int yield(lua_State *L) {
   return lua_yield(L, 0);
 }
 
-/* Nothing passes: what is to happen meanwhile is done by those that are ready. */
-static int sleep_briefly(lua_State *L) { return yield(L); }
-
 /* ---- workers: a state each, in which one coroutine runs --------------------------------------------------------------- */
 
 static state *open_state(void) {
@@ -101,6 +107,7 @@ static void open_lubdub(lua_State *L) {
   lua_newtable(L);
   open_chans(L);
   open_states(L);
+  open_timers(L);
   lua_setfield(L, -2, "lubdub");
   lua_pop(L, 1);
 }
@@ -175,11 +182,11 @@ static void end_state(state *s, lua_State *co) {
 static const luaL_Reg methods[] = {{"join", state_join}, {NULL, NULL}};
 
 void open_states(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"go", go}, {"yield", yield}, {"sleep", sleep_briefly}, {"spawn", spawn}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"go", go}, {"yield", yield}, {"spawn", spawn}, {NULL, NULL}};
+  static const luaL_Reg events[] = {{"__gc", state_free}, {NULL, NULL}};
   static const luaL_Reg fiber_methods[] = {{"join", fiber_join}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
-  open_type(L, &STATES, methods, "__gc", state_free);
+  open_type(L, &STATES, methods, events);
   lua_pushthread(L); /* all threads have one metatable */
   lua_newtable(L);
   luaL_newlib(L, fiber_methods);
@@ -192,7 +199,7 @@ void open_states(lua_State *L) {
 
 /* Until `last`, a coroutine of `home`, has ended. */
 static int run(const state *home, const lua_State *last) {
-  while (count) {
+  while (count || wait_for_timers()) {
     int results;
     ready r = queue[first++ & (room - 1)];
     count--;

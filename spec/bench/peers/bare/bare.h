@@ -53,11 +53,14 @@ void move(lua_State *from, lua_State *to); /* the value on top; words only betwe
 word to_word(lua_State *L, int index);
 void push_word(lua_State *L, word w);
 
-/* Keeps a metatable in the registry at `key`: these methods, and one event. */
-void open_type(lua_State *L, const void *key, const luaL_Reg *methods, const char *event, lua_CFunction fn);
+/* Keeps a metatable in the registry at `key`. */
+void open_type(lua_State *L, const void *key, const luaL_Reg *methods, const luaL_Reg *events);
 void push_chan(lua_State *L, chan *ch);
 static inline chan *to_chan(lua_State *L, int index) { return *(chan **)lua_touserdata(L, index); }
-/* Both add functions to the table on top. */
+/* Each adds functions to the table on top. */
 void open_chans(lua_State *L);
 void open_states(lua_State *L);
+void open_timers(lua_State *L);
+/* Nobody is ready: sleeps until somebody is. False: there is no timer. */
+bool wait_for_timers(void);
 #endif

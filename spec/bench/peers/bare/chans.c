@@ -1,6 +1,4 @@
-/* chans.c - channels, select, and a timer that is made and stopped. */
-#include <time.h>
-
+/* chans.c - channels and select. */
 #include "bare.h"
 
 parked *push_parked(parkeds *q) {
@@ -159,7 +157,7 @@ static int select_chans(lua_State *L) {
   return lua_yield(L, 0);
 }
 
-static char CHANS, TIMERS; /* metatables, in the registry */
+static char CHANS; /* the metatable, in the registry */
 
 void push_chan(lua_State *L, chan *ch) {
   *(chan **)lua_newuserdatauv(L, sizeof ch, 0) = ch;
@@ -176,81 +174,12 @@ static int new_chan(lua_State *L) {
   return 1;
 }
 
-/* ---- timers --------------------------------------------------------------------------------------------------------- */
-
-typedef struct timer {
-  chan ch; /* of its time */
-  double due;
-  uint32_t place; /* in the heap */
-} timer;
-
-static struct heap {
-  timer **all;
-  uint32_t n, room;
-} heap;
-
-static double now(void) {
-  struct timespec t;
-  (void)clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static int push_now(lua_State *L) {
-  lua_pushnumber(L, now());
-  return 1;
-}
-
-static void put_timer(uint32_t place, timer *t) {
-  heap.all[place] = t;
-  t->place = place;
-}
-
-/* Nobody waits for one in a workload: it is made and stopped. The latest is due last, so nothing sinks. */
-static int new_timer(lua_State *L) {
-  timer **handle = lua_newuserdatauv(L, sizeof *handle, 0), *t = *handle = must(calloc(1, sizeof *t));
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &TIMERS);
-  lua_setmetatable(L, -2);
-  if (heap.n == heap.room) {
-    heap.room = heap.room ? 2 * heap.room : 16;
-    heap.all = must(realloc(heap.all, heap.room * sizeof(timer *)));
-  }
-  t->due = now() + lua_tonumber(L, 1);
-  uint32_t i = heap.n++;
-  for (; i && heap.all[(i - 1) / 4]->due > t->due; i = (i - 1) / 4) put_timer(i, heap.all[(i - 1) / 4]);
-  put_timer(i, t);
-  return 1;
-}
-
-static int timer_stop(lua_State *L) {
-  timer *t = *(timer **)lua_touserdata(L, 1), *last = heap.all[--heap.n];
-  if (last != t) put_timer(t->place, last);
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
-static int timer_free(lua_State *L) {
-  free(*(timer **)lua_touserdata(L, 1));
-  return 0;
-}
-
-void open_type(lua_State *L, const void *key, const luaL_Reg *methods, const char *event, lua_CFunction fn) {
-  lua_newtable(L);
-  lua_newtable(L);
-  luaL_setfuncs(L, methods, 0);
-  lua_setfield(L, -2, "__index");
-  lua_pushcfunction(L, fn);
-  lua_setfield(L, -2, event);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, key);
-}
-
 void open_chans(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"send", chan_send}, {"recv", chan_recv}, {"close", chan_close}, {NULL, NULL}};
-  static const luaL_Reg timer_methods[] = {{"stop", timer_stop}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {
-      {"chan", new_chan}, {"select", select_chans}, {"after", new_timer}, {"now", push_now}, {NULL, NULL}};
+  static const luaL_Reg events[] = {{"__call", chan_recv}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"chan", new_chan}, {"select", select_chans}, {NULL, NULL}};
   lua_pushliteral(L, "timeout");
   luaL_setfuncs(L, functions, 1);
-  open_type(L, &CHANS, methods, "__call", chan_recv);
-  open_type(L, &TIMERS, timer_methods, "__gc", timer_free);
+  open_type(L, &CHANS, methods, events);
 }

@@ -4,7 +4,7 @@ local names = {
   "round_trip_fibers", "one_way_fibers", "one_way_string_fibers", "one_way_table_fibers", "buffered_one",
   "buffered_fibers", "fan_in_fibers", "four_to_four_fibers", "select_2", "select_8", "select_16", "select_default",
   "ring", "jobs", "sieve", "spawn_fiber", "spawn_worker", "timer", "parked_fiber_bytes", "parked_fiber_time",
-  "parked_worker_bytes",
+  "parked_worker_bytes", "tickers",
 }
 if arg[1] == "list" then
   print(table.concat(names, "\n"))
