@@ -125,11 +125,11 @@ static void tell_host(lua_State *L, lub_heart *h, int table) {
   lua_pop(L, 4);
 }
 
-/* The silence of one whose fiber has ended is no news. */
+/* The silence of one that told a reason, or whose fiber has ended, is no news. */
 static void push_silence(lua_State *L, int table) {
-  const char *state = field(L, table, "state");
+  const char *state = field(L, table, "state"), *reason = field(L, table, "reason");
   lua_getfield(L, table, "age");
-  if (!strcmp(state, lub_state_name(LUB_STATE_DEAD))) lua_pushliteral(L, "");
+  if (*reason || !strcmp(state, lub_state_name(LUB_STATE_DEAD))) lua_pushliteral(L, "");
   else lua_pushfstring(L, ": %s for %f s without a sign of life", state, lua_tonumber(L, -1));
 }
 

@@ -562,8 +562,8 @@ static void tell_host(lub_heart *h, const lub_verdict *v, bool watched, void *ud
   if (o->verdict) o->verdict(o->ud, v);
   lub_judge_told(h);
   if (watched || o->verdict || !o->log || v->verdict != names[DEAD]) return;
-  char text[256], silence[80] = ""; /* that of one whose fiber has ended is no news */
-  if (v->h.state != LUB_STATE_DEAD)
+  char text[256], silence[80] = ""; /* of who told a reason, or whose fiber has ended, it is no news */
+  if (!*v->reason && v->h.state != LUB_STATE_DEAD)
     (void)snprintf(silence, sizeof silence, ": %s for %.3f s without a sign of life",
                    lub_state_name(v->h.state), v->h.age);
   (void)snprintf(text, sizeof text, "heart '%s' died%s%s%s", h->name, silence, *v->reason ? ": " : "",

@@ -591,6 +591,33 @@ describe("a steward refuses", function()
     refused("cannot send a coroutine", { start = function() return co end })
   end)
 
+  it_sims("later what cannot cross either, at places its author knows", function()
+    local function cannot(where, what)
+      what.restart = { max = 1, backoff = "none" }
+      local s = steward(what)
+      all(s)
+      local why = select(2, s:join())
+      assert.matches(where, why:match "[^\n]*")
+      assert.is_nil(why:match "[^\n]*":find("lubdub.", 1, true))
+    end
+    cannot("steward_spec.lua:%d+: cannot send a coroutine %(at argument 1%)$",
+      { start = function(ward) ward:send(coroutine.create(print)) end })
+    cannot("steward_spec.lua:%d+: cannot send a coroutine %(at argument 1 %.jobs%[2%]%)$",
+      { start = function(ward) ward:send { jobs = { 1, coroutine.create(print) } } end })
+    cannot("steward_spec.lua:%d+: cannot send a coroutine %(at argument 2 %.at%)$",
+      { start = function(ward) ward:send(1, { at = coroutine.create(print) }) end })
+    cannot("cannot send a coroutine %(at result 2 %.co%)$",
+      { start = function() return 1, { co = coroutine.create(print) } end })
+    cannot("cannot send a coroutine %(at result 2 of a unit %.co%)$",
+      { generator = { 1 }, work = function(_, ward)
+        ward:send(1)
+        return { co = coroutine.create(print) }
+      end })
+    cannot("^cannot send a coroutine %(at a unit of the generator %.co%)$",
+      { generator = function() return function() return { co = coroutine.create(print) } end end,
+        work = function() end })
+  end)
+
   it("a grace that is none", function()
     local s = fast { start = function() end }
     for _, bad in ipairs { -1, math.huge, helper.nan, "1" } do helper.refuses("stop", 1, bad, s.stop, s, bad) end

@@ -102,6 +102,25 @@ function check.raise(why, level)
   error(why, level)
 end
 
+--- Raises as the functions in C do, at who called the function that calls this.
+function check.argument(who, n, expected, v)
+  local got = type(v) == "number" and "number " .. tostring(v) or type(v)
+  error(("%s: argument %d: expected %s, got %s"):format(who, n, expected, got), 3)
+end
+
+--- The error of what cannot cross, with a name for a place (a pattern) in it: "cannot send a coroutine (at NAME .co)".
+function check.placed(why, place, name)
+  return (why:gsub("^(cannot [^\n]-%(at )" .. place, "%1" .. name .. " "):gsub("^(cannot [^\n]-) %)", "%1)"))
+end
+
+--- ch:send(v), but the error of what cannot cross has no position, and names (pattern -> name) for places in v.
+function check.send(ch, v, names)
+  local ok, sent, why = pcall(ch.send, ch, v)
+  if ok then return sent, why end
+  for place, name in pairs(names) do sent = check.placed(sent, "argument 1 ?" .. place, name) end
+  error(sent, 0)
+end
+
 --- Calls fn(...); what was refused in it is raised as `where: …` at the position of the caller `level` levels up.
 function check.call(where, level, fn, ...)
   local results = table.pack(pcall(fn, ...))

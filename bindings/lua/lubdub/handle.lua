@@ -1,5 +1,6 @@
 --- What the maker of a steward or a supervisor holds: channels and the worker behind them. It can be sent to workers
 --- that required this module.
+local check = require "lubdub.check"
 local lub = require "lubdub"
 local plan = require "lubdub.plan"
 
@@ -18,7 +19,7 @@ function Steward:name() return self.id end
 --- child with this name.
 function Steward:results(name)
   local ch = self.streams[name or self.lone]
-  if not ch and name == nil then error("results: argument 1: expected the name of a child, got nil", 2) end
+  if not ch and name == nil then check.argument("results", 1, "the name of a child", nil) end
   if not ch then error(("results: no child is named '%s'"):format(tostring(name)), 2) end
   return ch:receiver()
 end
@@ -64,11 +65,6 @@ function Steward:stats()
   return t
 end
 
-local function refuse(method, expected, v)
-  local got = type(v) == "number" and "number " .. tostring(v) or type(v)
-  error(("%s: argument 1: expected %s, got %s"):format(method, expected, got), 3)
-end
-
 local function ended(self)
   local how, r = outcome(self)
   if how == "finished" then
@@ -81,7 +77,9 @@ end
 --- Waits for the end: what `start` returned, or true | nil, reason ("it was stopped" after stop) | nil, "timeout" |
 --- nil, "cancelled". It comes after the last result was received.
 function Steward:join(wait)
-  if wait ~= nil and (type(wait) ~= "number" or wait ~= wait) then refuse("join", "seconds (a number)", wait) end
+  if wait ~= nil and (type(wait) ~= "number" or wait ~= wait) then
+    check.argument("join", 1, "seconds (a number)", wait)
+  end
   local from, why = lub.select(self.worker:done(), wait)
   if from == nil then return nil, why end
   return ended(self)
@@ -91,7 +89,7 @@ end
 --- true | nil, "did not stop: …" with the names of what is still inside a C call | nil, "cancelled"
 function Steward:stop(grace)
   if grace ~= nil and (type(grace) ~= "number" or not (grace >= 0 and grace < math.huge)) then
-    refuse("stop", "seconds (a finite number from 0)", grace)
+    check.argument("stop", 1, "seconds (a finite number from 0)", grace)
   end
   local done = self.worker:done()
   pcall(lub.prefer, done, self.control << { op = "stop", grace = grace })

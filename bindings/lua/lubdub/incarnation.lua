@@ -5,6 +5,7 @@
 ---   zombie   it is still inside a C call after KILL_WAIT: it is counted, and left behind
 ---
 --- Everything is learned by one select: its birth and first beat, its end, what the judge says, the order to halt.
+local check = require "lubdub.check"
 local lub = require "lubdub"
 local stream = require "lubdub.stream"
 
@@ -109,8 +110,8 @@ local function read_end(self)
   elseif r[1] == nil and r[2] == "killed" then
     self.how, self.reason = self.how or "killed", self.reason or "it was killed"
   elseif r[1] == nil and r[2] ~= "timeout" then
-    self.traceback = r[2]
-    self.how, self.reason = self.how or "raised", self.reason or first_line(r[2])
+    self.traceback = check.placed(r[2], "result 2 %.values%[(%d+)%]", "result %2") -- of its function
+    self.how, self.reason = self.how or "raised", self.reason or first_line(self.traceback)
   else
     self.how, self.reason = self.how or "cancelled", self.reason or "it was cancelled"
   end

@@ -11,6 +11,7 @@
 ---                Without it time stands while a fiber runs, and a loop without an operation is a hog
 ---   name         of the test, where busted does not say it
 ---   replay       the token of a run, as LUBDUB_REPLAY
+local check = require "lubdub.check"
 local core = require "lubdub.simcore"
 local explore = require "lubdub.explore"
 local lub = require "lubdub"
@@ -45,8 +46,7 @@ function sim.settle() return core.settle() end
 --- lub.pass(s): sleeps, then settles: what was due in these seconds has happened.
 function sim.pass(s)
   if type(s) ~= "number" or not (s >= 0 and s <= 9e9) then -- for longer is for ever
-    local got = type(s) == "number" and "number " .. tostring(s) or type(s)
-    error(("pass: argument 1: expected seconds (from 0 to 9e9), got %s"):format(got), 2)
+    check.argument("pass", 1, "seconds (from 0 to 9e9)", s)
   end
   if not core.inside() then error("pass: not inside a sim", 2) end
   local ok, why = lub.sleep(s)
@@ -56,7 +56,7 @@ end
 
 --- lub.defer(fn): to be called at the end of the body, the newest first, also when it fails.
 function sim.defer(fn)
-  if type(fn) ~= "function" then error("defer: argument 1: expected a function, got " .. type(fn), 2) end
+  if type(fn) ~= "function" then check.argument("defer", 1, "a function", fn) end
   once.defer(fn)
 end
 

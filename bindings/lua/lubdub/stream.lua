@@ -29,11 +29,22 @@ end
 
 -- ---- units --------------------------------------------------------------------------------------------------------
 
+local a_unit = { [""] = "a unit of the generator" }
+
+--- The items of a list, as an iterator whose first value each is.
+local function items(list)
+  local i = 0
+  return function()
+    i = i + 1
+    return list[i]
+  end
+end
+
 --- The main function of a generator's worker: units are sent one at a time, a blocked generator blocks nobody.
 function stream.generate(generator, opts, out)
   local function each(...)
     for unit in ... do
-      if not out:send(unit) then return end
+      if not check.send(out, unit, a_unit) then return end
     end
   end
   if type(generator) == "string" then
@@ -42,9 +53,7 @@ function stream.generate(generator, opts, out)
   if type(generator) == "function" then
     each(generator(opts))
   elseif type(generator) == "table" then
-    for _, unit in ipairs(generator) do
-      if not out:send(unit) then return end
-    end
+    each(items(generator))
   else
     each(generator) -- a channel
   end

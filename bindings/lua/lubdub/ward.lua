@@ -7,6 +7,9 @@ local ward = {}
 local Ward = {}
 Ward.__index = Ward
 
+local sent_places = { ["%.out%[1%]"] = "argument 1", ["%.progress"] = "argument 2" } -- to ward:send
+local made_places = { ["%.out%[(%d+)%]"] = "result %2 of a unit" }
+
 --- The first sign of life is told: whoever depends on this ward may start.
 local function ready(self)
   if self.born then self.born:send("ready", 0) end
@@ -50,8 +53,10 @@ function Ward:send(v, progress)
   end
   if select(2, lub.cancelled()) then return nil, "cancelled" end
   local beats = progress ~= nil and self.heart:stats().beats or nil
-  local ok, why = self.inlet:send { out = { v }, progress = progress, beats = beats }
-  if not ok then return nil, why end
+  local ok, sent, why = pcall(check.send, self.inlet, { out = { v }, progress = progress, beats = beats },
+    sent_places)
+  if not ok then error(sent, 2) end
+  if not sent then return nil, why end
   self.heart:beat(progress)
   return true
 end
@@ -76,7 +81,7 @@ local function work_through(self, setup, work)
   for m in setup.units do
     do_unit(self, work, m)
     if select(2, lub.cancelled()) then return end
-    if not setup.inlet:send { n = m.n, out = self.outbox } then return end
+    if not check.send(setup.inlet, { n = m.n, out = self.outbox }, made_places) then return end
     self:rest()
   end
 end
