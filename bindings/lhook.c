@@ -6,15 +6,22 @@
 #include "llub.h"
 #include "sim.h"
 
-enum { CLOSING_NS = 100000000 }; /* what the close handlers of a killed fiber get */
+/* What the close handlers of a killed fiber get; of one that unwinds, in instructions. */
+enum { CLOSING_NS = 100000000, HANDLERS = 1000000 };
 
 static void leave_hook(lua_State *L, lua_Debug *ar);
 
 static bool has_hook(lua_State *L) { return lua_gethook(L) == leave_hook; }
 
+static void set_kill_hook(lua_State *L) { lua_sethook(L, leave_hook, LUA_MASKCALL | LUA_MASKCOUNT, 1); }
+
 void lub_arm_kill(lua_State *L, lworker *lw) {
-  if (lw->hooked == L && has_hook(L)) return;
-  lua_sethook(L, leave_hook, LUA_MASKCOUNT, 1);
+  lfiber *f = lw->running;
+  if (!f->unwinds) lw->unwinding = (lunwinding){.left = HANDLERS};
+  f->unwinds = true;
+  if (L != lw->unwinding.L) lw->unwinding.handler = 0;
+  lw->unwinding.L = L;
+  set_kill_hook(L);
 }
 
 void lub_disarm_kill(lua_State *L, const lworker *lw) {
@@ -25,15 +32,43 @@ void lub_disarm_kill(lua_State *L, const lworker *lw) {
  * stopped any more. Lua's own way past handlers is the error for memory: so ask for more than there can be. */
 static void unwind(lua_State *L, lworker *lw) {
   lub_arm_kill(L, lw); /* again at every instruction, so that no pcall stops it */
+  lw->unwinding.handler = 0;
   lw->collected = true;
   (void)lua_newuserdatauv(L, LUB_TOO_MUCH, 0);
   luaL_error(L, "killed");
 }
 
+static int depth_of(lua_State *L) {
+  lua_Debug ar;
+  int depth = 1, more = 1;
+  while (lua_getstack(L, more, &ar)) more *= 2;
+  while (depth < more) {
+    int middle = depth + (more - depth) / 2;
+    if (lua_getstack(L, middle, &ar)) depth = middle + 1;
+    else more = middle;
+  }
+  return depth;
+}
+
+/* Whether a killed fiber is inside a close handler that its error has called: a call comes first of all then, whereas who
+ * has caught the error goes on with an instruction of its own, below the handler. */
+static bool is_in_handler(lua_State *L, lworker *lw, const lua_Debug *ar) {
+  lunwinding *u = &lw->unwinding;
+  lua_Debug at;
+  if (!lw->running->unwinds) return false;
+  bool called = L == u->L && ar->event != LUA_HOOKCOUNT;
+  if (called && (!u->handler || !lua_getstack(L, u->handler, &at))) u->handler = depth_of(L);
+  return u->handler && u->left-- > 0 && (L != u->L || lua_getstack(L, u->handler - 1, &at));
+}
+
 /* The running fiber makes way, or, if it is killed, is closed as soon as it is out. Inside a sort or the like somebody else
  * serves the others; a kill unwinds as an error, up to where Lua can yield. */
-static void leave(lua_State *L, lworker *lw) {
+static void leave(lua_State *L, lworker *lw, const lua_Debug *ar) {
   lfiber *f = lw->running;
+  if (f->kill && is_in_handler(L, lw, ar)) {
+    set_kill_hook(L);
+    return;
+  }
   if (!lub_can_yield(L, lw)) {
     if (f->kill) unwind(L, lw);
     return;
@@ -45,7 +80,6 @@ static void leave(lua_State *L, lworker *lw) {
 }
 
 static void leave_hook(lua_State *L, lua_Debug *ar) {
-  (void)ar;
   lworker *lw = lub_lworker(L);
   lfiber *f = lw->running;
   if (lw->hooked == L) lua_sethook(L, lw->saved_hook.f, lw->saved_hook.mask, lw->saved_hook.count);
@@ -61,7 +95,7 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
   if (lub_is_fenced(lw)) f->kill = true;
   int slice = lub_carriers_slice();
   bool makes_way = slice == LUB_SLICE_IS_OVER || slice == LUB_SLICE_IS_LENT;
-  if (f->kill || makes_way) leave(L, lw);
+  if (f->kill || makes_way) leave(L, lw, ar);
 }
 
 /* ---- sims ------------------------------------------------------------------------------------------------------ */
@@ -69,7 +103,6 @@ static void leave_hook(lua_State *L, lua_Debug *ar) {
 /* There is no watcher in a sim, nor may its time be that of a machine: instructions are counted. Who has run a whole count
  * in this turn computes, and has spent LUB_SLICE_NS. */
 static void slice_hook(lua_State *L, lua_Debug *ar) {
-  (void)ar;
   lworker *lw = lub_lworker(L);
   lfiber *f = lw->running;
   lub_sim *s = lw->core->engine->sim;
@@ -81,7 +114,7 @@ static void slice_hook(lua_State *L, lua_Debug *ar) {
   if (f->closing && lub_sim_now_ns(s) - lw->closing_ns >= CLOSING_NS) unwind(L, lw);
   if (f->closing) return;
   if (!lub_can_yield(L, lw) && (!lub_sim_may_drive(lw) || lub_is_fenced(lw))) f->kill = true;
-  leave(L, lw);
+  leave(L, lw, ar);
 }
 
 void lub_slice(lua_State *L, const lworker *lw) {

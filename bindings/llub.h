@@ -75,6 +75,7 @@ typedef struct lfiber {
   bool exposed : 1;  /* its coroutine was seen by the script: it is not used again */
   bool drives : 1;   /* it cannot yield: it runs its siblings until `turn` comes */
   bool turn : 1;
+  bool unwinds : 1;  /* it is killed, and was told so by an error */
   int place;         /* in the worker's anchors, until it ends: of the handle; the coroutine's is the next */
   int line;          /* of the lub.go that started it; 0: no Lua did */
   lextra *extra;     /* NULL: see lub_fiber_extra */
@@ -87,6 +88,12 @@ typedef struct lpaths { /* where modules are found: a worker and its children sh
   const char *cpath; /* behind path */
   char path[];
 } lpaths;
+
+typedef struct lunwinding { /* of the running fiber, if it unwinds (lhook.c) */
+  lua_State *L;             /* where it does */
+  int handler; /* how deep the outermost close handler lies there that the error has called; 0: none */
+  int left;    /* instructions that its handlers may still run */
+} lunwinding;
 
 typedef struct lworker {
   lub_worker *core;
@@ -122,7 +129,8 @@ typedef struct lworker {
   uint64_t questions;     /* to scripts of hearts that are over */
   uint64_t sliced;        /* the step of its sim in which a fiber was seen computing */
   int budget;             /* instructions that a policy or an invariant has */
-  int depth;              /* of fibers that drive siblings */
+  lunwinding unwinding;
+  int depth;                                   /* of fibers that drive siblings */
   int anchors, handles, fiber_type, chan_type; /* references in the registry */
   int reasons[LUB_STATUSES];                   /* ... of their texts, once they were asked for */
   int places, free_place; /* in anchors: the last one; the first free one, where the next lies (0: none) */

@@ -252,8 +252,8 @@ static void push_rest(lua_State *L, lworker *lw, lfiber *f) {
 /* Whether f's coroutine may serve another fiber. */
 static bool is_reusable(const lworker *lw, const lfiber *f) {
   /* an error that a hook has raised leaves a coroutine without any */
-  return !f->main && !f->exposed && !f->failed && lw->npool < LUB_POOL && lua_status(f->co) == LUA_OK &&
-         !f->core.wait.armed;
+  return !f->main && !f->exposed && !f->failed && !f->unwinds && lw->npool < LUB_POOL &&
+         lua_status(f->co) == LUA_OK && !f->core.wait.armed;
 }
 
 /* With the anchors on top: lets go of f, but of a main fiber, whose results the worker's end needs. */

@@ -847,6 +847,82 @@ describe("kill", function()
     same({ nil, "killed" }, { f:join(10) })
   end)
 
+  in_fibers("closes what a pcall inside a sort comparator has opened, while that makes no noise outside", function()
+    local closed, later, heard = {}, false, lub.chan(1)
+    local function guard(name)
+      return setmetatable({}, { __close = function()
+        for i = 1, 1000 do closed[name] = i end
+        pcall(heard.send, heard, name)
+      end })
+    end
+    local f = lub.go(function()
+      local _ <close> = guard "fiber" -- luacheck: ignore
+      pcall(function()
+        local _ <close> = guard "around" -- luacheck: ignore
+        table.sort({ 3, 2, 1 }, function(a, b)
+          local _ <close> = guard "in" -- luacheck: ignore
+          pcall(function()
+            local _ <close> = guard "innermost" -- luacheck: ignore
+            lub.sleep(60)
+          end)
+          later = "inside"
+          lub.sleep(60)
+          return a < b
+        end)
+      end)
+      later = "outside"
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+    same({ innermost = 1000, ["in"] = 1000, around = 1000, fiber = 1000 }, closed)
+    same(false, later)
+    same({ "around" }, { heard:recv(0) }) -- out of the sort it may be heard, as after any kill
+  end)
+
+  in_fibers("closes them though they call, catch and resume; who loops is cut short", function()
+    local closed = {}
+    local function guard(name, fn)
+      return setmetatable({}, { __close = function()
+        fn()
+        closed[#closed + 1] = name
+      end })
+    end
+    local function spin(n) return n > 0 and 1 + spin(n - 1) or 0 end
+    local f = lub.go(function()
+      table.sort({ 3, 2, 1 }, function()
+        local _ <close> = guard("calls", function() spin(100) end) -- luacheck: ignore
+        pcall(function()
+          local _ <close> = guard("loops", function() while true do pcall(spin, 10) end end) -- luacheck: ignore
+          local _ <close> = guard("raises", error) -- luacheck: ignore
+          local _ <close> = guard("resumes", function() coroutine.wrap(spin)(100) spin(10) end) -- luacheck: ignore
+          local _ <close> = guard("catches", function() pcall(error) pcall(lub.sleep, 1) spin(10) end) -- luacheck: ignore
+          lub.sleep(60)
+        end)
+        closed[#closed + 1] = "goes on"
+      end)
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+    same({ "catches", "resumes", "calls" }, closed)
+  end)
+
+  -- A coroutine that a hook's error has ended has no hooks any more, and was used again.
+  in_fibers("in a sort does not spare the fibers after it", function()
+    for _ = 1, 3 do
+      for _, body in ipairs {
+        function() table.sort({ 3, 2, 1 }, function() while true do pcall(lub.sleep, 60) end end) end,
+        function() pcall(table.sort, { 3, 2, 1 }, function() while true do pcall(lub.sleep, 60) end end) end,
+      } do
+        local f = lub.go(body)
+        lub.yield()
+        f:kill()
+        same({ nil, "killed" }, { f:join(10) })
+      end
+    end
+  end)
+
   in_worker("is not swallowed in a sort comparator that loops over pcall", function()
     local looping = lub.chan(1)
     local w = lub.spawn(function()
