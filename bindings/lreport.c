@@ -499,7 +499,11 @@ static void report_cycle(lub_engine *e, FILE *out) {
   free(g);
 }
 
-static void report_parked(lub_worker *w, void *ud) { describe_worker(ud, w->data); }
+/* Nobody waits for the judge. */
+static void report_parked(lub_worker *w, void *ud) {
+  lworker *lw = w->data;
+  if (!lw->judge) describe_worker(ud, lw);
+}
 
 void lub_report_waits(lub_engine *e, FILE *out) {
   lub_workers_each(e, report_parked, out);

@@ -923,6 +923,15 @@ lub.chan(0, "never"):recv()]]
     assert.matches(path .. ":2:", err)
   end)
 
+  it("does not find in that error the judge, for whom nobody waits", function()
+    local _, _, err = stock [[
+local lub = require "lubdub"
+lub.heart { interval = 1, policy = function() return "alive", 1 end }
+lub.chan(0, "never"):recv()]]
+    assert.matches("recv on 'never'", err)
+    assert.is_nil(err:find("judge", 1, true), err)
+  end)
+
   it("finds in that error who waits for what, where, and the circle", function()
     local code, _, err, path = stock [[
 local lub = require "lubdub"
