@@ -32,6 +32,8 @@ lub_options lub_command_options(void);
 int lub_start_script(lub_script s, int argc, char **argv);
 /* Says what it has failed with, if it has. */
 int lub_tell_result(void);
+/* Says who waits for whom; gives the code. */
+int lub_tell_deadlock(void);
 /* Whether a heart's failure is still to be announced, or a death to be told: with what its fiber does, which takes a while
  * to find out. */
 bool lub_has_news(void);

@@ -220,6 +220,8 @@ void lub_free_fiber(lfiber *f);
 /* Ends them all. Those that are below on the C stack, which closes with the state, run none of their handlers. */
 void lub_fiber_close_all(lworker *lw);
 void lub_fiber_push(lua_State *L, lworker *lw, const lfiber *f);
+/* Sets ar->short_src to where f's function is, as far as its handle knows; the line is f's. */
+void lub_fiber_site(lworker *lw, const lfiber *f, lua_Debug *ar);
 void lub_meet_requests(lworker *lw);
 static inline void lub_look_at_requests(lworker *lw) {
   if (lub_unlikely(atomic_load_explicit(&lw->core->requested, memory_order_relaxed))) lub_meet_requests(lw);

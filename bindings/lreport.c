@@ -104,13 +104,9 @@ static void describe_place(FILE *out, lua_State *co) {
 }
 
 static void describe_site(FILE *out, lworker *lw, const lfiber *f) {
-  lua_Debug ar = {.short_src = "?"};
-  lua_State *L = lw->L;
+  lua_Debug ar;
   if (f->main || f->line <= 0) return;
-  lub_fiber_push(L, lw, f);
-  if (lua_getiuservalue(L, -1, 1) == LUA_TFUNCTION) lua_getinfo(L, ">S", &ar);
-  else lua_pop(L, 1);
-  lua_pop(L, 1);
+  lub_fiber_site(lw, f, &ar);
   (void)fprintf(out, ", started at %s:%d", ar.short_src, f->line);
 }
 

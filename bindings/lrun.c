@@ -325,16 +325,22 @@ static void close_from_outside(lworker *lw, lfiber *f) {
   lw->running = before;
 }
 
+void lub_fiber_site(lworker *lw, const lfiber *f, lua_Debug *ar) {
+  lua_State *L = lw->L;
+  *ar = (lua_Debug){.short_src = "?"};
+  lub_fiber_push(L, lw, f);
+  if (lua_getiuservalue(L, -1, 1) == LUA_TFUNCTION) lua_getinfo(L, ">S", ar);
+  else lua_pop(L, 1);
+  lua_pop(L, 1);
+}
+
 static void push_site(lua_State *L, lworker *lw, const lfiber *f) {
-  lua_Debug ar = {.short_src = "?"};
+  lua_Debug ar;
   if (f->line == 0) {
     lua_pushliteral(L, "[C]");
     return;
   }
-  lub_fiber_push(L, lw, f);
-  if (lua_getiuservalue(L, -1, 1) == LUA_TFUNCTION) lua_getinfo(L, ">S", &ar);
-  else lua_pop(L, 1);
-  lua_pop(L, 1);
+  lub_fiber_site(lw, f, &ar);
   lua_pushfstring(L, "%s:%d", ar.short_src, f->line);
 }
 

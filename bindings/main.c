@@ -198,16 +198,20 @@ int lub_tell_result(void) {
   return status == LUB_OK ? FINE : SCRIPT_FAILED;
 }
 
+int lub_tell_deadlock(void) {
+  lub_engine *e = lub_command.engine;
+  (void)fflush(stdout);
+  (void)lub_engine_complain(e, true); /* what has failed may be why */
+  lub_report_deadlock(e, stderr);
+  return DEADLOCK;
+}
+
 static int wait_for_script(void) {
   lub_engine *e = lub_command.engine;
   lub_engine_release(e); /* from here on only the script acts */
   lub_status status = lub_worker_join(lub_command.main, LUB_FOREVER);
   lub_engine_hold(e);
-  if (status != LUB_DEADLOCK) return lub_tell_result();
-  (void)fflush(stdout);
-  (void)lub_engine_complain(e, true); /* what has failed may be why */
-  lub_report_deadlock(e, stderr);
-  return DEADLOCK;
+  return status == LUB_DEADLOCK ? lub_tell_deadlock() : lub_tell_result();
 }
 
 /* A cancelled worker ends by itself: a kill might come in the midst of its close handlers. */

@@ -132,12 +132,7 @@ static int drive(void) {
   while (script_runs()) {
     lub_status status = lub_sim_step(it.sim);
     if (it.over || !script_runs()) break;
-    if (status == LUB_DEADLOCK) {
-      (void)fflush(stdout);
-      (void)lub_engine_complain(lub_command.engine, true);
-      lub_report_deadlock(lub_command.engine, stderr);
-      return DEADLOCK;
-    }
+    if (status == LUB_DEADLOCK) return lub_tell_deadlock();
     if (!may_go_on()) break;
   }
   return it.over ? it.over : lub_tell_result();
