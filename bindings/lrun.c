@@ -5,7 +5,7 @@
 #include "llub.h"
 #include "sim.h"
 
-enum { MAX_DRIVES = 100 };
+enum { MAX_DRIVES = 40 }; /* of the 200 C calls that Lua allows inside each other each takes three to five */
 
 /* ---- before and after a wait ------------------------------------------------------------------------------ */
 
