@@ -57,9 +57,9 @@ static double check_period(lua_State *L, int arg, const char *function) {
   return s;
 }
 
-/* ns of s seconds, at least `least`. */
+/* ns of s seconds, at least `least`; more than LONGEST is for ever. */
 static int64_t span_ns(double s, int64_t least) {
-  int64_t ns = s > LONGEST ? lub_span_ns(LONGEST) : s > 0 ? lub_span_ns(s) : 0;
+  int64_t ns = s > LONGEST ? LUB_NEVER : s > 0 ? lub_span_ns(s) : 0;
   return ns < least ? least : ns;
 }
 
@@ -221,7 +221,7 @@ static void push_after_metatable(lua_State *L) {
 static int after(lua_State *L) {
   double s = lub_check_seconds(L, 1, "after");
   int n = lua_gettop(L);
-  if (n == 1 || (n == 2 && lua_isnil(L, 2))) return open_tick(L, "after", span_ns(s, 0), 0);
+  if (n == 1) return open_tick(L, "after", span_ns(s, 0), 0);
   if (lua_type(L, 2) != LUA_TFUNCTION) lub_arg_error(L, "after", 2, "a function");
   lafter *t = lua_newuserdatauv(L, sizeof *t, 2);
   *t = (lafter){.magic = AFTER_MAGIC};

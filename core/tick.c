@@ -35,13 +35,17 @@ static bool somebody_listens(lub_timer *timer) {
 static const lub_timer_kind tick_kind = {
     .fire = deliver, .could_wake = somebody_listens, .before = sizeof(lub_chan), .after = sizeof(lub_tick)};
 
+static int64_t due_ns(lub_engine *e, int64_t span_ns) {
+  return span_ns == LUB_NEVER ? LUB_NEVER : lub_engine_now_ns(e) + span_ns;
+}
+
 lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns,
                          lub_chan **out) {
   lub_chan *ch;
   if (lub_chan_open_unlisted(e, 1, name, sizeof(lub_tick), &ch)) return LUB_NOMEM;
   lub_tick *t = ch->tick = (lub_tick *)(void *)(ch + 1);
   *t = (lub_tick){.ch = ch, .period_ns = period_ns};
-  lub_status status = lub_engine_begin_timer(e, &t->timer, &tick_kind, lub_engine_now_ns(e) + first_ns);
+  lub_status status = lub_engine_begin_timer(e, &t->timer, &tick_kind, due_ns(e, first_ns));
   if (status == LUB_OK) *out = ch;
   else lub_chan_drop(ch);
   return status;
@@ -62,7 +66,7 @@ bool lub_tick_stop(lub_chan *ch) {
 bool lub_tick_reset(lub_chan *ch, int64_t span_ns) {
   bool running = lub_tick_stop(ch);
   if (ch->tick->period_ns) ch->tick->period_ns = span_ns;
-  (void)lub_engine_start_timer(ch->engine, &ch->tick->timer, lub_engine_now_ns(ch->engine) + span_ns);
+  (void)lub_engine_start_timer(ch->engine, &ch->tick->timer, due_ns(ch->engine, span_ns));
   return running;
 }
 

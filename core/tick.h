@@ -7,7 +7,7 @@
 
 typedef struct lub_tick lub_tick;
 
-/* A channel of capacity 1 that receives the time (seconds): after `first_ns`, then every `period_ns`
+/* A channel of capacity 1 that receives the time (seconds): after `first_ns` (LUB_NEVER: never), then every `period_ns`
  * (0: once). A slow receiver misses ticks, they never queue. The caller owns the reference. LUB_NOMEM. */
 lub_status lub_tick_open(lub_engine *e, const char *name, int64_t first_ns, int64_t period_ns,
                          lub_chan **out);

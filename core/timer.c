@@ -274,7 +274,8 @@ bool lub_timers_could_wake(lub_timers *ts) {
   bool could = false;
   lub_lock_take(&ts->lock);
   could = ts->sure > 0;
-  for (uint32_t i = 0; i < ts->count && !could; i++) could = could_wake(ts->rooms[ts->heap[i].id]);
+  for (uint32_t i = 0; i < ts->count && !could; i++)
+    could = ts->heap[i].when_ns != LUB_NEVER && could_wake(ts->rooms[ts->heap[i].id]);
   lub_lock_give(&ts->lock);
   return could;
 }

@@ -49,7 +49,7 @@ function play:announce(verdict, at)
   self.said[verdict], self.saying = true, verdict ~= "alive" and verdict or nil
 end
 
---- Keeps account of mistakes: a suspicion that is later taken back was one.
+--- Keeps account of mistakes: a suspicion that is later taken back was one, and one that outlives a sign of life.
 function play:judge(verdict, at)
   if self.accuses(verdict) then
     self.suspected = self.suspected or at
@@ -149,6 +149,10 @@ function play.life(life, ask, wants, foresee, named)
     self.observed = at - life.opened
     self:happen(self.observed, event, life.what[i])
     self:silence(at, next_time(life, i), beating[event])
+  end
+  local last = life.opened + self.observed
+  if self.suspected and self.suspected < last then
+    self.mistakes, self.mistaken = self.mistakes + 1, self.mistaken + last - self.suspected
   end
   return self
 end
