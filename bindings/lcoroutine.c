@@ -108,17 +108,19 @@ static int resumed(lua_State *L, lworker *lw, lua_State *co, int nargs, lua_KCon
   bool chain_before = lw->chain_ok;
   lw->chain_ok = lub_can_yield(L, lw);
   lub_go_on_in(lw, co);
+  lub_kill_follows(co, lw);
   int status = lua_resume(co, L, nargs, &nresults);
   lub_go_on_in(lw, outer);
   if (lub_unlikely(lw->forced)) lub_left_from_hook(lw, co, status, &nresults);
   lw->chain_ok = chain_before;
+  bool closes = wrap && status > LUA_YIELD; /* which comes first, and is told to go on here as well */
+  if (lub_unlikely(lw->running->kill && !lw->held && !closes)) lub_arm_kill(L, lw);
   if (status == LUA_YIELD) {
     if (lw->held) {
       lub_mark_held(L, co);
       return lua_yieldk(L, 2, wrap, resume_again);
     }
   } else if (status != LUA_OK) {
-    if (lw->running->kill) lub_arm_kill(L, lw); /* the kill came as an error: it goes on here */
     return fail_resume(L, co, wrap, status);
   }
   if (!lua_checkstack(L, nresults + 1)) {

@@ -6,8 +6,8 @@
 #include "llub.h"
 #include "sim.h"
 
-/* What the close handlers of a killed fiber get; of one that unwinds, in instructions. */
-enum { CLOSING_NS = 100000000, HANDLERS = 1000000 };
+/* What the close handlers of a killed fiber get; those of one that unwinds so many instructions too, for sims. */
+enum { CLOSING_NS = 100000000, HANDLERS = 1000000, LOOK_EVERY = 64 };
 
 static void leave_hook(lua_State *L, lua_Debug *ar);
 
@@ -15,13 +15,23 @@ static bool has_hook(lua_State *L) { return lua_gethook(L) == leave_hook; }
 
 static void set_kill_hook(lua_State *L) { lua_sethook(L, leave_hook, LUA_MASKCALL | LUA_MASKCOUNT, 1); }
 
+/* Whether a handler runs in u->L, and has resumed what runs. */
+static bool is_below_handler(const lunwinding *u) {
+  lua_Debug at;
+  return u->handler && lua_status(u->L) == LUA_OK && lua_getstack(u->L, u->handler - 1, &at);
+}
+
 void lub_arm_kill(lua_State *L, lworker *lw) {
   lfiber *f = lw->running;
-  if (!f->unwinds) lw->unwinding = (lunwinding){.left = HANDLERS};
+  lunwinding *u = &lw->unwinding;
+  if (!f->unwinds) *u = (lunwinding){.left = HANDLERS, .since_ns = lub_engine_now_ns(lw->core->engine)};
   f->unwinds = true;
-  if (L != lw->unwinding.L) lw->unwinding.handler = 0;
-  lw->unwinding.L = L;
+  if (L != u->L && !is_below_handler(u)) *u = (lunwinding){.L = L, .left = u->left, .since_ns = u->since_ns};
   set_kill_hook(L);
+}
+
+void lub_kill_follows(lua_State *co, const lworker *lw) {
+  if (lub_unlikely(lw->running->unwinds)) set_kill_hook(co);
 }
 
 void lub_disarm_kill(lua_State *L, const lworker *lw) {
@@ -50,22 +60,42 @@ static int depth_of(lua_State *L) {
   return depth;
 }
 
-/* Whether a killed fiber is inside a close handler that its error has called: a call comes first of all then, whereas who
- * has caught the error goes on with an instruction of its own, below the handler. */
-static bool is_in_handler(lua_State *L, lworker *lw, const lua_Debug *ar) {
+/* Whether what runs was called where errors are caught, or by nobody: when a coroutine is closed. */
+static bool is_called_by_catcher(lua_State *L, const lworker *lw) {
+  lua_Debug at;
+  if (!lua_getstack(L, 1, &at)) return true;
+  if (!lua_checkstack(L, 1)) return false;
+  (void)lua_getinfo(L, "f", &at);
+  lua_CFunction f = lua_tocfunction(L, -1);
+  lua_pop(L, 1);
+  return f && (f == lw->base.pcall || f == lw->base.xpcall);
+}
+
+bool lub_is_in_handler(lua_State *L, lworker *lw) {
+  const lunwinding *u = &lw->unwinding;
+  lua_Debug at;
+  if (!lw->running->unwinds || !u->handler) return false;
+  return L == u->L ? lua_getstack(L, u->handler - 1, &at) : is_below_handler(u);
+}
+
+/* Whether a killed fiber goes on inside a close handler that its error has called. That begins with a call, whereas who has
+ * caught the error goes on with an instruction of its own, below the handler. */
+static bool goes_on_in_handler(lua_State *L, lworker *lw, const lua_Debug *ar) {
   lunwinding *u = &lw->unwinding;
   lua_Debug at;
   if (!lw->running->unwinds) return false;
-  bool called = L == u->L && ar->event != LUA_HOOKCOUNT;
+  bool called = L == u->L && ar->event != LUA_HOOKCOUNT && is_called_by_catcher(L, lw);
   if (called && (!u->handler || !lua_getstack(L, u->handler, &at))) u->handler = depth_of(L);
-  return u->handler && u->left-- > 0 && (L != u->L || lua_getstack(L, u->handler - 1, &at));
+  if (u->left % LOOK_EVERY == 0 && lub_engine_now_ns(lw->core->engine) - u->since_ns > CLOSING_NS)
+    u->left = 0;
+  return u->left > 0 && u->left-- && lub_is_in_handler(L, lw);
 }
 
 /* The running fiber makes way, or, if it is killed, is closed as soon as it is out. Inside a sort or the like somebody else
  * serves the others; a kill unwinds as an error, up to where Lua can yield. */
 static void leave(lua_State *L, lworker *lw, const lua_Debug *ar) {
   lfiber *f = lw->running;
-  if (f->kill && is_in_handler(L, lw, ar)) {
+  if (f->kill && goes_on_in_handler(L, lw, ar)) {
     set_kill_hook(L);
     return;
   }
@@ -135,7 +165,7 @@ static void arm_hook(lworker *lw, lua_State *L) {
     lw->saved_hook.f = NULL;
   }
   /* anew, if it is there: Lua may have read that nothing is to be counted, and then counted */
-  lua_sethook(L, leave_hook, LUA_MASKCOUNT, 1);
+  lua_sethook(L, leave_hook, lw->running->unwinds ? LUA_MASKCALL | LUA_MASKCOUNT : LUA_MASKCOUNT, 1);
   lw->hooked = L;
 }
 

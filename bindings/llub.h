@@ -91,6 +91,7 @@ typedef struct lpaths { /* where modules are found: a worker and its children sh
 
 typedef struct lunwinding { /* of the running fiber, if it unwinds (lhook.c) */
   lua_State *L;             /* where it does */
+  int64_t since_ns;
   int handler; /* how deep the outermost close handler lies there that the error has called; 0: none */
   int left;    /* instructions that its handlers may still run */
 } lunwinding;
@@ -137,7 +138,8 @@ typedef struct lworker {
   int pool, npool;        /* the first of those whose coroutines ended well, where the next lies; how many */
   struct {
     lua_CFunction next, rawget, rawset, getmetatable, setmetatable, load, loadfile, require;
-  } base;          /* Lua's own, of a state of ours */
+    lua_CFunction pcall, xpcall; /* of a host's state, too */
+  } base;                        /* Lua's own, of a state of ours */
   uint32_t gone;   /* counts handles of channels that went, whose place in memory others may have */
   lpaths *paths;   /* NULL: Lua's own */
   lpack pack;      /* the message under construction */
@@ -196,6 +198,8 @@ void *lub_limited_alloc(void *ud, void *block, size_t old, size_t nbytes);
 void lub_open_libraries(lua_State *L, lworker *lw);
 /* In a state of ours, the base library is there from here on. */
 void lub_open_base(lua_State *L);
+/* With the globals on top: remembers Lua's own pcall and xpcall. */
+void lub_note_catchers(lua_State *L, lworker *lw);
 /* Pushes the module `name`, loading it if need be. The script cannot interfere. */
 void lub_require(lua_State *L, const char *name);
 /* Before an operation that looks into the table at 1, or at its metatable. */
@@ -297,6 +301,10 @@ void lub_set_signal(void);
 /* The running fiber, which is killed, is told so at the next instruction of L; no longer. */
 void lub_arm_kill(lua_State *L, lworker *lw);
 void lub_disarm_kill(lua_State *L, const lworker *lw);
+/* co goes on: so does the kill of the running fiber, if it unwinds. */
+void lub_kill_follows(lua_State *co, const lworker *lw);
+/* Whether the running fiber, which unwinds, is in a close handler. */
+bool lub_is_in_handler(lua_State *L, lworker *lw);
 static inline bool lub_is_fenced(const lworker *lw) {
   return atomic_load_explicit(&lw->core->killed, memory_order_relaxed) && !lw->running->closing;
 }

@@ -74,7 +74,8 @@ lub_status lub_may_not_wait(lua_State *L, lworker *lw, int64_t *deadline) {
   lub_worker *w = lw->core;
   if (lw->judging) luaL_error(L, "%s cannot wait, start or send anything", lw->judging);
   if (f->kill || lub_is_fenced(lw)) {
-    if (!f->closing) (void)lub_die(L, lw);
+    bool closing = f->closing || (lub_can_yield(L, lw) && lub_is_in_handler(L, lw));
+    if (!closing) (void)lub_die(L, lw);
     /* the handlers of a zombie must not be heard */
     if (atomic_load(&w->fate) == LUB_FATE_KILLED) luaL_error(L, "killed");
     *deadline = 0;
@@ -388,10 +389,10 @@ static void end_failed(lworker *lw, lfiber *f) {
 
 /* f, which runs, has come back from its coroutine otherwise than by parking. */
 static void leave_fiber(lworker *lw, lfiber *f, int status) {
-  if (status == LUA_OK) {
-    end_fiber(lw, f);
-  } else if (f->kill) { /* while it was held; or the kill came as an error, where Lua could not yield */
+  if (f->kill) { /* while it was held; or the kill came as an error, where Lua could not yield */
     close_from_outside(lw, f);
+  } else if (status == LUA_OK) {
+    end_fiber(lw, f);
   } else {
     if (status == LUA_YIELD) lua_pushliteral(f->co, "attempt to yield from outside a coroutine");
     end_failed(lw, f);
@@ -497,6 +498,7 @@ static void drive(lua_State *L, lworker *lw, lfiber *f) {
     lw->waits = lub_report_text(lw->core->engine); /* while f still waits */
   }
   lub_arm_for_request(lw, L);
+  if (f->kill && !f->closing) lub_arm_kill(L, lw); /* which came after what it waited for */
   f->drives = f->turn = false;
   if (--lw->depth == 0) lub_worker_drive(lw->core, false);
   lub_worker_set_current(before);

@@ -392,11 +392,20 @@ static lua_CFunction replace(lua_State *L, const char *name, lua_CFunction fn) {
   return own;
 }
 
+void lub_note_catchers(lua_State *L, lworker *lw) {
+  lua_getfield(L, -1, "pcall");
+  lua_getfield(L, -2, "xpcall");
+  lw->base.pcall = lua_tocfunction(L, -2);
+  lw->base.xpcall = lua_tocfunction(L, -1);
+  lua_pop(L, 2);
+}
+
 static int fill_globals(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lua_settop(L, 0);
   lua_pushcfunction(L, luaopen_base);
   lua_call(L, 0, 1);
+  lub_note_catchers(L, lw);
   lw->base.next = replace(L, "next", base_next);
   lw->base.rawget = replace(L, "rawget", base_rawget);
   lw->base.rawset = replace(L, "rawset", base_rawset);

@@ -194,6 +194,9 @@ static int set_up(lua_State *L) {
     lua_getglobal(L, "require");
     lua_setfield(L, LUA_REGISTRYINDEX, "lub.require"); /* before a script changes it */
     lub_replace_coroutines(L);
+    lua_pushglobaltable(L);
+    lub_note_catchers(L, lw);
+    lua_pop(L, 1);
   } else {
     lub_open_libraries(L, lw);
   }

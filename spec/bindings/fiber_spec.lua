@@ -847,7 +847,7 @@ describe("kill", function()
     same({ nil, "killed" }, { f:join(10) })
   end)
 
-  in_fibers("closes what a pcall inside a sort comparator has opened, while that makes no noise outside", function()
+  in_fibers("closes what a pcall inside a sort comparator has opened", function()
     local closed, later, heard = {}, false, lub.chan(1)
     local function guard(name)
       return setmetatable({}, { __close = function()
@@ -877,7 +877,7 @@ describe("kill", function()
     same({ nil, "killed" }, { f:join(10) })
     same({ innermost = 1000, ["in"] = 1000, around = 1000, fiber = 1000 }, closed)
     same(false, later)
-    same({ "around" }, { heard:recv(0) }) -- out of the sort it may be heard, as after any kill
+    same({ "in" }, { heard:recv(0) }) -- closed out of the sort, where it may be heard, as after any kill
   end)
 
   in_fibers("closes them though they call, catch and resume; who loops is cut short", function()
@@ -906,6 +906,101 @@ describe("kill", function()
     f:kill()
     same({ nil, "killed" }, { f:join(10) })
     same({ "catches", "resumes", "calls" }, closed)
+  end)
+
+  in_fibers("is not swallowed in a sort by what a handler does, nor by who calls what comes next", function()
+    local function guard(fn) return setmetatable({}, { __close = fn }) end
+    local older = coroutine.wrap(function() while true do end end)
+    for name, body in pairs {
+      yields = function()
+        coroutine.wrap(function()
+          pcall(function()
+            local _ <close> = guard(coroutine.yield) -- luacheck: ignore
+            lub.sleep(60)
+          end)
+        end)()
+      end,
+      ["resumes who loops"] = function()
+        pcall(function()
+          local _ <close> = guard(function() older() end) -- luacheck: ignore
+          lub.sleep(60)
+        end)
+      end,
+      ["allocates"] = function()
+        pcall(function()
+          local _ <close> = guard(function() while true do ("x"):rep(1e6) end end) -- luacheck: ignore
+          lub.sleep(60)
+        end)
+      end,
+      ["a tail call"] = function() return pcall(lub.sleep, 60) end,
+      ["a message handler"] = function() xpcall(lub.sleep, function() while true do end end, 60) end,
+    } do
+      local after = 0
+      local f = lub.go(function()
+        table.sort({ 3, 2, 1 }, function(a, b)
+          body()
+          after = after + 1
+          return a < b
+        end)
+        after = after + 1
+      end)
+      lub.yield()
+      f:kill()
+      same({ name, nil, "killed" }, { name, f:join(10) })
+      same({ name, 0 }, { name, after })
+    end
+    local calls = 0
+    local f = lub.go(function()
+      table.sort({ 3, 2, 1 }, function()
+        calls = calls + 1
+        return pcall(lub.sleep, 60)
+      end)
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+    same(1, calls)
+  end)
+
+  in_fibers("that comes after what a sort comparator waited for is not overlooked", function()
+    local ch, after = lub.chan(), 0
+    local f = lub.go(function()
+      table.sort({ 3, 2, 1 }, function(a, b)
+        ch:recv()
+        after = after + 1
+        return a < b
+      end)
+      return "swallowed"
+    end)
+    lub.yield()
+    ch:send(1)
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+    same(0, after)
+  end)
+
+  in_fibers("closes coroutines inside a sort innermost first", function()
+    local closed = {}
+    local function guard(name)
+      return setmetatable({}, { __close = function()
+        pcall(lub.sleep, 0)
+        closed[#closed + 1] = name
+      end })
+    end
+    local f = lub.go(function()
+      local _ <close> = guard "fiber" -- luacheck: ignore
+      table.sort({ 3, 2, 1 }, function()
+        local _ <close> = guard "comparator" -- luacheck: ignore
+        coroutine.wrap(function()
+          local _ <close> = guard "coroutine" -- luacheck: ignore
+          lub.sleep(60)
+        end)()
+      end)
+    end)
+    lub.yield()
+    f:kill()
+    same({ nil, "killed" }, { f:join(10) })
+    same({ "coroutine", "comparator", "fiber" }, closed)
   end)
 
   -- A coroutine that a hook's error has ended has no hooks any more, and was used again.
