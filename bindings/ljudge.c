@@ -334,9 +334,14 @@ static int judge_on(lua_State *L, int s, lua_KContext ctx) {
 
 static int judge_main(lua_State *L) { return judge_on(L, 0, 0); }
 
+static int refuse_exit(lua_State *L) { return luaL_error(L, "os.exit: not in a script that the judge asks"); }
+
 static int begin_judge(lua_State *L) {
   lworker *lw = lub_lworker(L);
   lub_value v = lub_of_chan(lua_touserdata(L, 1));
+  lub_require(L, LUA_OSLIBNAME);
+  lua_pushcfunction(L, refuse_exit);
+  lua_setfield(L, -2, "exit");
   lua_State *co = lua_newthread(L);
   lua_pushcfunction(co, judge_main);
   lub_take(L, &v);

@@ -46,9 +46,14 @@ static void on_alarm(int sig) {
   _exit(SIGNALLED + atomic_load(&lub_command.interrupt));
 }
 
+/* The judge stays to the end: it tells who dies meanwhile. */
+static bool is_judge(const lub_worker *w) {
+  return w->engine->judge && lub_duty_is_served_by(w->engine->judge, w);
+}
+
 static void cancel(lub_worker *w, void *ud) {
   (void)ud;
-  lub_worker_cancel(w, "interrupted");
+  if (!is_judge(w)) lub_worker_cancel(w, "interrupted");
 }
 
 void lub_cancel_workers(void) { lub_workers_each(lub_command.engine, cancel, NULL); }
@@ -217,6 +222,7 @@ static int wait_for_script(void) {
 /* A cancelled worker ends by itself: a kill might come in the midst of its close handlers. */
 static void await_end(lub_worker *w, void *deadline) {
   lub_value none;
+  if (is_judge(w)) return;
   (void)lub_chan_recv(w->done, &none, *(double *)deadline - lub_engine_now(lub_command.engine));
 }
 

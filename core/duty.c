@@ -62,6 +62,13 @@ lub_status lub_duty_serve(lub_judge *j, lub_worker *w, lub_relieve relieve) {
   return LUB_OK;
 }
 
+bool lub_duty_is_served_by(lub_judge *j, const lub_worker *w) {
+  pthread_mutex_lock(&j->lock);
+  bool served = j->duty.worker == w;
+  pthread_mutex_unlock(&j->lock);
+  return served;
+}
+
 /* One that is killed hears nothing more: what it was at stays `asked` until it has ended. */
 static bool serves_locked(const lub_judge *j, const lub_worker *w) {
   return j->duty.worker == w && !atomic_load(&w->killed);

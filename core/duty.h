@@ -39,6 +39,7 @@ bool lub_duty_take(struct lub_judge *j);
 void lub_duty_give_back(struct lub_judge *j);
 /* w, which does not run yet, is the worker. LUB_NOMEM. */
 lub_status lub_duty_serve(struct lub_judge *j, lub_worker *w, lub_relieve relieve);
+bool lub_duty_is_served_by(struct lub_judge *j, const lub_worker *w);
 /* For w: the next heart whose script is to be asked, with a reference. NULL: none is due, or w was relieved. */
 lub_heart *lub_duty_next(struct lub_judge *j, const lub_worker *w);
 /* The answer has come, unless w was killed; gives the reference back. */

@@ -593,6 +593,7 @@ describe("what is told of a script that fails", function()
       [function() error {} end] = ": (error object is a table value)",
       [function() return "soon", "soon" end] = "expected ",
       [function() require "lubdub".sleep(1) end] = " cannot wait, start or send anything",
+      [function() os.exit(9) end] = "os.exit: not in a script that the judge asks",
     } do
       local told = log { name = "h", interval = fn }
       assert.equals(1, told:find(pulse, 1, true), told)

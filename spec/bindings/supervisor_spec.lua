@@ -281,6 +281,8 @@ describe("a supervisor", function()
     local function refused(text, o) helper.raises("supervisor: " .. text, function() return (supervisor(o)) end) end
     local function f() end
     refused("children: expected at least one", {})
+    refused("children: expected a list without holes, got one with [3]", { children = { f, nil, f } })
+    refused("children: expected a list without holes, got one with [a]", { children = { f, a = f } })
     refused("children[2]: limit: expected", { children = { f, { start = f, limit = -1 } } })
     refused("children[1]: restart: unknown option 'max'", { children = { { start = f, restart = { max = 1 } } } })
     local a = { name = "a", start = f }

@@ -163,6 +163,23 @@ describe("lub.after(s)", function()
     end
   end)
 
+  it("that is infinite wakes nobody: to wait for it is a deadlock", function()
+    for _, wait in ipairs { "lub.after(math.huge):recv()", "lub.tick(math.huge):recv()",
+      "lub.select(lub.after(math.huge), lub.chan())",
+      "local t = lub.after(60) t:reset(math.huge) t:recv()" } do
+      local code, _, err = helper.script("local lub = require 'lubdub' " .. wait)
+      assert.same({ wait, 4 }, { wait, code })
+      assert.matches("deadlock", err)
+    end
+    local t = lub.tick(math.huge)
+    assert.is_true(t:reset(0.001))
+    assert.is_number(t:recv(helper.long))
+  end)
+
+  it("is not one for a function that is nil", function()
+    helper.raises("after: argument 2: expected a function, got nil", lub.after, 1, nil)
+  end)
+
   in_sim("lets go of who waits to send to it, with what lies in it, when it is stopped or reset", function()
     for _, make in ipairs { lub.after, lub.tick } do
       for _, over in ipairs { "stop", "reset" } do

@@ -143,6 +143,11 @@ describe("replay", function()
     assert(out:find "db +2 +4.000 +5 +1 +dead at 3.000 after 2.000, alive at 4.000", out)
   end)
 
+  it("has a mistake that lasts to the end, though nothing takes it back", function()
+    assert.same({ "db 6 0.000 0.000 0.000 1 450.000 8.000 8.000 0.000000" },
+      replayed(file(once_late), file 'return function() return function() return "dead" end end'))
+  end)
+
   it("keeps a mistake open while the policy does, over several beats", function()
     local path = file(recorded("db", 1, {
       { 0, "open", ',"interval":1' }, { 0, "unit", ',"unit":1' }, { 4, "beat" }, { 8, "beat" }, { 10, "rest" },
@@ -254,6 +259,14 @@ describe("check", function()
     assert.equals("100 50.000 103 0 dead at 51.000 after 1.000", of.death)
     assert(of.idle:find "0 nothing$")
     assert(of["stuck unit"]:find "0 nothing$")
+  end)
+
+  it("counts a suspicion that no verdict takes back, but the next sign of life refutes", function()
+    local of = checked(file 'return function() return function() return "dead" end end')
+    assert.equals("1000 500.000 1001 1 dead at 0.000 after 0.000", of.steady)
+    of = checked(file [[
+      return function() return function(h) return h.beats > 3 and "dead" or "alive" end end]])
+    assert(of.steady:find "^1000 500.000 %d+ 1 dead at 2.000 after 0.000$", of.steady)
   end)
 
   it("knows of units and of who waits", function()

@@ -39,12 +39,17 @@ local function server(policy)
   end)
 end
 
+local function refuse_exit() error("os.exit: not in a script that the judge asks", 2) end
+
 --- Runs a coroutine on within a budget: true and its results | false and what went wrong, with its traceback.
 local function guard(co)
   local arm, disarm = limiter(co)
   return function(...)
+    local exit = os.exit
+    os.exit = refuse_exit -- luacheck: ignore
     arm()
     local r = table.pack(coroutine.resume(co, ...))
+    os.exit = exit -- luacheck: ignore
     local bloated = disarm()
     if not r[1] then return false, debug.traceback(co, tostring(r[2])) end
     if coroutine.status(co) == "suspended" and r[2] ~= ASKED then return false, debug.traceback(co, "it yielded") end

@@ -188,8 +188,13 @@ local function child_of(o, index)
 end
 
 local function children_of(o)
-  local children, names = {}, {}
-  for i, c in ipairs(check.type(o.children, "children", "table", {})) do
+  local children, names, list = {}, {}, check.type(o.children, "children", "table", {})
+  for i in pairs(list) do
+    if math.type(i) ~= "integer" or i < 1 or i > 1 and list[i - 1] == nil then
+      error({ option = ("children: expected a list without holes, got one with [%s]"):format(tostring(i)) }, 0)
+    end
+  end
+  for i, c in ipairs(list) do
     children[i] = child_of(c, i)
     local name = children[i].name
     if names[name] then error({ option = ("children[%d]: the name '%s' is taken"):format(i, name) }, 0) end

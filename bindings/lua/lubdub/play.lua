@@ -49,14 +49,25 @@ function play:announce(verdict, at)
   self.said[verdict], self.saying = true, verdict ~= "alive" and verdict or nil
 end
 
---- Keeps account of mistakes: a suspicion that is later taken back was one, and one that outlives a sign of life.
+function play:take_back(at)
+  self.mistakes, self.mistaken = self.mistakes + 1, self.mistaken + at - self.suspected
+  self.suspected, self.refuted = nil, false
+end
+
+--- Keeps account of mistakes: a suspicion that is later taken back was one, and one that was refuted.
 function play:judge(verdict, at)
   if self.accuses(verdict) then
     self.suspected = self.suspected or at
   elseif self.suspected then
-    self.mistakes, self.mistaken = self.mistakes + 1, self.mistaken + at - self.suspected
-    self.suspected = nil
+    self:take_back(at)
   end
+end
+
+--- A sign of life refutes the suspicion, unless it comes from inside a unit of work that was suspected.
+function play:refute(event, at)
+  if event == "unit" then self.unit = at elseif event == "rest" then self.unit = nil end
+  local doubted = self.unit and self.suspected and self.unit <= self.suspected
+  if self.suspected and at > self.suspected and not doubted then self.refuted = true end
 end
 
 --- Asks from `at` on, as often as the policy wants, until `till`. When it first accused (or nil), when it wants to be
@@ -148,12 +159,10 @@ function play.life(life, ask, wants, foresee, named)
   for i, at, event in signs(life) do
     self.observed = at - life.opened
     self:happen(self.observed, event, life.what[i])
+    self:refute(event, at)
     self:silence(at, next_time(life, i), beating[event])
   end
-  local last = life.opened + self.observed
-  if self.suspected and self.suspected < last then
-    self.mistakes, self.mistaken = self.mistakes + 1, self.mistaken + last - self.suspected
-  end
+  if self.refuted then self:take_back(life.opened + self.observed) end
   return self
 end
 
