@@ -336,7 +336,7 @@ static void open_heart(lua_State *L) {
 /* ---- lub.heart ------------------------------------------------------------------------------------------------- */
 
 static _Noreturn void bad_option(lua_State *L, const char *name, const char *expected) {
-  luaL_error(L, "heart: %s: expected %s, got %s", name, expected, luaL_tolstring(L, -1, NULL));
+  luaL_error(L, "heart: %s: expected %s, got %s", name, expected, lub_push_shown(L, -1));
   abort();
 }
 

@@ -423,6 +423,8 @@ static inline int64_t lub_check_last_wait(lua_State *L, lworker *lw, int arg, co
   return lub_likely(lua_gettop(L) < arg) ? LUB_NEVER : lub_check_given_wait(L, lw, arg, function);
 }
 const char *lub_check_why(lua_State *L, int arg, const char *function);
+/* Pushes the text of a value for an error: a string in quotes. */
+const char *lub_push_shown(lua_State *L, int index);
 /* Arguments behind the `most` that are wanted are an error, unless they are nil. */
 void lub_check_surplus(lua_State *L, int most, const char *function);
 _Noreturn void lub_arg_error(lua_State *L, const char *function, int arg, const char *expected);

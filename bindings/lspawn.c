@@ -93,8 +93,7 @@ static lua_Integer read_options(lua_State *L, char *name, size_t size) {
     int exact;
     memory = lua_tointegerx(L, -1, &exact);
     if (!exact || lua_type(L, -1) != LUA_TNUMBER || memory <= 0)
-      luaL_error(L, "spawn: memory: expected bytes (an integer above 0), got %s",
-                 luaL_tolstring(L, -1, NULL));
+      luaL_error(L, "spawn: memory: expected bytes (an integer above 0), got %s", lub_push_shown(L, -1));
   }
   lua_pop(L, 2);
   lua_remove(L, 1);

@@ -25,6 +25,12 @@ void lub_arg_error(lua_State *L, const char *function, int arg, const char *expe
   abort();
 }
 
+const char *lub_push_shown(lua_State *L, int index) {
+  bool quoted = lua_type(L, index) == LUA_TSTRING;
+  const char *text = luaL_tolstring(L, index, NULL);
+  return quoted ? lua_pushfstring(L, "'%s'", text) : text;
+}
+
 void lub_check_surplus(lua_State *L, int most, const char *function) {
   for (int i = lua_gettop(L); i > most; i--)
     if (!lua_isnil(L, i)) lub_arg_error(L, function, most + 1, "no more arguments");
