@@ -50,6 +50,9 @@ function support.eventually(fn, limit)
   end
 end
 
+--- A value that calls fn when its scope is left: local a <close> = support.closing(fn).
+function support.closing(fn) return setmetatable({}, { __close = fn }) end
+
 --- Resident memory of this process in bytes, or nil where the system does not say.
 function support.resident()
   local f = io.open "/proc/self/statm"

@@ -850,10 +850,10 @@ describe("kill", function()
   in_fibers("closes what a pcall inside a sort comparator has opened", function()
     local closed, later, heard = {}, false, lub.chan(1)
     local function guard(name)
-      return setmetatable({}, { __close = function()
+      return support.closing(function()
         for i = 1, 1000 do closed[name] = i end
         pcall(heard.send, heard, name)
-      end })
+      end)
     end
     local f = lub.go(function()
       local _ <close> = guard "fiber" -- luacheck: ignore
@@ -883,10 +883,10 @@ describe("kill", function()
   in_fibers("closes them though they call, catch and resume; who loops is cut short", function()
     local closed = {}
     local function guard(name, fn)
-      return setmetatable({}, { __close = function()
+      return support.closing(function()
         fn()
         closed[#closed + 1] = name
-      end })
+      end)
     end
     local function spin(n) return n > 0 and 1 + spin(n - 1) or 0 end
     local f = lub.go(function()
@@ -909,7 +909,7 @@ describe("kill", function()
   end)
 
   in_fibers("is not swallowed in a sort by what a handler does, nor by who calls what comes next", function()
-    local function guard(fn) return setmetatable({}, { __close = fn }) end
+    local guard = support.closing
     local older = coroutine.wrap(function() while true do end end)
     for name, body in pairs {
       yields = function()
@@ -982,10 +982,10 @@ describe("kill", function()
   in_fibers("closes coroutines inside a sort innermost first", function()
     local closed = {}
     local function guard(name)
-      return setmetatable({}, { __close = function()
+      return support.closing(function()
         pcall(lub.sleep, 0)
         closed[#closed + 1] = name
-      end })
+      end)
     end
     local f = lub.go(function()
       local _ <close> = guard "fiber" -- luacheck: ignore

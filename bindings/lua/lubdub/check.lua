@@ -113,12 +113,13 @@ function check.placed(why, place, name)
   return (why:gsub("^(cannot [^\n]-%(at )" .. place, "%1" .. name .. " "):gsub("^(cannot [^\n]-) %)", "%1)"))
 end
 
---- ch:send(v), but the error of what cannot cross has no position, and names (pattern -> name) for places in v.
-function check.send(ch, v, names)
+--- ch:send(v), but the error of what cannot cross has names (pattern -> name) for places in v. level: as of error, 0 or
+--- nil for no position.
+function check.send(ch, v, names, level)
   local ok, sent, why = pcall(ch.send, ch, v)
   if ok then return sent, why end
   for place, name in pairs(names) do sent = check.placed(sent, "argument 1 ?" .. place, name) end
-  error(sent, 0)
+  error(sent, level or 0)
 end
 
 --- Calls fn(...); what was refused in it is raised as `where: …` at the position of the caller `level` levels up.

@@ -53,10 +53,8 @@ function Ward:send(v, progress)
   end
   if select(2, lub.cancelled()) then return nil, "cancelled" end
   local beats = progress ~= nil and self.heart:stats().beats or nil
-  local ok, sent, why = pcall(check.send, self.inlet, { out = { v }, progress = progress, beats = beats },
-    sent_places)
-  if not ok then error(sent, 2) end
-  if not sent then return nil, why end
+  local ok, why = check.send(self.inlet, { out = { v }, progress = progress, beats = beats }, sent_places, 3)
+  if not ok then return nil, why end
   self.heart:beat(progress)
   return true
 end
